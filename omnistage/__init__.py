@@ -1,0 +1,1 @@
+"""What stages share: artifacts, the store, launching, recipes, the command line."""

@@ -1,0 +1,47 @@
+"""Base of every stage's settings, and which of them count for the stage key."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """Frozen settings that refuse unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def operational() -> dict[str, Any]:
+    """Mark a field, as ``Field(json_schema_extra=operational())``, that cannot change the result.
+
+    Such a field (a log interval, a number of workers) is left out of the stage key.
+    """
+    return {"operational": True}
+
+
+def key_config(settings: BaseModel) -> dict[str, Any]:
+    """Return the settings that decide the result, as JSON values, for the stage key.
+
+    Fields marked :func:`operational` are left out at every depth.
+    """
+    return _kept(settings)
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {
+            name: _kept(getattr(value, name))
+            for name, field in fields.items()
+            if not (
+                isinstance(field.json_schema_extra, dict)
+                and field.json_schema_extra.get("operational")
+            )
+        }
+    if isinstance(value, dict):
+        return {str(k): _kept(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_kept(v) for v in value]
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return value

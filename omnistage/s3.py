@@ -1,0 +1,247 @@
+"""The store on S3, or on anything that speaks its protocol.
+
+The endpoint and the credentials come from boto3's own environment variables and files
+(``AWS_ENDPOINT_URL_S3``, ``AWS_ACCESS_KEY_ID``, …). Clones that refuse the default checksums of
+boto3 ≥ 1.36 want ``AWS_REQUEST_CHECKSUM_CALCULATION=when_required``.
+"""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from omnistage.artifacts import Kind, Manifest, content_digest
+from omnistage.errors import DamagedError, InputError, TransientError, machine_errors
+from omnistage.store import (
+    CONTENT,
+    DONE,
+    MANIFEST,
+    check_files,
+    hash_files,
+    locked,
+    record_manifest,
+    scratch_root,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_TRANSFER = TransferConfig(multipart_chunksize=16 * 1024 * 1024, max_concurrency=8)
+
+
+@cache
+def client() -> "S3Client":
+    """Return this process's S3 client: standard retries, ten tries."""
+    return boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 10}))
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Return bucket and key of an ``s3://`` URI.
+
+    Raises:
+        InputError: If it has no bucket.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise InputError(f"{uri!r}: expected s3://bucket/prefix")
+    return parts.netloc, parts.path.strip("/")
+
+
+@contextmanager
+def s3_errors(what: str) -> Iterator[None]:
+    """Turn boto3's errors into one of ours: wrong (403, 404, no credentials) or passing.
+
+    Raises:
+        InputError: If the request can never succeed as it is.
+        TransientError: If it may the next time.
+    """
+    try:
+        yield
+    except NoCredentialsError as e:
+        raise InputError(f"{what}: no S3 credentials; set AWS_ACCESS_KEY_ID or a profile") from e
+    except ClientError as e:
+        status = int(e.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code = e.response.get("Error", {}).get("Code", "")
+        if 400 <= status < 500 and status not in (408, 429):
+            raise InputError(f"{what}: S3 answered {status} {code}") from e
+        raise TransientError(f"{what}: S3 answered {status} {code}") from e
+    except BotoCoreError as e:
+        raise TransientError(f"{what}: {e}") from e
+
+
+def read_bytes(uri: str) -> bytes:
+    """Return the bytes of one small object.
+
+    Raises:
+        InputError: If it is not there or may not be read.
+    """
+    bucket, key = split(uri)
+    with s3_errors(uri):
+        return client().get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+class S3Store:
+    """A store under a prefix of a bucket.
+
+    Args:
+        uri: ``s3://bucket/prefix``.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.bucket, self.prefix = split(uri)
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/prefix``."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @property
+    def scratch(self) -> Path:
+        """``OMNISTAGE_SCRATCH``, or a folder of the machine's temporary folder."""
+        return scratch_root(Path(tempfile.gettempdir()) / "omnistage")
+
+    def find(self, stage: str, key: str) -> Manifest | None:
+        """Return the artifact when its marker, manifest and every object's size are right.
+
+        The bytes are hashed when :meth:`local` fetches them.
+
+        Raises:
+            DamagedError: If it is there but not whole.
+        """
+        home = self._home(stage, key)
+        with s3_errors(f"reading {self.uri}"):
+            if self._get(f"{home}/{DONE}") is None:
+                return None
+            data = self._get(f"{home}/{MANIFEST}")
+            if data is None:
+                raise DamagedError(f"{self.uri}/{stage}/{key}: {MANIFEST} is missing")
+            try:
+                manifest = Manifest.from_json(data, f"{self.uri}/{stage}/{key}/{MANIFEST}")
+            except InputError as e:
+                raise DamagedError(str(e)) from e
+            if content_digest(manifest.files) != manifest.digest:
+                raise DamagedError(f"{manifest.uri}: the digest is not that of its files")
+            prefix = split(manifest.uri)[1] + "/"
+            sizes = dict(self._list(prefix))
+        for entry in manifest.files:
+            size = sizes.get(prefix + entry.path)
+            if size != entry.size:
+                have = "missing" if size is None else f"{size} bytes, not {entry.size}"
+                raise DamagedError(f"{manifest.uri}/{entry.path}: {have}")
+        return manifest
+
+    def discard(self, stage: str, key: str) -> None:
+        """Remove an artifact, the marker first."""
+        home = self._home(stage, key)
+        with s3_errors(f"removing {self.uri}/{stage}/{key}"):
+            client().delete_object(Bucket=self.bucket, Key=f"{home}/{DONE}")
+            names = [name for name, _ in self._list(home + "/")]
+            for start in range(0, len(names), 1000):
+                objects = [{"Key": n} for n in names[start : start + 1000]]
+                client().delete_objects(Bucket=self.bucket, Delete={"Objects": objects})  # pyright: ignore[reportArgumentType]
+
+    def commit(self, folder: Path, kind: Kind, stage: str, key: str, **fields: Any) -> Manifest:
+        """Upload the files, then the manifest, then the marker.
+
+        Each attempt has a content folder of its own, so two writers never mix their files; the
+        marker is written on the condition that there is none, and the one who comes second takes
+        the artifact of the first.
+        """
+        home = self._home(stage, key)
+        content = f"{CONTENT}/{uuid.uuid4().hex[:12]}"
+        files = hash_files(folder)
+        manifest = record_manifest(
+            f"{self.uri}/{stage}/{key}/{content}", files, kind, stage, key, **fields
+        )
+        with s3_errors(f"writing {manifest.uri}"):
+            for entry in files:
+                client().upload_file(
+                    str(folder / entry.path),
+                    self.bucket,
+                    f"{home}/{content}/{entry.path}",
+                    Config=_TRANSFER,
+                )
+            try:
+                self._put(f"{home}/{MANIFEST}", manifest.to_json(), IfNoneMatch="*")
+            except ClientError as e:
+                if e.response.get("Error", {}).get("Code") != "PreconditionFailed":
+                    raise
+                first = self.find(stage, key)
+                if first is not None:
+                    for entry in files:
+                        client().delete_object(
+                            Bucket=self.bucket, Key=f"{home}/{content}/{entry.path}"
+                        )
+                    return first
+                self._put(f"{home}/{MANIFEST}", manifest.to_json())
+            self._put(f"{home}/{DONE}", manifest.digest.encode())
+        shutil.rmtree(folder)
+        return manifest
+
+    def local(self, manifest: Manifest) -> Path:
+        """Fetch the artifact into the scratch folder once, verified, and return it there.
+
+        Raises:
+            DamagedError: If the bytes fetched are not those of the manifest.
+        """
+        final = self.scratch / "artifacts" / manifest.digest.removeprefix("sha256:")[:32]
+        with machine_errors(f"fetching {manifest.uri}"), locked(final.with_suffix(".lock")):
+            if final.is_dir():
+                return final
+            part = final.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            bucket, prefix = split(manifest.uri)
+            with s3_errors(f"fetching {manifest.uri}"):
+                for entry in manifest.files:
+                    target = part / entry.path
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    client().download_file(
+                        bucket, f"{prefix}/{entry.path}", str(target), Config=_TRANSFER
+                    )
+            check_files(part, manifest.files, manifest.uri)
+            part.rename(final)
+        return final
+
+    def work_folder(self, stage: str, key: str) -> Path:
+        """Return a node-local folder."""
+        folder = self.scratch / "work" / stage / key
+        with machine_errors("writing the scratch folder"):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextmanager
+    def lock(self, stage: str, key: str) -> Iterator[None]:
+        """Hold a node-local lock; between nodes the conditional commit decides."""
+        with locked(self.scratch / "locks" / f"{stage}.{key}", f"{stage} {key}"):
+            yield
+
+    def _home(self, stage: str, key: str) -> str:
+        return "/".join(p for p in (self.prefix, stage, key) if p)
+
+    def _get(self, name: str) -> bytes | None:
+        try:
+            return client().get_object(Bucket=self.bucket, Key=name)["Body"].read()
+        except ClientError as e:
+            if e.response.get("Error", {}).get("Code") == "NoSuchKey":
+                return None
+            raise
+
+    def _put(self, name: str, data: bytes, **condition: Any) -> None:
+        client().put_object(Bucket=self.bucket, Key=name, Body=data, **condition)
+
+    def _list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        pages = client().get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+            for item in page.get("Contents", []):
+                yield item.get("Key", ""), item.get("Size", -1)

@@ -1,0 +1,1 @@
+"""Pipelines made of the components; each compiles to one package for ``kfp run create``."""
