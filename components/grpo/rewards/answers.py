@@ -1,0 +1,84 @@
+"""How one short answer is graded against the gold answer, by the kind of question."""
+
+import math
+import re
+
+_CHOICE = re.compile(r"\(?([A-Za-z])\)?(?:[.:)]\s*.*)?", re.DOTALL)
+_NUMBER = re.compile(r"[-+]?(?:\d[\d,]{0,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][-+]?\d{1,3})?")
+_YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+
+
+def choice(answer: str) -> str:
+    """Return the letter of ``B``, ``(b)``, ``B.`` or ``B: a dog``; else the text in lower case."""
+    text = answer.strip()
+    match = _CHOICE.fullmatch(text)
+    return match.group(1).upper() if match else text.casefold()
+
+
+def choices(answer: str) -> frozenset[str]:
+    """Return the set of choices in ``A, C`` or ``happy; sad``."""
+    return frozenset(choice(part) for part in re.split(r"[,;，；、]", answer) if part.strip())
+
+
+def number(answer: str) -> float | None:
+    """Return the one number in an answer such as ``1,250.5 m``; None for none or for several."""
+    found = _NUMBER.findall(answer)
+    value = float(found[0].replace(",", "")) if len(found) == 1 else math.nan
+    return value if math.isfinite(value) else None
+
+
+def yes_no(answer: str) -> str | None:
+    """Return the first ``yes`` or ``no`` that stands as a word, in lower case, or None."""
+    match = _YES_NO.search(answer)
+    return match.group(1).lower() if match else None
+
+
+def set_f1(gold: frozenset[str], predicted: frozenset[str]) -> float:
+    """Return the F1 of two sets, ``2 |G and P| / (|G| + |P|)``; 0 when both are empty."""
+    size = len(gold) + len(predicted)
+    return 2 * len(gold & predicted) / size if size else 0.0
+
+
+def relative_error(gold: float, predicted: float) -> float:
+    """Return ``|predicted - gold| / |gold|``; for a gold of 0 it is 0 if met, else infinite."""
+    if gold == 0:
+        return 0.0 if predicted == 0 else math.inf
+    return abs(predicted - gold) / abs(gold)
+
+
+def word_error_rate(gold: str, predicted: str) -> float:
+    """Return the edit distance in words over the gold's number of words, 0 to infinity.
+
+    Words are split at white space and compared as they are. For a gold of no words the divisor
+    is 1.
+    """
+    reference, hypothesis = gold.split(), predicted.split()
+    previous = list(range(len(hypothesis) + 1))
+    for i, wanted in enumerate(reference, start=1):
+        current = [i]
+        for j, found in enumerate(hypothesis, start=1):
+            substitution = previous[j - 1] + (wanted != found)
+            current.append(min(previous[j] + 1, current[-1] + 1, substitution))
+        previous = current
+    return previous[-1] / max(1, len(reference))
+
+
+def same_number(gold: str, predicted: str) -> float | None:
+    """Return 1.0 if both numbers agree to 2 decimals, else 0.0; None if the gold is no number."""
+    wanted, found = number(gold), number(predicted)
+    if wanted is None:
+        return None
+    return float(found is not None and round(found, 2) == round(wanted, 2))
+
+
+def closeness(gold: str, predicted: str) -> float | None:
+    """Return ``1 - min(1, relative error)``; None if the gold is no number."""
+    wanted, found = number(gold), number(predicted)
+    if wanted is None:
+        return None
+    return 0.0 if found is None else 1.0 - min(1.0, relative_error(wanted, found))
+
+
+def text_accuracy(gold: str, predicted: str) -> float:
+    """Return ``max(0, 1 - word error rate)``, the score of read text (OCR)."""
+    return max(0.0, 1.0 - word_error_rate(gold, predicted))
