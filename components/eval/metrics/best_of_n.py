@@ -1,0 +1,37 @@
+"""Choosing one of N sampled answers: a judge's knock-out against a majority vote (OmniCritic)."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from omnistage.verdict import Better
+
+
+def knock_out(answers: Sequence[str], judge: Callable[[str, str], Better | None]) -> int:
+    """Return the index of the answer that wins a knock-out judged pair by pair.
+
+    The champion, at first answer 0, meets each later answer in turn and is replaced only if the
+    later one is judged better: a tie and an invalid verdict (None) keep the champion. Answers with
+    the champion's very text are not judged.
+
+    Args:
+        answers: The candidates, at least one.
+        judge: Says which of (champion as A, challenger as B) is better.
+
+    Raises:
+        ValueError: If there is no answer.
+    """
+    if not answers:
+        raise ValueError("a knock-out needs at least one answer")
+    champion = 0
+    for challenger in range(1, len(answers)):
+        if answers[challenger] == answers[champion]:
+            continue
+        if judge(answers[champion], answers[challenger]) == "B":
+            champion = challenger
+    return champion
+
+
+def majority_vote(answers: Sequence[str | None]) -> str | None:
+    """Return the most frequent answer, the earliest among equals; None (no answer) has no vote."""
+    counts = Counter(answer for answer in answers if answer is not None)
+    return max(counts, key=lambda answer: counts[answer]) if counts else None
