@@ -1,0 +1,233 @@
+"""The command line, ``omnistage``.
+
+Only what a command needs is imported when it runs, so that ``omnistage --help`` answers at once.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from omnistage.errors import InputError, OmnistageError
+
+PIPELINES = {"post_training": "pipelines.post_training"}
+"""A recipe's ``pipeline`` to the module with its ``Recipe``, ``STAGES`` and ``plan``."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return the exit code, see :mod:`omnistage.errors`.
+
+    Args:
+        arguments: The command line; ``sys.argv`` by default.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except OmnistageError as e:
+        print(f"omnistage: error: {e}", file=sys.stderr)
+        return e.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="omnistage", description="Post-training of omni-modal models as a pipeline."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", _run, "run a recipe on this machine")
+    _recipe_arguments(run)
+    run.add_argument("--from", dest="first", metavar="STAGE", help="begin at this stage")
+    run.add_argument("--to", dest="last", metavar="STAGE", help="end with this stage")
+    run.add_argument(
+        "--force", action="append", default=[], metavar="STAGE", help="run it although it is cached"
+    )
+    run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+
+    build = _command(commands, "compile", _compile, "make packages for 'kfp run create'")
+    _recipe_arguments(build)
+    build.add_argument("--out", type=Path, default=Path("build"), help="folder (default: build)")
+    build.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="NAME=REF@sha256:…",
+        help="image of a kind of stage, pinned by digest",
+    )
+
+    show = _command(commands, "show", _show, "what a run did, and where its artifacts are")
+    show.add_argument("run", nargs="?", help="name, part of a name or folder (default: latest)")
+    show.add_argument("--all", action="store_true", help="list all runs")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    _home_argument(show)
+
+    _command(commands, "recipes", _recipes, "list the recipes that come with omnistage")
+
+    verify = _command(commands, "verify", _verify, "check every byte of stored artifacts")
+    verify.add_argument("artifact", nargs="+", help="folder or URI of an artifact or its manifest")
+    return parser
+
+
+def _command(commands: Any, name: str, call: Any, about: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    command.set_defaults(command=call)
+    return command
+
+
+def _recipe_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", help="a shipped recipe's name, or the path of a YAML file")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=VALUE",
+        help="put a value over the recipe's; may be given several times",
+    )
+    command.add_argument("--store", help="folder or s3://… for artifacts (default: HOME/store)")
+    _home_argument(command)
+
+
+def _home_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--home",
+        type=Path,
+        default=Path(".omnistage"),
+        help="folder for runs and, by default, the store (default: .omnistage)",
+    )
+
+
+def _load(options: argparse.Namespace) -> tuple[Any, Any]:
+    """Return the pipeline's module and the validated recipe."""
+    import importlib
+
+    from omnistage.recipe import find_recipe, read_recipe, validate
+    from omnistage.recipe_errors import nearest
+
+    document = read_recipe(find_recipe(options.recipe), options.set)
+    name = document.values.get("pipeline")
+    if not isinstance(name, str) or name not in PIPELINES:
+        hint = nearest(str(name), PIPELINES) or f"it is one of {', '.join(PIPELINES)}"
+        wrong = "missing" if name is None else f"no pipeline {name!r}"
+        raise InputError(f"{document.place(('pipeline',))}: pipeline: {wrong}; {hint}")
+    pipeline = importlib.import_module(PIPELINES[name])
+    return pipeline, validate(document, pipeline.Recipe)
+
+
+def _store(options: argparse.Namespace) -> str:
+    from omnistage.store import uri_path
+
+    store = options.store or str(options.home / "store")
+    return store if store.startswith("s3://") else uri_path(store).absolute().as_uri()
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from omnistage.runs import new_run
+    from omnistage.supervise import supervise
+
+    pipeline, recipe = _load(options)
+    names = _stages(pipeline, options)
+    store = _store(options)
+    if options.dry_run:
+        return _dry_run(pipeline, recipe, store, names, options.force)
+    request = {
+        "recipe": recipe.model_dump(mode="json"),
+        "store": store,
+        "from": options.first,
+        "to": options.last,
+        "force": options.force,
+    }
+    folder = new_run(options.home, recipe.name, request, names)
+    command = [sys.executable, "-m", "pipelines.local", str(folder)]
+    return supervise(folder, names, command, Console())
+
+
+def _stages(pipeline: Any, options: argparse.Namespace) -> list[str]:
+    """Return the names of the stages asked for, in order."""
+    from omnistage.recipe_errors import nearest
+
+    names = list(pipeline.STAGES)
+    for flag, name in (
+        ("--from", options.first),
+        ("--to", options.last),
+        *(("--force", name) for name in options.force),
+    ):
+        if name is not None and name not in names:
+            hint = nearest(name, names) or f"stages are {', '.join(names)}"
+            raise InputError(f"{flag} {name}: no such stage; {hint}")
+    first = names.index(options.first) if options.first else 0
+    last = names.index(options.last) if options.last else len(names) - 1
+    if first > last:
+        raise InputError(f"--from {options.first} comes after --to {options.last}")
+    return names[first : last + 1]
+
+
+def _dry_run(pipeline: Any, recipe: Any, store: str, names: list[str], force: list[str]) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("stage", "would", "key", "why"):
+        table.add_column(column)
+    for planned in pipeline.plan(recipe, store):
+        if planned.name not in names:
+            continue
+        forced = planned.name in force
+        would = {True: "be cached", False: "run", None: "depend"}[planned.cached and not forced]
+        table.add_row(
+            planned.name, would, planned.key or "", "forced" if forced else planned.reason
+        )
+    Console(soft_wrap=True).print(table)
+    return 0
+
+
+def _compile(options: argparse.Namespace) -> None:
+    pipeline, recipe = _load(options)
+    images = {}
+    for image in options.image:
+        name, equals, reference = image.partition("=")
+        if not (name and equals and reference):
+            raise InputError(f"--image {image}: expected name=reference@sha256:…")
+        images[name] = reference
+    for path in pipeline.compile_packages(recipe, options.out, _store(options), images):
+        print(path)
+
+
+def _show(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from omnistage.show import show, show_all
+
+    console = Console(soft_wrap=True)
+    if options.all:
+        show_all(options.home, as_json=options.json, console=console)
+    else:
+        show(options.home, options.run, as_json=options.json, console=console)
+
+
+def _recipes(_: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from omnistage.recipe import read_recipe, shipped_recipes
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, path in shipped_recipes().items():
+        table.add_row(name, str(read_recipe(path).values.get("description", "")))
+    Console().print(table)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from omnistage.verify import verify  # pyright: ignore
+
+    wrong = False
+    for artifact in options.artifact:
+        found = verify(artifact)
+        for problem in found:
+            print(f"{artifact}: {problem}", file=sys.stderr)
+        if not found:
+            print(f"{artifact}: whole")
+        wrong = wrong or bool(found)
+    return 1 if wrong else 0

@@ -1,0 +1,124 @@
+"""Says what is wrong with a recipe: the setting, what is allowed, the nearest right name."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from omnistage.recipe_schema import Loc, every_setting, field_at, models_at, value_at
+
+_SECRET = re.compile(
+    r"(^|[_-])(token|password|passwd|secret|api_?key|access_key(_id)?|secret_key|credentials?)$",
+    re.IGNORECASE,
+)
+_LOGIN = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+_BOUNDS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"), ("multiple_of", "a multiple of"))
+
+
+def dotted(loc: Loc) -> str:
+    """Return a path for people: ``data.sources.0.url``."""
+    return ".".join(map(str, loc))
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return ``did you mean 'x'?`` for the name most like the given one, or None."""
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f"did you mean {found[0]!r}?" if found else None
+
+
+def secrets(values: Any, model: type[BaseModel], loc: Loc = ()) -> list[tuple[Loc, str]]:
+    """Return the keys that look like a secret, and addresses with a password, with advice.
+
+    A name that the settings themselves declare is not one of them.
+    """
+    found: list[tuple[Loc, str]] = []
+    items = values.items() if isinstance(values, dict) else enumerate(values)
+    for key, value in items:
+        here = (*loc, key)
+        if isinstance(key, str) and _SECRET.search(key) and field_at(model, here, {}) is None:
+            found.append((here, "take it out and set it in the environment (such as HF_TOKEN)"))
+        elif isinstance(value, str) and _LOGIN.search(value):
+            found.append((here, "take user name and password out of the address"))
+        elif isinstance(value, dict | list):
+            found += secrets(value, model, here)
+    return found
+
+
+def problems(
+    error: ValidationError, values: Mapping[str, Any], model: type[BaseModel]
+) -> list[tuple[Loc, str]]:
+    """Return each problem's path in the recipe and its message, one for each path."""
+    found: dict[Loc, str] = {}
+    for detail in error.errors():
+        loc = _document_loc(detail["loc"], values, detail["type"])
+        say = _say(dict(detail), loc, values, model)
+        found.setdefault(loc, f"{dotted(loc) or 'recipe'}: {say}")
+    return list(found.items())
+
+
+def _document_loc(loc: Loc, values: Any, kind: str) -> Loc:
+    """Return pydantic's path without the names of union members, which the file does not have."""
+    kept: Loc = ()
+    for depth, part in enumerate(loc):
+        inside = isinstance(values, dict) and part in values
+        if inside or (isinstance(values, list) and isinstance(part, int)):
+            values = value_at(values, part)
+            kept = (*kept, part)
+        elif depth == len(loc) - 1 and kind == "missing":
+            kept = (*kept, part)
+    return kept
+
+
+def _say(
+    detail: dict[str, Any], loc: Loc, values: Mapping[str, Any], model: type[BaseModel]
+) -> str:
+    kind, given = detail["type"], detail["input"]
+    field = field_at(model, loc, values)
+    about = f" ({field.description.rstrip('.')})" if field and field.description else ""
+    if kind == "extra_forbidden":
+        return _unknown(loc, values, model)
+    if kind == "missing":
+        return f"missing{about}"
+    if kind in {"value_error", "assertion_error"}:
+        return str(detail["ctx"]["error"])
+    if kind in {"union_tag_invalid", "literal_error"}:
+        allowed = detail["ctx"].get("expected") or detail["ctx"].get("expected_tags")
+        wrong = given if kind == "literal_error" else detail["ctx"]["tag"]
+        hint = nearest(str(wrong), re.findall(r"'([^']*)'", allowed))
+        return f"{_short(wrong)} is not one of {allowed}" + (f"; {hint}" if hint else "") + about
+    bounds = _bounds(field) if field else ""
+    if bounds and isinstance(given, int | float) and not isinstance(given, bool):
+        return f"{_short(given)} is out of range: allowed is {bounds}{about}"
+    message = str(detail["msg"])
+    message = message[:1].lower() + message[1:]
+    return f"{message}, not {_short(given)}" + (f"; allowed is {bounds}" if bounds else "") + about
+
+
+def _unknown(loc: Loc, values: Mapping[str, Any], model: type[BaseModel]) -> str:
+    name, section = str(loc[-1]), dotted(loc[:-1]) or "the recipe"
+    names = [n for m in models_at(model, loc[:-1], values) for n in m.model_fields]
+    hint = nearest(name, names)
+    if hint:
+        return f"no such setting; {hint}"
+    elsewhere = [s for s in every_setting(model) if s.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"no such setting here; there is {', '.join(elsewhere[:3])}"
+    return f"no such setting; {section} has {', '.join(dict.fromkeys(names))}"
+
+
+def _bounds(field: FieldInfo) -> str:
+    limits = [
+        f"{sign} {value:g}"
+        for part in field.metadata
+        for name, sign in _BOUNDS
+        if isinstance(value := getattr(part, name, None), int | float)
+    ]
+    return " and ".join(limits)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
