@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from components.grpo.garbled import diagnose, scores
 
 ENGLISH = (
-    "<think>The clip shows a man walking into a kitchen while a radio plays. Answer A says that he "
-    "carries a blue cup and sets it on the table, which matches the frames near the end. Answer B "
-    "speaks of a dog, and no dog is heard or seen anywhere. On fluency both read well. On "
-    "relevance A stays with the question, B drifts to the weather. On accuracy A is right about the cup and "
-    "wrong about the lamp; B is wrong about both. The reasoning of A is short yet sound, that of B "
-    "contradicts itself in its second sentence. Neither is unsafe, so A is better overall.</think>"
-    "<answer>[[A]]</answer>"
+    "<think>The clip shows a man walking into a kitchen while a radio plays. Answer A says that "
+    "he carries a blue cup and sets it on the table, which matches the frames near the end. "
+    "Answer B speaks of a dog, and no dog is heard or seen anywhere. On fluency both read well. "
+    "On relevance A stays with the question, B drifts to the weather. On accuracy A is right "
+    "about the cup and wrong about the lamp; B is wrong about both. The reasoning of A is short "
+    "yet sound, that of B contradicts itself in its second sentence. Neither is unsafe, so A is "
+    "better overall.</think><answer>[[A]]</answer>"
 )
 CHINESE = (
     "<think>视频中一名男子走进厨房，背景里有收音机的声音。选项A提到他拿着蓝色的杯子并放在桌上，"
