@@ -119,27 +119,15 @@ class PlainLines:
         return None  # a failure is said once, when the run has ended
 
 
-def stage_table(stages: list[StageView], *, uris: bool = False) -> Table:
-    """Return the table of a run's stages.
-
-    Args:
-        stages: In their order.
-        uris: Whether it has a column with the artifacts' URIs.
-    """
+def stage_table(stages: list[StageView]) -> Table:
+    """Return the table of a run's stages: state, key, and how long each took."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("stage", "state", "key"):
         table.add_column(column, no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
-    if uris:
-        table.add_column("artifact", overflow="fold")
     for stage in stages:
-        row = [
-            stage.name,
-            Text(stage.state, STYLES[stage.state]),
-            stage.key[:12] if stage.key else "",
-            _time(stage),
-        ]
-        table.add_row(*row, *([stage.uri or ""] if uris else []))
+        state = Text(stage.state, STYLES[stage.state])
+        table.add_row(stage.name, state, (stage.key or "")[:12], _time(stage))
     return table
 
 

@@ -43,7 +43,10 @@ def new_run(home: Path, name: str, request: dict[str, Any], stages: Sequence[str
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     with machine_errors("writing the run's folder"):
         runs = home.absolute() / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as e:
+            raise InputError(f"{e.filename}: not a folder; choose another --home") from e
         count = 1
         while True:
             folder = runs / (f"{stamp}-{name}" + (f"-{count}" if count > 1 else ""))
@@ -138,10 +141,10 @@ class EventReader:
         self._line += 1
         try:
             event = orjson.loads(line)
-            if isinstance(event, dict) and {"stage", "event", "time"} <= event.keys():
-                return event
         except orjson.JSONDecodeError:
-            pass
+            event = None
+        if isinstance(event, dict) and {"stage", "event", "time"} <= event.keys():
+            return event
         text = f"{self.path}:{self._line}: a damaged line was passed over"
         return {"time": 0.0, "stage": "run", "event": "warning", "text": text}
 

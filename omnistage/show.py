@@ -29,11 +29,14 @@ def show(home: Path, name: str | None, *, as_json: bool, console: Console) -> No
         _print_json(run.to_json())
         return
     console.print(f"[bold]{run.folder.name}[/]  {_how(run)}", highlight=False)
-    console.print(stage_table(run.stages, uris=True))
+    console.print(stage_table(run.stages))
     for stage in run.stages:
         for text in [*(f"warning: {w}" for w in stage.warnings), stage.error]:
             if text:
                 console.print(f"{stage.name}: {text}", markup=False, highlight=False)
+    for stage in run.stages:
+        if stage.uri:
+            print(f"{stage.name}: {stage.uri}")
     for label, path in (("log", run.folder / "log.txt"), ("report", run.report)):
         if path:
             print(f"{label}: {path}")

@@ -23,15 +23,15 @@ class Web(Settings):
 
 class Data(Settings):
     sources: list[Annotated[Hub | Web, Field(discriminator="type")]]
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default={})
 
 
 class Train(Settings):
-    learning_rate: float = Field(1e-4, gt=0, le=1, description="Peak learning rate.")
-    steps: int = Field(10, ge=1, description="Optimizer steps.")
+    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Peak learning rate.")
+    steps: int = Field(default=10, ge=1, description="Optimizer steps.")
     tuner: Literal["full", "lora"] = "full"
     eos_token: str = "<eos>"
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default={})
     warmup: int | None = None
 
     @model_validator(mode="after")
