@@ -1,0 +1,171 @@
+"""The tiny Qwen2.5-Omni: loads as the real one, reads every modality, spells every text."""
+
+import io
+import json
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import ValidationError
+from transformers import Qwen2_5OmniForConditionalGeneration, Qwen2_5OmniProcessor
+
+from components.download.tiny.media import draw
+from components.download.tiny.model import TinyModelSettings, write_model
+from components.download.tiny.text import (
+    ASPECTS,
+    MODALITIES,
+    user_prompt,
+    verdict,
+    verdict_text,
+    vocabulary,
+)
+from components.download.tiny.tokenizer import MEDIA_TOKENS, build_tokenizer
+from omnistage.files import sha256_file
+
+TOKENIZER = build_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model")
+    write_model(path, TinyModelSettings())
+    return path
+
+
+@pytest.fixture(scope="module")
+def processor(folder: Path) -> Any:
+    return Qwen2_5OmniProcessor.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Iterator[Any]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield Qwen2_5OmniForConditionalGeneration.from_pretrained(folder).eval()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def everything(processor: Any) -> Any:
+    """One prompt with an image, a sound and a clip with its sound, as the processor encodes it."""
+    image = Image.open(io.BytesIO(draw("image", {"colour": 0, "paper": 1, "count": 2}, (0,))))
+    clip = draw("video", {"direction": 0, "colour": 1, "pitch": 2}, (0,))
+    with av.open(io.BytesIO(clip), "r") as container:
+        frames = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+    with av.open(io.BytesIO(clip), "r") as container:
+        sound = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    beeps = np.frombuffer(draw("audio", {"pitch": 1, "voice": 0, "beeps": 1}, (0,))[44:], "<i2")
+    content = [{"type": "image"}, {"type": "audio"}, {"type": "video"}]
+    turns = [{"role": "user", "content": [*content, {"type": "text", "text": "Which is it?"}]}]
+    return processor(
+        text=processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False),
+        images=[image],
+        audio=[beeps / 32768.0, sound],
+        videos=[frames],
+        use_audio_in_video=True,
+        do_resize=False,
+        fps=4.0,
+        return_tensors="pt",
+    )
+
+
+def test_a_medium_becomes_few_tokens(processor: Any, everything: Any) -> None:
+    tokens = processor.tokenizer.convert_ids_to_tokens(everything["input_ids"][0].tolist())
+    assert tokens.count("<|IMAGE|>") == 4  # 2 by 2 merged patches
+    assert tokens.count("<|VIDEO|>") == 8  # the same in two temporal patches
+    assert tokens.count("<|AUDIO|>") in range(50, 53)  # 25 a second: the sound and the clip's own
+
+
+def test_reads_image_sound_and_clip_and_generates_with_a_cache(model: Any, everything: Any) -> None:
+    with torch.no_grad():
+        logits = model.thinker(**everything, use_audio_in_video=True).logits
+        made = model.generate(
+            **everything, use_audio_in_video=True, generation_mode="text", thinker_max_new_tokens=8
+        )
+    assert torch.isfinite(logits).all()
+    assert logits.shape[-1] == len(TOKENIZER)
+    assert made.shape[1] > everything["input_ids"].shape[1]
+    assert model.generation_config.use_cache is True
+
+
+@pytest.mark.parametrize("name", ["pixel_values", "pixel_values_videos", "input_features"])
+def test_what_it_reads_changes_what_it_says(model: Any, everything: Any, name: str) -> None:
+    with torch.no_grad():
+        shown = model.thinker(**everything, use_audio_in_video=True).logits[0, -1]
+        blank = {**everything, name: torch.zeros_like(everything[name])}
+        hidden = model.thinker(**blank, use_audio_in_video=True).logits[0, -1]
+    assert not torch.allclose(shown, hidden, atol=1e-6)
+
+
+def test_is_about_a_million_parameters_and_has_no_talker(model: Any) -> None:
+    assert 0.5e6 < model.num_parameters() < 1.5e6
+    assert model.has_talker is False
+
+
+def test_media_and_turn_tokens_are_barred_from_completions(folder: Path) -> None:
+    barred = json.loads((folder / "generation_config.json").read_bytes())["suppress_tokens"]
+    names = set(TOKENIZER.convert_ids_to_tokens(barred))
+    assert names == {"<|im_start|>", *MEDIA_TOKENS.values()}
+
+
+def test_the_seed_decides_the_weights(folder: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "same", TinyModelSettings())
+    write_model(tmp_path / "other", TinyModelSettings(seed=1))
+    weights = sha256_file(folder / "model.safetensors")
+    assert sha256_file(tmp_path / "same" / "model.safetensors") == weights
+    assert sha256_file(tmp_path / "other" / "model.safetensors") != weights
+    for path in folder.iterdir():
+        assert sha256_file(tmp_path / "same" / path.name) == sha256_file(path), path.name
+
+
+def test_building_leaves_the_callers_random_state_alone(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    write_model(tmp_path, TinyModelSettings(layers=1, vision_layers=1))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_sizes_that_do_not_fit_are_refused_by_name() -> None:
+    with pytest.raises(ValidationError, match="hidden_size 96 must be a multiple of 16 x heads"):
+        TinyModelSettings(hidden_size=96, heads=4)
+
+
+@given(st.text())
+@settings(max_examples=60, deadline=None)
+def test_any_text_is_spelled_exactly(text: str) -> None:
+    normal = unicodedata.normalize("NFC", text)  # as Qwen's tokenizer does
+    ids = TOKENIZER(normal, add_special_tokens=False)["input_ids"]
+    assert TOKENIZER.decode(ids, clean_up_tokenization_spaces=False) == normal
+
+
+@given(st.lists(st.sampled_from(vocabulary()), max_size=6), st.text("AB .\n{}", max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_lines_of_the_set_are_spelled_exactly_in_any_order(lines: list[str], tail: str) -> None:
+    text = "".join(lines) + tail
+    ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]
+    assert TOKENIZER.decode(ids, clean_up_tokenization_spaces=False) == text
+
+
+def test_every_line_of_a_prompt_is_one_token() -> None:
+    for modality in MODALITIES:
+        for aspect in ASPECTS[modality]:
+            text = user_prompt(
+                modality, "", aspect.question, (aspect.answers[0], aspect.answers[1])
+            )
+            assert len(TOKENIZER(text)["input_ids"]) == 5  # "X file: ", two spaces, three lines
+
+
+@pytest.mark.parametrize("better", ["A", "B", "equal"])
+def test_a_verdict_fits_into_the_length_of_a_completion(better: str) -> None:
+    for answer in {a for m in MODALITIES for aspect in ASPECTS[m] for a in aspect.answers}:
+        text = verdict_text(verdict(answer, better, (9, 2), thorough=True))
+        assert len(TOKENIZER(text)["input_ids"]) <= 13
