@@ -29,8 +29,8 @@ _MIRROR = {"A": "B", "B": "A"}
 # A capital A or B that stands alone; the underscore of `score_A` does not make it a longer word.
 _NAME = re.compile(r"(?<![^\W_])(?<![-'])([AB])(?![^\W_]|-\w)")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;>\n])[\s\"(*]*$")
-# What follows a candidate's name and never an article.
-_AFTER_NAME = re.compile(r"\s+(?:is|was|has|does|can|cannot|and|or|but|also|vs)\b")
+# What follows a candidate's name and hardly ever an article: such words, and verbs ("A names it").
+_AFTER_NAME = re.compile(r"\s+(?:is|can|cannot|and|or|but|also|vs|[a-z]*[^\Wsiu]s)\b")
 
 
 class VerdictError(ValueError):
@@ -221,7 +221,7 @@ def swap_names(text: str) -> str:
 
     Only capital letters are names ("answer a question" is left alone). A capital ``A`` that opens
     a sentence may be the article ("A dog barks"): it is a name if the text also speaks of ``B``
-    or a verb such as *is* or *has* follows, and is left alone otherwise.
+    or a verb such as *is* or *names* follows, and is left alone otherwise.
     """
     speaks_of_b = any(match.group(1) == "B" for match in _NAME.finditer(text))
 

@@ -1,14 +1,15 @@
 """OmniCritic-R1's ``mm_rubric``: does the reasoning compare the candidates on five dimensions?
 
 The published reward counts keywords, so ``fluency a b relevance a b …`` earns the full 1.0. Here
-a keyword counts only together with words that say something. A dimension's *segment* runs from
-its first mention to the next mention of any other dimension; its *own words* are its distinct
-words other than dimension keywords, the letters a and b, and labels such as "response". Then
+a keyword counts only together with words that say something: *own words* are the distinct words
+other than dimension keywords, the letters a and b, and labels such as "response".
 
-* a dimension is **mentioned** if its segment has at least one own word;
-* it is **compared** if its segment also names both candidates (or has a collective word and a
-  comparative), has at least two own words, and these are not the very words of a segment already
-  counted: the same phrase pasted behind five keywords is one comparison.
+* A dimension is **mentioned** if one of its keywords stands in a sentence with own words, at least
+  half as many as the sentence names dimensions.
+* It is **compared** if its segment, from its first mention to the next mention of any other
+  dimension, names both candidates (or has a collective word and a comparative), has at least two
+  own words, and these are not the very words of a segment already counted: the same phrase pasted
+  behind five keywords is one comparison.
 
 A candidate's name is a capital letter (``A``), or either letter behind a label (``response a``),
 so the article in "a dog" names nobody.
@@ -24,19 +25,17 @@ from components.grpo.rewards.omnicritic import UNREADABLE
 from omnistage.verdict import VerdictError, read_object
 
 _DIMENSIONS = {
-    "fluency": r"fluency|coherence|flow|coherent",
-    "relevance": r"relevance|related|pertinent|alignment",
-    "accuracy": r"accuracy|accurate|correct(?:ness)?|precision",
-    "reasoning": r"reasoning|analysis|logic(?:al)?|inference",
-    "safety": r"safety|safe|ethical|harmless|toxic(?:ity)?",
+    "fluency": ("fluency", "coherence", "flow", "coherent"),
+    "relevance": ("relevance", "related", "pertinent", "alignment"),
+    "accuracy": ("accuracy", "accurate", "correct", "correctness", "precision"),
+    "reasoning": ("reasoning", "analysis", "logic", "logical", "inference"),
+    "safety": ("safety", "safe", "ethical", "harmless", "toxic", "toxicity"),
 }
-_MENTION = re.compile(
-    r"\b(?:" + "|".join(f"(?P<{name}>{words})" for name, words in _DIMENSIONS.items()) + r")\b",
-    re.IGNORECASE,
-)
-_LABEL = r"(?:candidate|answer|response|model|option)"
+_DIMENSION_OF = {word: name for name, words in _DIMENSIONS.items() for word in words}
+_LABELS = ("candidate", "answer", "response", "model", "option")
+_NOT_OWN = {*_DIMENSION_OF, "a", "b", *_LABELS, *(f"{label}s" for label in _LABELS)}
 _NAMES = {
-    letter: re.compile(rf"(?<!\w){letter}(?!\w)|\b(?i:{_LABEL}\s+{letter})\b")
+    letter: re.compile(rf"(?<!\w){letter}(?!\w)|\b(?i:(?:{'|'.join(_LABELS)})\s+{letter})\b")
     for letter in ("A", "B")
 }
 _COLLECTIVE = re.compile(
@@ -47,8 +46,8 @@ _COMPARATIVE = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+")
-_NOT_OWN = re.compile(rf"{_MENTION.pattern}|[ab]|{_LABEL}s?", re.IGNORECASE)
-_MENTION_WORDS, _COMPARISON_WORDS = 1, 2
+_SENTENCE_END = re.compile(r"[.!?;\n]+")
+_COMPARISON_WORDS = 2
 _COVERAGE, _COMPARISON = 0.8, 0.2
 
 
@@ -92,23 +91,29 @@ def _share(value: object) -> float | None:
 
 def count_dimensions(reasoning: str) -> tuple[int, int]:
     """Return how many of the five dimensions a reasoning mentions, and how many it compares."""
-    mentioned = 0
+    text = reasoning.replace("<think>", " ").replace("</think>", " ")
+    mentioned: set[str] = set()
+    for sentence in _SENTENCE_END.split(text):
+        words = set(_WORD.findall(sentence.lower()))
+        named = {_DIMENSION_OF[word] for word in words & _DIMENSION_OF.keys()}
+        if len(named) <= 2 * len(words - _NOT_OWN):
+            mentioned |= named
     comparisons: set[frozenset[str]] = set()
-    for segment in _segments(reasoning):
-        own = frozenset(
-            word for word in _WORD.findall(segment.lower()) if not _NOT_OWN.fullmatch(word)
-        )
-        mentioned += len(own) >= _MENTION_WORDS
+    for segment in _segments(text):
+        own = frozenset(_WORD.findall(segment.lower())) - _NOT_OWN
         if len(own) >= _COMPARISON_WORDS and _compares(segment):
             comparisons.add(own)
-    return mentioned, len(comparisons)
+    return len(mentioned), len(comparisons)
 
 
-def _segments(reasoning: str) -> Iterator[str]:
+def _segments(text: str) -> Iterator[str]:
     """Yield each dimension's segment, from its first mention to the next other dimension."""
-    text = reasoning.replace("<think>", " ").replace("</think>", " ")
-    mentions = [(match.start(), match.lastgroup) for match in _MENTION.finditer(text)]
-    first_seen: set[str | None] = set()
+    mentions = [
+        (match.start(), _DIMENSION_OF[match.group().lower()])
+        for match in _WORD.finditer(text)
+        if match.group().lower() in _DIMENSION_OF
+    ]
+    first_seen: set[str] = set()
     for i, (start, dimension) in enumerate(mentions):
         if dimension in first_seen:
             continue
