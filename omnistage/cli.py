@@ -12,6 +12,8 @@ from omnistage.errors import InputError, OmnistageError
 
 PIPELINES = {"post_training": "pipelines.post_training"}
 """A recipe's ``pipeline`` to the module with its ``Recipe``, ``STAGES`` and ``plan``."""
+CHILD = "pipelines.local"
+"""The module that runs a pipeline, in a process of its own, from the folder of a run."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -140,7 +142,7 @@ def _run(options: argparse.Namespace) -> int:
         "force": options.force,
     }
     folder = new_run(options.home, recipe.name, request, names)
-    command = [sys.executable, "-m", "pipelines.local", str(folder)]
+    command = [sys.executable, "-m", CHILD, str(folder)]
     return supervise(folder, names, command, Console())
 
 
@@ -169,16 +171,17 @@ def _dry_run(pipeline: Any, recipe: Any, store: str, names: list[str], force: li
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("stage", "would", "key", "why"):
+    for column in ("stage", "plan", "key", "why"):
         table.add_column(column)
     for planned in pipeline.plan(recipe, store):
         if planned.name not in names:
             continue
-        forced = planned.name in force
-        would = {True: "be cached", False: "run", None: "depend"}[planned.cached and not forced]
-        table.add_row(
-            planned.name, would, planned.key or "", "forced" if forced else planned.reason
-        )
+        key = (planned.key or "")[:12]
+        if planned.name in force:
+            table.add_row(planned.name, "run", key, "--force")
+        else:
+            what = {True: "cached", False: "run", None: "not known yet"}[planned.cached]
+            table.add_row(planned.name, what, key, planned.reason)
     Console(soft_wrap=True).print(table)
     return 0
 

@@ -127,11 +127,12 @@ def test_no_run_an_unknown_and_an_ambiguous_name_are_refused(
 ) -> None:
     assert main(["show", "--home", str(tmp_path)]) == 2
     assert "no run yet" in capsys.readouterr().err
-    runs = sorted(make_run(tmp_path).name for _ in range(2))
+    runs = [make_run(tmp_path).name for _ in range(2)]
     assert main(["show", "--home", str(tmp_path), "nonsense"]) == 2
     assert "found none" in capsys.readouterr().err
-    assert main(["show", "--home", str(tmp_path), "-tiny"[1:]]) == 2
-    assert all(name in capsys.readouterr().err for name in runs[:1])
+    assert main(["show", "--home", str(tmp_path), "tiny"]) == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in runs)
 
 
 def test_runs_begun_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
@@ -143,5 +144,5 @@ def test_runs_begun_in_the_same_second_get_folders_of_their_own(tmp_path: Path) 
 def test_a_home_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     home = tmp_path / "file"
     home.write_text("")
-    with pytest.raises(InputError, match="file: not a folder"):
+    with pytest.raises(InputError, match="file/runs: not a folder"):
         new_run(home, "tiny", {}, STAGES)

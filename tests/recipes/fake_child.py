@@ -1,8 +1,9 @@
 """Plays the child of a run: reports what its run.json tells it to, and can fail like the real one.
 
-``play`` in run.json is a list of steps: ``["event", stage, kind, {fields}]``, ``["print", text]``,
-``["write", file, text]``, ``["sleep", seconds]``, ``["orphan", pid file]`` (a process in a session
-of its own that would outlive its parent), ``["ignore SIGTERM"]`` and ``["exit", code]``.
+``play`` in run.json, or in its recipe, is a list of steps: ``["event", stage, kind, {fields}]``,
+``["print", text]``, ``["write", file, text]``, ``["sleep", seconds]``, ``["orphan", pid file]`` (a
+process in a session of its own that would outlive its parent), ``["ignore SIGTERM"]`` and
+``["exit", code]``.
 """
 
 import json
@@ -17,7 +18,7 @@ from omnistage.events import Events
 
 def main(folder: Path) -> None:
     request = json.loads((folder / "run.json").read_text())
-    for action, *rest in request["play"]:
+    for action, *rest in request.get("play") or request["recipe"]["play"]:
         if action == "event":
             stage, kind, fields = rest
             Events(stage, Path(request["events"])).emit(kind, **fields)
