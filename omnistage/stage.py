@@ -28,7 +28,7 @@ from omnistage.config import Settings, key_config
 from omnistage.errors import DamagedError, InputError, OmnistageError, machine_errors
 from omnistage.events import Events, clock
 from omnistage.files import human_bytes, read_json, write_atomic
-from omnistage.store import Store, open_store, read_manifest, store_uri
+from omnistage.store import Store, manifest_uri, open_store, read_manifest, store_uri
 
 C = TypeVar("C", bound=Settings)
 
@@ -118,6 +118,8 @@ class Spec(BaseModel):
     runtime: Runtime = Runtime()
     force: bool = False
     """Make the artifact again although the store has it."""
+    cached_only: bool = False
+    """Fail rather than make the artifact when the store does not have it."""
     verify_inputs: bool = False
     """Hash the inputs before they are used (they come from outside this run)."""
     manifest: str | None = None
@@ -184,6 +186,7 @@ def execute(
     runtime: Runtime | None = None,
     events: Events | None = None,
     force: bool = False,
+    cached_only: bool = False,
 ) -> Outcome:
     """Return a stage's output from the store, or make it and put it there.
 
@@ -195,9 +198,11 @@ def execute(
         runtime: How it runs here.
         events: Where progress goes.
         force: Make the output again although it is there.
+        cached_only: Never make it.
 
     Raises:
-        InputError: If an input is missing or of the wrong kind, or the machine cannot write.
+        InputError: If an input is missing or of the wrong kind, the machine cannot write, or the
+            output is not there and ``cached_only`` forbids to make it.
     """
     events = events or Events(stage.name, echo=False)
     began = time.monotonic()
@@ -208,8 +213,13 @@ def execute(
         found = None if force else _hit(stage, key, store, events)
         if found:
             seconds = time.monotonic() - began
-            events.emit("finished", key=key, cached=True, seconds=seconds, uri=found.uri)
+            _finished(events, found, True, seconds)
             return Outcome(found, cached=True, seconds=seconds)
+        if cached_only:
+            raise InputError(
+                f"{stage.name}: the store has no result {key} for these settings and inputs; "
+                f"run from {stage.name} or an earlier stage"
+            )
         if force:
             store.discard(stage.name, key)
         home = store.work_folder(stage.name, key)
@@ -246,7 +256,7 @@ def execute(
     events.message(
         f"done in {clock(seconds)}: {len(manifest.files)} files, {human_bytes(manifest.size)}"
     )
-    events.emit("finished", key=key, cached=False, seconds=seconds, uri=manifest.uri)
+    _finished(events, manifest, False, seconds)
     return Outcome(manifest, cached=False, seconds=seconds)
 
 
@@ -301,10 +311,16 @@ def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome:
         runtime=spec.runtime,
         events=events,
         force=spec.force,
+        cached_only=spec.cached_only,
     )
     if spec.manifest:
         write_atomic(Path(spec.manifest), outcome.manifest.to_json())
     return outcome
+
+
+def _finished(events: Events, manifest: Manifest, cached: bool, seconds: float) -> None:
+    where = {"uri": manifest.uri, "manifest": manifest_uri(manifest)}
+    events.emit("finished", key=manifest.key, cached=cached, seconds=seconds, **where)
 
 
 def _read_spec(path: Path) -> Spec:

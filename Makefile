@@ -1,0 +1,45 @@
+# Every target brings its own uv and environment; nothing but Python, make and git is needed.
+
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := .venv/bin
+STAMP := .venv/.omnistage-synced
+
+.PHONY: demo test lint format bench help
+
+help:
+	@echo "make demo   run the whole pipeline on the tiny recipe and print the report's path"
+	@echo "make test   run the tests"
+	@echo "make lint   check style, types and generated documents"
+	@echo "make format put the code into its canonical form"
+	@echo "make bench  run the benchmarks that take minutes, and print their ratios"
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.8"
+
+$(STAMP): pyproject.toml uv.lock | $(filter .uv/bin/uv,$(UV))
+	$(UV) sync --frozen --all-extras --compile-bytecode
+	@touch $@
+
+demo: $(STAMP)
+	@$(RUN)/omnistage run tiny
+
+test: $(STAMP)
+	$(RUN)/pytest
+
+lint: $(STAMP)
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/pyright
+	$(RUN)/python docs/generate.py --check
+
+format: $(STAMP)
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .
+	$(RUN)/python docs/generate.py
+
+bench: $(STAMP)
+	$(RUN)/python benchmarks/overhead.py
+	$(RUN)/python benchmarks/rewrite.py
+	$(RUN)/python benchmarks/download.py
+	$(RUN)/python benchmarks/extract.py

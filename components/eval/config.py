@@ -1,0 +1,46 @@
+"""Settings of the evaluation."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.grpo.rewards import REWARDS
+from omnistage.config import Settings
+from omnistage.swift.media import MediaSettings
+from omnistage.swift.settings import Dtype
+
+ModelName = Literal["base", "sft", "grpo"]
+
+
+class EvalSettings(Settings):
+    """Judge each held-out pair in both orders with every model, greedily."""
+
+    title: str = Field(
+        default="", description="Of the report; the recipe's name where it is not set."
+    )
+    models: list[ModelName] = Field(
+        default=["base", "sft", "grpo"], min_length=1, description="Models to evaluate."
+    )
+    max_records: int | None = Field(
+        default=None, ge=1, description="Judge only the first so many test records; all by default."
+    )
+    batch_size: int = Field(
+        default=8, ge=1, description="Prompts that a process generates for at once."
+    )
+    max_completion_length: int = Field(default=2048, ge=1, description="Most tokens of a verdict.")
+    dtype: Dtype = Field(default="bfloat16", description="Type of the weights.")
+    attn_impl: Literal["sdpa", "eager", "flash_attn"] = Field(
+        default="sdpa", description="Implementation of attention."
+    )
+    media: MediaSettings = Field(default=MediaSettings(), description="Bounds on decoded media.")
+    reward_weights: dict[str, float] = Field(
+        default={"mm_format": 0.4, "mm_content": 0.4, "mm_rubric": 0.2},
+        description=f"Rewards to report, with their weight in the mean; of {', '.join(REWARDS)}.",
+    )
+    bootstrap_samples: int = Field(
+        default=2000, ge=100, description="Resamples behind every interval."
+    )
+    seed: int = Field(default=42, ge=0, description="Seed of the resampling.")
+    notes: list[str] = Field(
+        default=[], description="Statements for the report's reader about the data or the run."
+    )

@@ -1,0 +1,6 @@
+"""``python -m components.grpo --spec spec.json``."""
+
+from components.grpo.stage import STAGE
+from omnistage.stage import main
+
+raise SystemExit(main(STAGE))

@@ -1,0 +1,6 @@
+"""``python -m components.sft --spec spec.json``."""
+
+from components.sft.stage import STAGE
+from omnistage.stage import main
+
+raise SystemExit(main(STAGE))

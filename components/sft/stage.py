@@ -1,0 +1,52 @@
+"""Supervised fine-tuning: base model and SFT records in, checkpoint and curve out."""
+
+from components.sft.config import SFTSettings
+from omnistage.materialize import media_root
+from omnistage.stage import Context, Result, Stage
+from omnistage.swift.checkpoints import copy_model
+from omnistage.swift.train import LIBRARIES, keep_logs, train
+from omnistage.training_data import write_training_file
+
+
+def run(context: Context[SFTSettings]) -> Result:
+    """Train, and keep the last checkpoint's weights and the trainer's logs.
+
+    The artifact has ``model/``, a whole model folder, or ``adapter/`` for LoRA, and ``logs/``.
+
+    Raises:
+        InputError: If a record's medium is missing or a setting does not fit ms-swift.
+        StageFailedError: If the training fails.
+    """
+    config = context.config
+    data = context.inputs["data"]
+    root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
+    dataset = context.work / "sft.jsonl"
+    records = write_training_file(
+        context.folder("records") / "sft.jsonl", root, dataset, context.events, gold=False
+    )
+    arguments = {"model": str(context.folder("model") / "files"), "dataset": [str(dataset)]}
+    trained = train(context, "sft", arguments, config=config)
+    copy_model(trained.checkpoint, context.out / ("model" if config.tuner == "full" else "adapter"))
+    keep_logs(trained, context.work, context.out / "logs")
+    last = trained.curve[-1]
+    return Result(
+        counts={"records": records, "steps": last["step"]},
+        metadata={
+            "tuner": config.tuner,
+            "loss": last["loss"],
+            "token_accuracy": last.get("token_acc"),
+            "training_seconds": round(trained.seconds, 3),
+            "resumed_from_step": trained.resumed_from,
+        },
+    )
+
+
+STAGE = Stage(
+    name="sft",
+    kind="SFTCheckpoint",
+    version=1,
+    config=SFTSettings,
+    inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "model": "BaseModel"},
+    run=run,
+    libraries=LIBRARIES,
+)

@@ -1,0 +1,1 @@
+"""Launch back ends: where the processes of a training or evaluation stage run."""

@@ -1,0 +1,83 @@
+"""The two candidate answers inside a judge prompt: find them, exchange them."""
+
+import re
+from typing import Any, NamedTuple
+
+from omnistage.errors import InputError
+
+_HEADER = re.compile(
+    r"^[ \t]*[#*\[(]*[ \t]*(?:Response|Answer|Candidate|Assistant|Output)[ \t]*([AB12])[\])*]*"
+    r"[ \t]*[:：][*]*[ \t]*\n?",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+class Candidates(NamedTuple):
+    """Where the two candidates stand in a text."""
+
+    first: tuple[int, int]
+    second: tuple[int, int]
+
+
+def find_candidates(text: str) -> Candidates | None:
+    """Return the spans of the candidates ``Response A: …`` and ``Response B: …``, or None.
+
+    Each begins after a heading at the start of a line (Response, Answer, Candidate, Assistant or
+    Output with A and B or 1 and 2). The second ends where the message ends, or at the first blank
+    line when the first candidate has none in it (what follows is then the instruction).
+    """
+    headers = list(_HEADER.finditer(text))
+    for one, two in zip(headers, headers[1:], strict=False):
+        if (one[1].upper(), two[1].upper()) not in (("A", "B"), ("1", "2")):
+            continue
+        first = _trimmed(text, one.end(), two.start())
+        end = len(text)
+        if "\n\n" not in text[first[0] : first[1]]:
+            blank = text.find("\n\n", two.end())
+            end = len(text) if blank < 0 else blank
+        return Candidates(first, _trimmed(text, two.end(), end))
+    return None
+
+
+def candidates(messages: list[dict[str, Any]]) -> tuple[str, str] | None:
+    """Return the texts of both candidates of the last user turn that has them, or None."""
+    for message in reversed(messages):
+        found = find_candidates(message["content"]) if message["role"] == "user" else None
+        if found:
+            text = message["content"]
+            return text[slice(*found.first)], text[slice(*found.second)]
+    return None
+
+
+def swap_candidates(messages: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+    """Return the messages with the two candidates exchanged and all else as it is.
+
+    Args:
+        messages: A judge prompt, without an assistant turn.
+        where: Named in the error.
+
+    Raises:
+        InputError: If the two candidates cannot be told apart.
+    """
+    swapped = list(messages)
+    for number in range(len(messages) - 1, -1, -1):
+        message = messages[number]
+        found = find_candidates(message["content"]) if message["role"] == "user" else None
+        if found:
+            text, (a, b) = message["content"], found
+            text = text[: a[0]] + text[slice(*b)] + text[a[1] : b[0]] + text[slice(*a)] + text[b[1] :]
+            swapped[number] = {**message, "content": text}
+            return swapped
+    raise InputError(
+        f"{where}: the prompt does not name its candidates; expected lines that begin with "
+        "'Response A:' and 'Response B:'"
+    )
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the span without the white space around it, which stays where it is."""
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end

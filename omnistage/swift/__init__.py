@@ -1,0 +1,1 @@
+"""Driving ms-swift by its public command line."""

@@ -1,0 +1,55 @@
+"""How media are decoded, and the environment variables that ms-swift reads it from."""
+
+from pydantic import Field
+
+from omnistage.config import Settings
+
+
+class MediaSettings(Settings):
+    """Bounds on decoded media, the same in training, rollout and evaluation.
+
+    ms-swift and qwen-omni-utils take these from the environment only. This class is their one
+    source: :func:`environment` makes the variables for every process that omnistage launches.
+    """
+
+    max_pixels: int = Field(
+        default=262_144, gt=0, description="Most pixels of an image; larger ones are scaled down."
+    )
+    video_max_pixels: int = Field(default=32_768, gt=0, description="Most pixels of a video frame.")
+    fps: float = Field(default=1.0, gt=0, description="Frames taken of a clip a second.")
+    fps_max_frames: int = Field(default=20, gt=0, description="Most frames taken of a clip.")
+    use_audio_in_video: bool = Field(
+        default=False,
+        description="Whether a clip's sound track is part of the clip (true) or an item of its "
+        "own in `audios` (false); the same as in rewrite_paths.",
+    )
+
+
+def environment(media: MediaSettings, gpus: int) -> dict[str, str]:
+    """Return the environment of a process that decodes media or runs the model.
+
+    Args:
+        media: The bounds.
+        gpus: GPUs of the machine; without any, one thread a process is the fastest for the
+            small models that a CPU can train.
+    """
+    env = {
+        "MAX_PIXELS": str(media.max_pixels),
+        "VIDEO_MAX_PIXELS": str(media.video_max_pixels),
+        "FPS": str(media.fps),
+        "FPS_MIN_FRAMES": str(min(4, media.fps_max_frames)),
+        "FPS_MAX_FRAMES": str(media.fps_max_frames),
+        "USE_AUDIO_IN_VIDEO": str(media.use_audio_in_video),
+        "ENABLE_AUDIO_OUTPUT": "0",  # the thinker alone; the talker is not trained
+        # librosa's first load compiles for seconds; soundfile and PyAV read the same samples.
+        "SWIFT_AUDIO_LOAD_BACKEND": "soundfile_pyav",
+        # Models come from the store: no process of ours asks a hub.
+        "USE_HF": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not gpus:
+        env["OMP_NUM_THREADS"] = "1"
+    return env

@@ -1,0 +1,196 @@
+"""Run ms-swift to the end: launch, follow, resume, keep the result."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omnistage.errors import InputError, StageFailedError
+from omnistage.launch import local
+from omnistage.launch.job import Job, gpu_count
+from omnistage.stage import Context
+from omnistage.swift.arguments import Command, check_arguments, command_line
+from omnistage.swift.checkpoints import checkpoints, newest_whole, step_of
+from omnistage.swift.curve import parse_log_line, read_curve
+from omnistage.swift.media import environment
+from omnistage.swift.settings import TrainingSettings, process_count, split_batch
+
+LIBRARIES = ("ms-swift", "peft", "torch", "transformers", "trl")
+"""What decides the result of a training stage."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a finished training left."""
+
+    checkpoint: Path
+    curve: list[dict[str, Any]]
+    logs: Path
+    """Folder with ``logging.jsonl`` and the trainer's other logs."""
+    seconds: float
+    resumed_from: int | None
+    """Step of the checkpoint that this attempt went on from."""
+
+
+def common_arguments(config: TrainingSettings, processes: int, where: str) -> dict[str, Any]:
+    """Return the arguments of ``swift sft`` and ``swift rlhf`` alike.
+
+    Args:
+        config: The stage's settings.
+        processes: Training processes in all.
+        where: Recipe section, for errors.
+    """
+    gpus = gpu_count()
+    device, accumulation = split_batch(
+        config.batch_size, config.per_device_batch_size, processes, where
+    )
+    lora = config.tuner == "lora"
+    return {
+        "model_type": "qwen2_5_omni",
+        "template": "qwen2_5_omni",
+        "check_model": False,
+        "tuner_type": config.tuner,
+        "lora_rank": config.lora_rank if lora else None,
+        "lora_alpha": config.lora_alpha if lora else None,
+        "lora_dropout": config.lora_dropout if lora else None,
+        "target_modules": config.target_modules if lora else None,
+        "freeze_vit": config.freeze_vit,
+        "freeze_aligner": config.freeze_aligner,
+        "num_train_epochs": config.epochs,
+        "max_steps": config.max_steps,
+        "per_device_train_batch_size": device,
+        "gradient_accumulation_steps": accumulation,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.lr_scheduler,
+        "warmup_ratio": config.warmup_ratio,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "max_length": config.max_length,
+        "torch_dtype": config.dtype,
+        "attn_impl": config.attn_impl,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "deepspeed": f"zero{config.zero_stage}" if gpus and config.zero_stage else None,
+        "use_cpu": None if gpus else True,
+        "ddp_backend": None if gpus else "gloo",
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "split_dataset_ratio": 0.0,
+        "dataset_num_proc": 1,
+        "load_from_cache_file": False,
+        "dataloader_num_workers": config.workers,
+        "save_steps": config.save_steps,
+        "save_total_limit": config.save_total_limit,
+        "logging_steps": config.logging_steps,
+        "logging_first_step": True,
+        "report_to": list(config.report_to) or ["none"],
+        "add_version": False,
+    }
+
+
+def train(
+    context: Context[Any],
+    command: Command,
+    arguments: Mapping[str, Any],
+    *,
+    config: TrainingSettings,
+    processes: int | None = None,
+    watch: Callable[[dict[str, Any]], str | None] | None = None,
+    figures: tuple[str, ...] = ("loss",),
+) -> Trained:
+    """Train, going on from the newest whole checkpoint of an earlier attempt.
+
+    Args:
+        context: The stage's.
+        command: ms-swift's sub-command.
+        arguments: The stage's own arguments; they and ``config.swift_arguments`` are put over
+            :func:`common_arguments` and checked.
+        config: The stage's settings.
+        processes: Training processes; by default what the runtime asks for.
+        watch: Sees every logged step; a text that it returns stops the training for that reason.
+        figures: Which logged figures the progress line shows.
+
+    Raises:
+        InputError: If an argument is wrong.
+        StageFailedError: If the training fails or is stopped by ``watch``.
+    """
+    processes = processes or process_count(context.runtime.nproc_per_node)
+    output = context.work / "output"
+    output.mkdir(exist_ok=True)
+    everything = {
+        **common_arguments(config, processes, context.name),
+        **arguments,
+        **config.swift_arguments,
+        "output_dir": str(output),
+    }
+    check_arguments(command, everything, f"{context.name}.swift_arguments")
+    resume = newest_whole(output)
+    if resume:
+        everything["resume_from_checkpoint"] = str(resume)
+        context.events.message(f"going on from step {step_of(resume)}")
+    module = find_spec(f"swift.cli.{command}")
+    if module is None or module.origin is None:
+        raise InputError("ms-swift is not installed here: install omnistage with its extra `train`")
+    job = Job(
+        name=f"swift {command}",
+        program=(module.origin, *command_line(everything)),
+        log=context.work / "train.log",
+        env=environment(config.media, gpu_count()),
+        nproc_per_node=processes,
+    )
+    log = output / "logging.jsonl"
+    follow = _Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)
+    context.events.message(f"starting {processes} training process{'es' * (processes > 1)}")
+    seconds = local.run(job, follow)
+    found = checkpoints(output)
+    curve = read_curve(log)
+    if not found or not curve:
+        raise StageFailedError(f"{context.name}: the trainer ended without a checkpoint; {job.log}")
+    return Trained(found[0], curve, output, seconds, step_of(resume) if resume else None)
+
+
+def keep_logs(trained: Trained, work: Path, target: Path) -> None:
+    """Copy the trainer's logs into the artifact's ``logs/``: text, curves, TensorBoard events."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    shutil.copy2(work / "train.log", target)
+    for name in ("logging.jsonl", "completions.jsonl", "args.json"):
+        if (trained.logs / name).exists():
+            shutil.copy2(trained.logs / name, target)
+    if (trained.logs / "runs").is_dir():
+        shutil.copytree(trained.logs / "runs", target / "runs")
+
+
+class _Follow:
+    """Reads what the trainer has logged since the last look."""
+
+    def __init__(
+        self,
+        context: Context[Any],
+        log: Path,
+        figures: tuple[str, ...],
+        watch: Callable[[dict[str, Any]], str | None] | None,
+        offset: int,
+    ) -> None:
+        self.context, self.log, self.figures, self.watch = context, log, figures, watch
+        self.offset = offset
+
+    def __call__(self) -> str | None:
+        if not self.log.exists():
+            return None
+        with self.log.open("rb") as f:
+            f.seek(self.offset)
+            data = f.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        for line in whole.splitlines():
+            row = parse_log_line(line)
+            if row is None:
+                continue
+            shown = {n: row[n] for n in self.figures if row.get(n) is not None}
+            self.context.events.progress(row["step"], row["max_steps"], "steps", **shown)
+            reason = self.watch(row) if self.watch else None
+            if reason:
+                return reason
+        return None

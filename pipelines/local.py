@@ -1,0 +1,91 @@
+"""Run the pipeline on this machine with ``kfp.local``: the child process of ``omnistage run``.
+
+``python -m pipelines.local RUN_FOLDER`` reads the folder's ``run.json`` and ends with the exit
+code of the stage that failed, or 0.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from omnistage.errors import OmnistageError
+from omnistage.events import Events
+from omnistage.files import read_json, read_jsonl
+from omnistage.kubeflow import CACHED_ONLY_VARIABLE, EVENTS_VARIABLE, FORCE_VARIABLE
+from omnistage.store import open_store, read_manifest, store_uri
+from pipelines.post_training import STAGES, Recipe, build, resolve
+
+
+class RunRequest(BaseModel):
+    """The file ``run.json``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    recipe: Recipe
+    store: str
+    first: str | None = Field(default=None, alias="from")
+    last: str | None = Field(default=None, alias="to")
+    force: list[str] = []
+
+
+def main(folder: Path) -> int:
+    """Run what a run folder asks for and return the exit code.
+
+    Args:
+        folder: Has ``run.json``; gets ``events.jsonl`` and, when eval ran, ``report.html`` and
+            ``report.json``.
+    """
+    events = folder / "events.jsonl"
+    try:
+        request = RunRequest.model_validate(read_json(folder / "run.json"))
+        _run(request, folder, events)
+    except OmnistageError as e:
+        Events("run", events).emit("failed", message=str(e), exit_code=e.exit_code)
+        print(f"error: {e}", file=sys.stderr)
+        return e.exit_code
+    except Exception as e:
+        failed = [row for row in read_jsonl(events) if row["event"] == "failed"]
+        if not failed:
+            Events("run", events).emit("failed", message=f"{type(e).__name__}: {e}", exit_code=1)
+            raise
+        return failed[-1]["exit_code"]
+    return 0
+
+
+def _run(request: RunRequest, folder: Path, events: Path) -> None:
+    from kfp import local
+
+    names = list(STAGES)
+    before = names[: names.index(request.first)] if request.first else []
+    os.environ[EVENTS_VARIABLE] = str(events)
+    os.environ[FORCE_VARIABLE] = ",".join(request.force)
+    os.environ[CACHED_ONLY_VARIABLE] = ",".join(before)
+    # The store is the cache: KFP's own would not notice a damaged artifact.
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(folder / "kfp"),
+        raise_on_error=True,
+    )
+    last = request.last or names[-1]
+    build(resolve(request.recipe), request.store, to=last)()
+    if last == "eval":
+        _copy_report(folder, events)
+
+
+def _copy_report(folder: Path, events: Path) -> None:
+    """Put the report where a person looks for it."""
+    finished = [r for r in read_jsonl(events) if r["event"] == "finished" and r["stage"] == "eval"]
+    manifest = read_manifest(finished[-1]["manifest"])
+    source = open_store(store_uri(manifest)).local(manifest)
+    for name in ("report.html", "report.json"):
+        shutil.copyfile(source / name, folder / name)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        print("usage: python -m pipelines.local RUN_FOLDER", file=sys.stderr)
+        raise SystemExit(2)
+    raise SystemExit(main(Path(sys.argv[1])))
