@@ -1,0 +1,299 @@
+"""The formats that rows come in: how each is recognised and read.
+
+A reader takes a row as parsed from JSON and returns a :class:`Draft`; it raises ``RowError`` for a
+row that has the format's keys but not its types.
+"""
+
+import ast
+import contextlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from components.rewrite_paths.parts import join_parts, read_turns, take_media, text_of
+from components.rewrite_paths.rows import Draft, RowError
+from omnistage.records import GOLD, KEYS, TASKS
+from omnistage.verdict import VERDICT_KEYS, VerdictError, read_object
+
+_SCORE_LINE = re.compile(r"^\s*(score_[AB]|better|final_verdict)\s*:\s*(.+?)\s*,?\s*$", re.M)
+_REASONING = re.compile(r"<think>.*?</think>", re.S)
+
+_PROBLEM_TASKS = {
+    "multiple choice": "choice",
+    "multiple_choice": "choice",
+    "numerical": "numeric",
+    "ocr": "ocr",
+    "free-form": "free_form",
+    "free_form": "free_form",
+    "regression": "regression",
+    "emer_ov": "emotion",
+    "emer_ov_mc": "multi_choice",
+    "judge": "yes_no",
+}
+
+
+def read_omnicritic(row: Mapping[str, Any]) -> Draft:
+    """Read OmniCritic's new shape, which is ms-swift's with a verdict as the solution."""
+    return _chat(row)
+
+
+def read_omnicritic_old(row: Mapping[str, Any]) -> Draft:
+    """Read OmniCritic's old shape: ``input``, ``output`` and the media fields.
+
+    Where the instructions of the judge stand before the path in ``input``, they become the system
+    turn, so that both shapes give the same record. An ``output`` that is not JSON but lines such as
+    ``score_A: 4`` is read as the verdict it means.
+    """
+    text = text_of(row, "input")
+    output = row["output"]
+    draft = Draft(_split_instructions(text))
+    take_media(row, draft)
+    draft.gold = _gold(row)
+    if isinstance(output, str) and not output.lstrip().startswith(("{", "```")):
+        output = _verdict_of_lines(output) or output
+    draft.solution = _answer(output, "output")
+    return draft
+
+
+def read_omnirl(row: Mapping[str, Any]) -> Draft:
+    """Read OmniRL's ``problem``, ``solution`` and, for some rows, ``image``."""
+    draft = Draft([{"role": "user", "content": text_of(row, "problem")}])
+    take_media(row, draft)
+    draft.solution = _answer(row["solution"], "solution")
+    draft.gold = _gold(row)
+    return draft
+
+
+def read_lmm_r1(row: Mapping[str, Any]) -> Draft:
+    """Read LMM-R1's stringified list of OpenAI messages in ``message`` and its ``answer``."""
+    message = row["message"]
+    if isinstance(message, str):
+        message = _literal(message)
+    draft = _turns(message, "message")
+    take_media(row, draft)
+    draft.solution = _answer(row["answer"], "answer")
+    draft.task = "math"
+    return draft
+
+
+def read_conversations(row: Mapping[str, Any]) -> Draft:
+    """Read LLaVA's and VLM-R1's ``conversations`` with one or several images or clips."""
+    draft = _turns(row["conversations"], "conversations")
+    take_media(row, draft)
+    if "solution" in row:
+        draft.solution = _answer(row["solution"], "solution")
+    draft.gold = _gold(row)
+    return draft
+
+
+def read_r1_omni(row: Mapping[str, Any]) -> Draft:
+    """Read R1-Omni's ``conversations`` on a clip, where ``<audio>`` is the sound of the clip."""
+    draft = read_conversations(row)
+    draft.task = "emotion"
+    draft.clip_sound = True
+    return draft
+
+
+def read_humanomni_v2(row: Mapping[str, Any]) -> Draft:
+    """Read HumanOmniV2's ``problem``, ``solution``, ``path``, ``data_type``, ``problem_type``.
+
+    ``path`` is one path, of the kind that ``data_type`` names, or an object by kind. Options that
+    the problem does not already list are written below it, a line each.
+    """
+    problem = text_of(row, "problem")
+    options = row.get("options") or []
+    if not isinstance(options, list) or not all(isinstance(o, str) for o in options):
+        raise RowError("bad_field", "options: a list of texts is needed")
+    unlisted = [option for option in options if option not in problem]
+    draft = Draft([{"role": "user", "content": "\n".join([problem, *unlisted])}])
+    path = row["path"]
+    if isinstance(path, str):
+        kind = str(row.get("data_type", "")).lower()
+        named = [k for k in ("image", "audio", "video") if k in kind]
+        if not named:
+            raise RowError("bad_field", f"data_type: image, audio or video, not {kind[:40]!r}")
+        # "video_audio" is one file: a clip whose sound matters.
+        path = {named[-1] if "video" not in named else "video": path}
+    if not isinstance(path, dict):
+        raise RowError("bad_field", "path: a path or an object of paths is needed")
+    take_media(path, draft)
+    draft.solution = _answer(row["solution"], "solution")
+    kind = str(row.get("problem_type", "")).strip()
+    draft.task = _PROBLEM_TASKS.get(kind.lower())
+    draft.gold = _gold(row)
+    return draft
+
+
+def read_ms_swift(row: Mapping[str, Any]) -> Draft:
+    """Read ms-swift's ``messages`` with media lists, or its ``query`` and ``response``."""
+    if "messages" in row:
+        return _chat(row)
+    messages = [{"role": "user", "content": text_of(row, "query")}]
+    if "system" in row:
+        messages.insert(0, {"role": "system", "content": text_of(row, "system")})
+    draft = Draft(messages)
+    take_media(row, draft)
+    draft.solution = _answer(row.get("solution", row.get("response")), "response")
+    draft.gold = _gold(row)
+    return draft
+
+
+def read_openai(row: Mapping[str, Any]) -> Draft:
+    """Read OpenAI's chat messages, whose content may be a list of text and media parts."""
+    return _chat(row)
+
+
+def read_omnistage(row: Mapping[str, Any]) -> Draft:
+    """Read a canonical record."""
+    draft = _chat(row)
+    if row.get("task") not in TASKS:
+        raise RowError("bad_field", "task: not one of the known tasks")
+    draft.task = row["task"]
+    return draft
+
+
+def _chat(row: Mapping[str, Any]) -> Draft:
+    draft = _turns(row["messages"], "messages")
+    take_media(row, draft)
+    draft.gold = _gold(row)
+    if row.get("solution") is not None:
+        draft.solution = _answer(row["solution"], "solution")
+    return draft
+
+
+def _turns(value: Any, where: str) -> Draft:
+    draft = Draft([])
+    for role, content in read_turns(value, where):
+        draft.messages.append({"role": role, "content": join_parts(content, draft, where)})
+    return draft
+
+
+def _literal(text: str) -> Any:
+    """Parse a stringified list: JSON, or the Python literal that ``str(list)`` leaves."""
+    with contextlib.suppress(orjson.JSONDecodeError):
+        return orjson.loads(text)
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as e:
+        raise RowError("bad_field", f"message: not a stringified list: {e}") from e
+
+
+def _split_instructions(text: str) -> list[dict[str, str]]:
+    for marker in ("Image file:", "Audio file:", "Video file:"):
+        at = text.find(marker)
+        instructions = text[: max(at, 0)]
+        if all(key in instructions for key in VERDICT_KEYS):
+            kept = re.sub(r"(?:<(?:image|audio|video)>\s*)+\Z", "", instructions)
+            return [
+                {"role": "system", "content": kept.rstrip()},
+                {"role": "user", "content": text[len(kept) :]},
+            ]
+    return [{"role": "user", "content": text}]
+
+
+def _verdict_of_lines(text: str) -> dict[str, Any] | None:
+    """Read ``score_A: 4`` lines as a verdict; what is not stated follows from the scores."""
+    found: dict[str, Any] = {m[1]: m[2].strip("\"' ") for m in _SCORE_LINE.finditer(text)}
+    if not {"score_A", "score_B"} <= found.keys():
+        return None
+    try:
+        a, b = int(found["score_A"]), int(found["score_B"])
+    except ValueError:
+        return None
+    better = found.get("better") or ("equal" if a == b else "A" if a > b else "B")
+    thought = _REASONING.search(text)
+    if thought is None:
+        stated = re.search(r"^\s*reasoning\s*:\s*(.+)$", text, re.M)
+        reasoning = f"<think>{stated[1].strip() if stated else ''}</think>"
+    else:
+        reasoning = thought[0].replace("\n", " ")
+    verdict = {"score_A": a, "score_B": b, "better": better, "reasoning": reasoning}
+    return verdict | {"final_verdict": found.get("final_verdict", f"<answer>[[{better}]]</answer>")}
+
+
+def _answer(value: Any, field: str) -> str | dict[str, Any] | None:
+    if value is None or isinstance(value, str | dict):
+        return value
+    if isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, list):
+        return orjson.dumps(value).decode()
+    raise RowError("bad_field", f"{field}: a text or an object is needed")
+
+
+def _gold(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in GOLD if row.get(key) is not None}
+
+
+def is_verdict(value: Any) -> bool:
+    """Whether an answer is meant to be a judge's verdict, rightly formed or not."""
+    if isinstance(value, str):
+        if "score_A" not in value:
+            return False
+        try:
+            value, _ = read_object(value)
+        except VerdictError:
+            return True
+    return isinstance(value, dict) and "score_A" in value and "better" in value
+
+
+def recognise(row: Mapping[str, Any]) -> str | None:
+    """Return the name of a row's format, or None if it fits none."""
+    keys = row.keys()
+    if "messages" in keys:
+        if keys >= {"id", "source", "task"} and keys <= set(KEYS):
+            return "omnistage"
+        messages = row["messages"]
+        listed = isinstance(messages, list) and any(
+            isinstance(m, dict) and isinstance(m.get("content"), list) for m in messages
+        )
+        if listed:
+            return "openai"
+        return "omnicritic" if is_verdict(row.get("solution")) else "ms_swift"
+    if keys >= {"input", "output"}:
+        return "omnicritic_old"
+    if keys >= {"message", "answer"}:
+        return "lmm_r1"
+    if "conversations" in keys:
+        return "r1_omni" if "video" in keys else "llava"
+    if keys >= {"problem", "solution"}:
+        return "humanomni_v2" if "path" in keys else "omnirl"
+    return "ms_swift" if "query" in keys else None
+
+
+READERS: dict[str, tuple[frozenset[str], Callable[[Mapping[str, Any]], Draft]]] = {
+    "omnicritic": (frozenset({"messages"}), read_omnicritic),
+    "omnicritic_old": (frozenset({"input", "output"}), read_omnicritic_old),
+    "omnirl": (frozenset({"problem", "solution"}), read_omnirl),
+    "lmm_r1": (frozenset({"message", "answer"}), read_lmm_r1),
+    "r1_omni": (frozenset({"conversations"}), read_r1_omni),
+    "humanomni_v2": (frozenset({"problem", "solution", "path"}), read_humanomni_v2),
+    "llava": (frozenset({"conversations"}), read_conversations),
+    "ms_swift": (frozenset(), read_ms_swift),
+    "openai": (frozenset({"messages"}), read_openai),
+    "omnistage": (frozenset({"messages", "task"}), read_omnistage),
+}
+
+
+def read_row(row: Any, format: str) -> Draft:
+    """Read a parsed row.
+
+    Args:
+        row: Any JSON value.
+        format: Name of its format, or ``auto``.
+
+    Raises:
+        RowError: If it is not of that format, or of none that is known.
+    """
+    if not isinstance(row, dict):
+        raise RowError("not_an_object", "a JSON object is needed")
+    name = recognise(row) if format == "auto" else format
+    if name is None:
+        raise RowError("unknown_format", f"fits no format; keys: {', '.join(row)[:120]}")
+    needed, reader = READERS[name]
+    absent = sorted(needed - row.keys())
+    if absent:
+        raise RowError("unknown_format", f"not {name}: no {absent[0]!r}")
+    return reader(row)

@@ -1,0 +1,229 @@
+"""Finds the file that a record means: the one whose path ends like the record's.
+
+The index of a data set's members is held compactly: a dictionary of names for each folder and a few
+arrays, about 150 bytes a member.
+"""
+
+import unicodedata
+from array import array
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from components.rewrite_paths.rows import RowError
+from omnistage.files import read_jsonl
+
+IMAGE, AUDIO, VIDEO, SOUND_CLIP, NO_MEDIUM, BROKEN = range(6)
+"""Kinds of members; ``SOUND_CLIP`` is a video with a sound track."""
+_KINDS = {"image": IMAGE, "audio": AUDIO, "video": VIDEO}
+_FITS = {
+    "images": frozenset({IMAGE}),
+    "audios": frozenset({AUDIO, SOUND_CLIP}),
+    "videos": frozenset({VIDEO, SOUND_CLIP}),
+}
+_NAMES = {
+    IMAGE: "an image",
+    AUDIO: "a sound",
+    VIDEO: "a clip without sound",
+    SOUND_CLIP: "a clip with sound",
+    NO_MEDIUM: "not a medium",
+}
+_AMBIGUOUS = -1
+_CACHED_FOLDERS = 4096
+
+
+class MemberIndex:
+    """The members of a data set, by path.
+
+    Args:
+        entries: Lines of ``index.jsonl``: ``path``, ``sha256`` and ``media`` are read.
+    """
+
+    def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        self.kinds = bytearray()
+        self.seconds = array("f")
+        """Duration of each member, 0 where it has none."""
+        self.groups = array("I")
+        """First member with the same bytes, of each member."""
+        self._names: list[str] = []
+        self._folder_of = array("I")
+        self._folders: list[str] = []
+        self._tables: dict[str, dict[str, int]] = {}  # folder -> name -> member
+        first_with: dict[bytes, int] = {}
+        numbers: dict[str, int] = {}
+        for entry in entries:
+            self._add(entry, first_with, numbers)
+        self._endings = self._folder_endings()
+        self._by_name: dict[str, list[int]] | None = None
+        self._cache: dict[str, tuple[str, dict[str, int]] | None] = {}
+
+    @classmethod
+    def load(cls, path: Path) -> "MemberIndex":
+        """Read an ``index.jsonl``.
+
+        Raises:
+            InputError: If the file is missing or broken.
+        """
+        return cls(read_jsonl(path))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def path(self, member: int) -> str:
+        """Return a member's path relative to the media root."""
+        folder = self._folders[self._folder_of[member]]
+        return f"{folder}/{self._names[member]}" if folder else self._names[member]
+
+    def folder_number(self, member: int) -> int:
+        """Return the number of the folder that a member is in."""
+        return self._folder_of[member]
+
+    def name(self, member: int) -> str:
+        """Return the last component of a member's path."""
+        return self._names[member]
+
+    def find(self, raw: str) -> int:
+        """Return the member that a path of any machine means.
+
+        Both ``/`` and ``\\`` separate components; ``file://`` is taken off. Of the members with the
+        same name the one with the longest common ending is meant; members with the same bytes
+        count as one.
+
+        Raises:
+            RowError: ``missing_file`` or ``ambiguous_file``.
+        """
+        folder, _, name = clean(raw).rpartition("/")
+        near = self._nearest(folder)
+        member = near.get(name) if near else None
+        return self._search(raw, folder, name) if member is None else member
+
+    def table(self, folder: str) -> dict[str, int] | None:
+        """Return the names in the folder that ends most like this one, if there is just one."""
+        return self._nearest(folder)
+
+    def require(self, raw: str, field: str) -> int:
+        """Return the member that a path of a media list means, if it is fit for that list.
+
+        Raises:
+            RowError: Also ``undecodable_media`` and ``wrong_media_type``.
+        """
+        member = self.find(raw)
+        kind = self.kinds[member]
+        if kind == BROKEN:
+            raise RowError("undecodable_media", f"{self.path(member)} cannot be decoded")
+        if kind not in _FITS[field]:
+            raise RowError("wrong_media_type", f"{field}: {self.path(member)} is {_NAMES[kind]}")
+        return member
+
+    def _add(
+        self, entry: Mapping[str, Any], first_with: dict[bytes, int], numbers: dict[str, int]
+    ) -> None:
+        folder, _, name = entry["path"].rpartition("/")
+        member = len(self._names)
+        digest = bytes.fromhex(entry["sha256"])
+        group = first_with.setdefault(digest[:16], member)
+        media = entry.get("media")
+        self._names.append(name)
+        self._folder_of.append(numbers.setdefault(folder, len(numbers)))
+        if len(numbers) > len(self._folders):
+            self._folders.append(folder)
+        self.groups.append(group)
+        self.seconds.append((media or {}).get("duration") or 0.0)
+        self.kinds.append(_kind(media))
+        table = self._tables.setdefault(_normal(folder), {})
+        known = table.setdefault(_normal(name), member)
+        if known != member and known >= 0 and self.groups[known] != group:
+            table[_normal(name)] = _AMBIGUOUS
+
+    def _folder_endings(self) -> dict[str, str | None]:
+        """Map each ending of a folder's path to that folder, or to None if several end so."""
+        endings: dict[str, str | None] = {}
+        for folder in self._tables:
+            parts = folder.split("/")
+            for start in range(len(parts)):
+                ending = "/".join(parts[start:])
+                endings[ending] = folder if ending not in endings else None
+        return endings
+
+    def _nearest(self, folder: str) -> dict[str, int] | None:
+        if folder in self._cache:
+            found = self._cache[folder]
+            return found[1] if found else None
+        if len(self._cache) >= _CACHED_FOLDERS:
+            self._cache.clear()
+        best = folder if folder in self._tables else self._longest_ending(folder)
+        table = self._tables[best] if best is not None else None
+        if table is not None and _AMBIGUOUS in table.values():
+            table = {name: member for name, member in table.items() if member != _AMBIGUOUS}
+        self._cache[folder] = (folder, table) if table is not None else None
+        return table
+
+    def _longest_ending(self, folder: str) -> str | None:
+        parts = folder.split("/")
+        for start in range(len(parts)):
+            ending = "/".join(parts[start:])
+            if ending in self._endings:
+                return self._endings[ending]
+        return None
+
+    def _search(self, raw: str, folder: str, name: str) -> int:
+        if self._by_name is None:
+            self._by_name = {}
+            for member, known in enumerate(self._names):
+                self._by_name.setdefault(_normal(known), []).append(member)
+        candidates = self._by_name.get(name)
+        if not name or not candidates:
+            raise RowError("missing_file", f"no file of the data set is named like {raw!r}")
+        whole = f"{folder}/{name}" if folder else name
+        common = {c: _common_ending(whole, _normal(self.path(c))) for c in candidates}
+        most = max(common.values())
+        best = [c for c in candidates if common[c] == most]
+        exact = [c for c in best if _normal(self.path(c)) == whole]
+        best = exact or best
+        if len({self.groups[c] for c in best}) > 1:
+            shown = ", ".join(self.path(c) for c in best[:3])
+            more = f" and {len(best) - 3} more" if len(best) > 3 else ""
+            raise RowError("ambiguous_file", f"{raw!r} may be {shown}{more}")
+        return best[0]
+
+
+def clean(raw: str) -> str:
+    """Return a path with ``/`` only, without ``file://``, empty and ``.`` components.
+
+    Raises:
+        RowError: ``missing_file`` for a URL of another scheme.
+    """
+    path = raw.strip()
+    if "://" in path[:12] or path.startswith("data:"):
+        if not path.startswith("file://"):
+            raise RowError("missing_file", f"{raw[:80]!r} is not a file of the data set")
+        path = unquote(urlsplit(path.replace("#", "%23").replace("?", "%3F")).path)
+    if "\\" in path:
+        path = path.replace("\\", "/")
+    if "//" in path or "./" in path:
+        root = "/" if path.startswith("/") else ""
+        path = root + "/".join(part for part in path.split("/") if part not in ("", "."))
+    return _normal(path)
+
+
+def _normal(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _common_ending(a: str, b: str) -> int:
+    count = 0
+    for x, y in zip(reversed(a.split("/")), reversed(b.split("/")), strict=False):
+        if x != y:
+            break
+        count += 1
+    return count
+
+
+def _kind(media: Mapping[str, Any] | None) -> int:
+    if media is None:
+        return NO_MEDIUM
+    if "error" in media:
+        return BROKEN
+    kind = _KINDS.get(media.get("type", ""), NO_MEDIUM)
+    return SOUND_CLIP if kind == VIDEO and media.get("has_audio") else kind
