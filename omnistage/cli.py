@@ -103,16 +103,18 @@ def _load(options: argparse.Namespace) -> tuple[Any, Any]:
     """Return the pipeline's module and the validated recipe."""
     import importlib
 
-    from omnistage.recipe import find_recipe, read_recipe, validate
+    from omnistage.recipe import find_recipe, read_recipe, validate, with_overrides
     from omnistage.recipe_errors import nearest
 
-    document = read_recipe(find_recipe(options.recipe), options.set)
+    written = read_recipe(find_recipe(options.recipe))
+    document = with_overrides(written, options.set)
     name = document.values.get("pipeline")
     if not isinstance(name, str) or name not in PIPELINES:
         hint = nearest(str(name), PIPELINES) or f"it is one of {', '.join(PIPELINES)}"
         wrong = "missing" if name is None else f"no pipeline {name!r}"
         raise InputError(f"{document.place(('pipeline',))}: pipeline: {wrong}; {hint}")
     pipeline = importlib.import_module(PIPELINES[name])
+    document = with_overrides(written, options.set, pipeline.Recipe)
     return pipeline, validate(document, pipeline.Recipe)
 
 
@@ -147,7 +149,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _stages(pipeline: Any, options: argparse.Namespace) -> list[str]:
-    """Return the names of the stages asked for, in order."""
+    """Return the names of the stages up to ``--to``; those before ``--from`` must be cached."""
     from omnistage.recipe_errors import nearest
 
     names = list(pipeline.STAGES)
@@ -163,7 +165,7 @@ def _stages(pipeline: Any, options: argparse.Namespace) -> list[str]:
     last = names.index(options.last) if options.last else len(names) - 1
     if first > last:
         raise InputError(f"--from {options.first} comes after --to {options.last}")
-    return names[first : last + 1]
+    return names[: last + 1]
 
 
 def _dry_run(pipeline: Any, recipe: Any, store: str, names: list[str], force: list[str]) -> int:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omnistage.events import clock, progress_line
-from omnistage.runs import StageView, take
+from omnistage.runs import WHOLE, StageView, take
 
 STYLES = {
     "waiting": "dim",
@@ -126,6 +126,8 @@ def stage_table(stages: list[StageView]) -> Table:
         table.add_column(column, no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     for stage in stages:
+        if stage.name == WHOLE:
+            continue
         state = Text(stage.state, STYLES[stage.state])
         table.add_row(stage.name, state, (stage.key or "")[:12], _time(stage))
     return table

@@ -7,21 +7,22 @@ a number, ``no`` and ``2024-01-01`` are text.
 
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-import yaml.composer
 from pydantic import BaseModel, ValidationError
 
 from omnistage.errors import InputError
-from omnistage.recipe_errors import Loc, dotted, nearest, problems, secrets
+from omnistage.recipe_errors import dotted, nearest, problems, secrets
+from omnistage.recipe_schema import Loc, field_at
 
 M = TypeVar("M", bound=BaseModel)
 
+_MAX_VALUES = 10_000
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -79,16 +80,12 @@ def find_recipe(source: str) -> Path:
     return shipped[source]
 
 
-def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Document:
-    """Read a recipe file and put the ``--set`` values over it.
-
-    Args:
-        path: The YAML file.
-        overrides: Each ``a.b=value``, its value written in YAML.
+def read_recipe(path: Path) -> Document:
+    """Read a recipe file.
 
     Raises:
-        InputError: If the file is not YAML, gives a key twice or is not a mapping, or if an
-            override is not of that form; the message says the line.
+        InputError: If the file cannot be read, is not YAML, gives a key twice or is not a mapping;
+            the message says the line.
     """
     where = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
     try:
@@ -97,10 +94,7 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Document:
         raise InputError(f"{where}: cannot be read: {e.strerror}") from e
     except UnicodeDecodeError as e:
         raise InputError(f"{where}: not UTF-8 text (byte {e.start})") from e
-    document = parse_recipe(text, where)
-    for override in overrides:
-        document = with_override(document, override)
-    return document
+    return parse_recipe(text, where)
 
 
 def parse_recipe(text: str, where: str) -> Document:
@@ -110,43 +104,55 @@ def parse_recipe(text: str, where: str) -> Document:
         InputError: With the line, if it is not YAML, gives a key twice or is not a mapping.
     """
     document = Document(where, {})
-    values = _parse(text, where, lambda line: f"{where}:{line}", document.places)
+    values = _Parser(where, lambda line: f"{where}:{line}", document.places).parse(text)
     if not isinstance(values, dict):
         raise InputError(f"{where}: a recipe is a mapping of sections, such as 'name: mine'")
     document.values = values
     return document
 
 
-def with_override(document: Document, override: str) -> Document:
-    """Return the document with one value set from the command line.
+def with_overrides(
+    document: Document, overrides: Iterable[str], model: type[BaseModel] | None = None
+) -> Document:
+    """Return the document with values set from the command line.
 
     Args:
         document: The recipe; not changed.
-        override: ``a.b=value``; a number in the path indexes a list; the value is YAML.
+        overrides: Each ``a.b=value``; a number in the path indexes a list; the value is YAML.
+        model: The settings, whose default mappings are what ``--set`` changes one entry of where
+            the recipe does not give the mapping itself.
 
     Raises:
-        InputError: If it is not of that form or goes through something that is not a section.
+        InputError: If one is not of that form or goes through something that is not a section.
     """
+    new = copy.deepcopy(document)
+    for override in overrides:
+        _override(new, override, model)
+    return new
+
+
+def _override(document: Document, override: str, model: type[BaseModel] | None) -> None:
     name, equals, text = override.partition("=")
     parts = name.strip().split(".")
     if not equals or not all(parts):
         raise InputError(f"--set {name}: expected section.setting=value")
     said = f"--set {name.strip()}"
     loc: Loc = ()
-    new = copy.deepcopy(document)
-    target: Any = new.values
-    for depth, part in enumerate(parts):
+    target: Any = document.values
+    for part in parts[:-1]:
         index = _index(target, part, said, dotted(loc))
         loc = (*loc, index)
-        if depth == len(parts) - 1:
-            new.places = {k: v for k, v in new.places.items() if k[: len(loc)] != loc}
-            target[index] = _parse(text, said, lambda _: said, new.places, loc)
-            new.places[loc] = said
-        elif isinstance(target, dict) and target.get(index) is None:
-            target[index] = {}
-            new.places[loc] = said
+        if isinstance(target, dict) and target.get(index) is None:
+            field = field_at(model, loc, document.values) if model else None
+            default = field.get_default(call_default_factory=False) if field else None
+            target[index] = dict(default) if isinstance(default, dict) else {}
+            document.places[loc] = said
         target = target[index]
-    return new
+    index = _index(target, parts[-1], said, dotted(loc))
+    loc = (*loc, index)
+    document.places = {k: v for k, v in document.places.items() if k[: len(loc)] != loc}
+    target[index] = _Parser(said, lambda _: said, document.places).parse(text, loc)
+    document.places[loc] = said
 
 
 def validate(document: Document, model: type[M]) -> M:
@@ -182,17 +188,9 @@ def _index(target: Any, part: str, said: str, section: str) -> str | int:
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes the nodes of a recipe; aliases are refused, so a small file stays small."""
+    """Composes the nodes of a recipe."""
 
-    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (PyYAML's own attribute)
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(
-                None, None, "anchors and aliases are not used in recipes", event.start_mark
-            )
-        return super().compose_node(parent, index)
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}
 
 
 for _tag, _pattern, _first in (
@@ -205,61 +203,82 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _anchored, _first)
 
 
-def _parse(text: str, where: str, place: Any, places: dict[Loc, str], loc: Loc = ()) -> Any:
-    try:
-        loader = _Loader(text)
+class _Parser:
+    """Turns YAML into values and notes the place of each.
+
+    Args:
+        where: The file, for messages.
+        place: Gives the place of a line.
+        places: Is filled in.
+    """
+
+    def __init__(self, where: str, place: Callable[[int], str], places: dict[Loc, str]) -> None:
+        self.where = where
+        self.place = place
+        self.places = places
+        self.left = _MAX_VALUES
+
+    def parse(self, text: str, loc: Loc = ()) -> Any:
+        """Return the value of a text that stands at ``loc``."""
         try:
-            node = loader.get_single_node()
-        finally:
-            loader.dispose()
-        return None if node is None else _build(node, place, places, loc)
-    except yaml.MarkedYAMLError as e:
-        mark = e.problem_mark or e.context_mark
-        at = place(mark.line + 1) if mark else where
-        what = ": ".join(part for part in (e.context, e.problem) if part)
-        raise InputError(f"{at}: not valid YAML: {what}") from e
-    except yaml.YAMLError as e:
-        raise InputError(f"{where}: not valid YAML: {str(e).splitlines()[0]}") from e
-    except RecursionError as e:
-        raise InputError(f"{where}: nested too deeply") from e
+            loader = _Loader(text)
+            try:
+                node = loader.get_single_node()
+            finally:
+                loader.dispose()
+            return None if node is None else self._build(node, loc)
+        except yaml.MarkedYAMLError as e:
+            mark = e.problem_mark or e.context_mark
+            at = self.place(mark.line + 1) if mark else self.where
+            what = ": ".join(part for part in (e.context, e.problem) if part)
+            raise InputError(f"{at}: not valid YAML: {what}") from e
+        except yaml.YAMLError as e:
+            raise InputError(f"{self.where}: not valid YAML: {str(e).splitlines()[0]}") from e
+        except RecursionError as e:
+            raise InputError(f"{self.where}: nested too deeply") from e
 
-
-def _build(node: Any, place: Any, places: dict[Loc, str], loc: Loc) -> Any:
-    """Return the value of a node and note the place of everything in it."""
-    if isinstance(node, yaml.SequenceNode):
+    def _build(self, node: Any, loc: Loc) -> Any:
+        self.left -= 1
+        if self.left < 0:  # aliases of aliases make a small file huge
+            raise InputError(f"{self._at(node)}: more than {_MAX_VALUES} values")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, loc)
+        if not isinstance(node, yaml.SequenceNode):
+            return self._scalar(node)
         for i, item in enumerate(node.value):
-            places[(*loc, i)] = place(item.start_mark.line + 1)
-        return [_build(item, place, places, (*loc, i)) for i, item in enumerate(node.value)]
-    if not isinstance(node, yaml.MappingNode):
-        return _scalar(node, place)
-    mapping: dict[str, Any] = {}
-    for key_node, value in node.value:
-        at = place(key_node.start_mark.line + 1)
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise InputError(f"{at}: a key is a plain word")
-        key = key_node.value
-        if key in mapping:
-            raise InputError(
-                f"{at}: {dotted((*loc, key))} is given twice; first at {places[(*loc, key)]}"
-            )
-        places[(*loc, key)] = at
-        mapping[key] = _build(value, place, places, (*loc, key))
-    return mapping
+            self.places[(*loc, i)] = self._at(item)
+        return [self._build(item, (*loc, i)) for i, item in enumerate(node.value)]
 
+    def _mapping(self, node: Any, loc: Loc) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value in node.value:
+            at = self._at(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise InputError(f"{at}: a key is a plain word")
+            here = (*loc, key_node.value)
+            if key_node.value in mapping:
+                first = self.places[here]
+                raise InputError(f"{at}: {dotted(here)} is given twice; first at {first}")
+            self.places[here] = at
+            mapping[key_node.value] = self._build(value, here)
+        return mapping
 
-def _scalar(node: Any, place: Any) -> Any:
-    text, tag = node.value, node.tag.removeprefix("tag:yaml.org,2002:")
-    try:
-        if tag == "null":
-            return None
-        if tag == "bool":
-            return text.lower() == "true"
-        if tag == "int":
-            return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
-        if tag == "float":
-            return float(re.sub(r"\.(?=[iInN])", "", text))
-    except ValueError as e:
-        raise InputError(f"{place(node.start_mark.line + 1)}: {text[:40]!r}: {e}") from e
-    if tag != "str":
-        raise InputError(f"{place(node.start_mark.line + 1)}: tag {node.tag!r} is not known here")
-    return text
+    def _scalar(self, node: Any) -> Any:
+        text, tag = node.value, node.tag.removeprefix("tag:yaml.org,2002:")
+        try:
+            if tag == "null":
+                return None
+            if tag == "bool":
+                return text.lower() == "true"
+            if tag == "int":
+                return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+            if tag == "float":
+                return float(re.sub(r"\.(?=[iInN])", "", text))
+        except ValueError as e:
+            raise InputError(f"{self._at(node)}: {text[:40]!r}: {e}") from e
+        if tag != "str":
+            raise InputError(f"{self._at(node)}: tag {node.tag!r} is not known here")
+        return text
+
+    def _at(self, node: Any) -> str:
+        return self.place(node.start_mark.line + 1)

@@ -50,26 +50,38 @@ def secrets(values: Any, model: type[BaseModel], loc: Loc = ()) -> list[tuple[Lo
 def problems(
     error: ValidationError, values: Mapping[str, Any], model: type[BaseModel]
 ) -> list[tuple[Loc, str]]:
-    """Return each problem's path in the recipe and its message, one for each path."""
+    """Return each problem's path in the recipe and its message, one for each path.
+
+    A value that a section took over from elsewhere in the recipe, such as the seed, is told only
+    where it was written.
+    """
     found: dict[Loc, str] = {}
-    for detail in error.errors():
-        loc = _document_loc(detail["loc"], values, detail["type"])
+    details = [(_document_loc(d["loc"], values, model), d) for d in error.errors()]
+    written = [(loc, d) for loc, d in details if d["type"] == "missing" or _is_in(loc, values)]
+    for loc, detail in written or details:
         say = _say(dict(detail), loc, values, model)
         found.setdefault(loc, f"{dotted(loc) or 'recipe'}: {say}")
     return list(found.items())
 
 
-def _document_loc(loc: Loc, values: Any, kind: str) -> Loc:
+def _document_loc(loc: Loc, values: Any, model: type[BaseModel]) -> Loc:
     """Return pydantic's path without the names of union members, which the file does not have."""
     kept: Loc = ()
-    for depth, part in enumerate(loc):
-        inside = isinstance(values, dict) and part in values
-        if inside or (isinstance(values, list) and isinstance(part, int)):
-            values = value_at(values, part)
+    below = values
+    for part in loc:
+        inside = part in below if isinstance(below, dict) else isinstance(below, list)
+        if inside or field_at(model, (*kept, part), values):
             kept = (*kept, part)
-        elif depth == len(loc) - 1 and kind == "missing":
-            kept = (*kept, part)
+            below = value_at(below, part)
     return kept
+
+
+def _is_in(loc: Loc, values: Any) -> bool:
+    for part in loc:
+        if not (isinstance(values, list) or (isinstance(values, dict) and part in values)):
+            return False
+        values = value_at(values, part)
+    return True
 
 
 def _say(

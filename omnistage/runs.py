@@ -24,6 +24,8 @@ from omnistage.files import read_json, write_json
 
 RunState = Literal["running", "done", "failed", "stopped", "killed"]
 StageState = Literal["waiting", "running", "done", "cached", "failed", "stopped"]
+WHOLE = "run"
+"""What events that belong to no stage give as their stage."""
 STOPPED = 130
 """Exit code of a run ended by Ctrl-C, as a shell would say it."""
 
@@ -146,7 +148,7 @@ class EventReader:
         if isinstance(event, dict) and {"stage", "event", "time"} <= event.keys():
             return event
         text = f"{self.path}:{self._line}: a damaged line was passed over"
-        return {"time": 0.0, "stage": "run", "event": "warning", "text": text}
+        return {"time": 0.0, "stage": WHOLE, "event": "warning", "text": text}
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``omnistage show --json`` prints."""
+        whole = next((s for s in self.stages if s.name == WHOLE), StageView(WHOLE))
         return {
             "run": self.folder.name,
             "folder": str(self.folder),
@@ -178,6 +181,8 @@ class Run:
             "finished": self.finished,
             "exit_code": self.exit_code,
             "report": str(self.report) if self.report else None,
+            "error": whole.error or None,
+            "warnings": whole.warnings,
             "stages": [
                 {
                     "stage": s.name,
@@ -190,6 +195,7 @@ class Run:
                     "warnings": s.warnings,
                 }
                 for s in self.stages
+                if s.name != WHOLE
             ],
         }
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from omnistage.errors import machine_errors
 from omnistage.files import read_json
 from omnistage.live import View, open_view, stage_table
-from omnistage.runs import STOPPED, EventReader, finish, hold
+from omnistage.runs import STOPPED, WHOLE, EventReader, finish, hold
 
 _POLL = 0.1  # seconds: how soon a finished child or a new event is seen
 _LOG_LINES = 20
@@ -140,7 +140,7 @@ def _say_failure(folder: Path, view: View, code: int) -> None:
     log = folder / "log.txt"
     failed = next((s for s in view.stages.values() if s.state == "failed"), None)
     if failed:
-        said = f"{failed.name}: {failed.error}"
+        said = failed.error if failed.name == WHOLE else f"{failed.name}: {failed.error}"
     else:
         by = f" by signal {code - 128} ({_signal_name(code - 128)})" if code > 128 else ""
         said = f"the run was ended{by}" if by else f"the run failed with exit code {code}"

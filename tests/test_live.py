@@ -118,6 +118,18 @@ def test_a_failed_stage_says_its_error_once_and_gives_its_exit_code(
     assert [s.state for s in run.stages] == ["waiting", "failed", "waiting"]
 
 
+def test_a_failure_that_belongs_to_no_stage_is_said_and_is_no_row_of_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = ["event", "run", "failed", {"message": "no folder /data", "exit_code": 2}]
+    code, folder, _ = play(tmp_path, failed, ["exit", 2])
+    assert code == 2
+    assert capsys.readouterr().err.startswith("omnistage: error: no folder /data\n")
+    shown = read_run(folder).to_json()
+    assert shown["error"] == "no folder /data"
+    assert [s["stage"] for s in shown["stages"]] == STAGES
+
+
 def test_a_child_that_fails_without_a_word_is_told_by_its_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

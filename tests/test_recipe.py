@@ -14,8 +14,10 @@ from omnistage.recipe import (
     parse_recipe,
     read_recipe,
     shipped_recipes,
-    with_override,
+    with_overrides,
 )
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9}]\n" for i in range(1, 9))
 
 
 def parse(text: str) -> Document:
@@ -71,6 +73,14 @@ def test_what_is_not_there_has_the_place_of_its_section() -> None:
     assert document.place(("grpo",)) == "my.yaml"
 
 
+def test_what_an_alias_brings_keeps_the_line_where_it_is_written() -> None:
+    document = parse("a:\n  media: &m\n    fps: 2\nb:\n  media: *m\n")
+    assert document.values["b"] == {"media": {"fps": 2}}
+    assert document.place(("b", "media", "fps")) == "my.yaml:3"
+    changed = with_overrides(document, ["a.media.fps=5"])
+    assert (changed.values["a"]["media"]["fps"], changed.values["b"]["media"]["fps"]) == (5, 2)
+
+
 def test_a_key_given_twice_is_refused_with_both_lines() -> None:
     assert refused("sft:\n  rate: 1\n  size: 2\n  rate: 3\n") == (
         "my.yaml:4: sft.rate is given twice; first at my.yaml:2"
@@ -82,7 +92,9 @@ def test_a_key_given_twice_is_refused_with_both_lines() -> None:
     [
         ("a: [1, 2\nb: 3\n", "my.yaml:2: not valid YAML"),
         ("a: 1\n b: 2\n", "my.yaml:2: not valid YAML"),
-        ("a: &x 1\nb: *x\n", "my.yaml:2: not valid YAML: anchors and aliases are not used"),
+        ("a: 1\nb: *x\n", "my.yaml:2: not valid YAML: found undefined alias"),
+        ("a: &x [*x]\n", "my.yaml: nested too deeply"),
+        (BOMB, "my.yaml:1: more than 10000 values"),
         ("a: !!python/object:os.system 1\n", "my.yaml:1: tag"),
         ("a: 1\nb: !!int twelve\n", "my.yaml:2: 'twelve'"),
         ("a: 1\n? [1, 2]\n: 3\n", "my.yaml:2: a key is a plain word"),
@@ -110,7 +122,7 @@ def test_no_text_crashes_the_parser(text: str) -> None:
 
 def test_set_puts_a_typed_value_over_the_recipe() -> None:
     document = parse("sft:\n  rate: 1\n  size: 2\n")
-    changed = with_override(document, "sft.rate=1e-4")
+    changed = with_overrides(document, ["sft.rate=1e-4"])
     assert changed.values == {"sft": {"rate": 1e-4, "size": 2}}
     assert changed.place(("sft", "rate")) == "--set sft.rate"
     assert changed.place(("sft", "size")) == "my.yaml:3"
@@ -119,8 +131,8 @@ def test_set_puts_a_typed_value_over_the_recipe() -> None:
 
 def test_set_makes_sections_reads_yaml_and_reaches_into_lists() -> None:
     document = parse("data:\n  sources:\n    - url: a\n    - url: b\n")
-    for override in ("grpo.weights={a: .5, b: [1, x]}", "data.sources.1.url=c=d", "note="):
-        document = with_override(document, override)
+    overrides = ["grpo.weights={a: .5, b: [1, x]}", "data.sources.1.url=c=d", "note="]
+    document = with_overrides(document, overrides)
     assert document.values == {
         "data": {"sources": [{"url": "a"}, {"url": "c=d"}]},
         "grpo": {"weights": {"a": 0.5, "b": [1, "x"]}},
@@ -143,7 +155,7 @@ def test_set_makes_sections_reads_yaml_and_reaches_into_lists() -> None:
 )
 def test_a_wrong_set_is_refused(override: str, said: str) -> None:
     with pytest.raises(InputError) as e:
-        with_override(parse("sft:\n  rate: 1\nlist: [1, 2]\n"), override)
+        with_overrides(parse("sft:\n  rate: 1\nlist: [1, 2]\n"), [override])
     assert str(e.value).startswith(said)
 
 

@@ -1,13 +1,13 @@
 """Every wrong setting is named with its line, what is allowed and the nearest right name."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field, model_validator
 
 from omnistage.config import Settings
 from omnistage.errors import InputError
-from omnistage.recipe import parse_recipe, validate, with_override
+from omnistage.recipe import parse_recipe, validate, with_overrides
 
 
 class Hub(Settings):
@@ -31,7 +31,8 @@ class Train(Settings):
     steps: int = Field(default=10, ge=1, description="Optimizer steps.")
     tuner: Literal["full", "lora"] = "full"
     eos_token: str = "<eos>"
-    weights: dict[str, float] = Field(default={})
+    weights: dict[str, float] = Field(default={"a": 0.5, "b": 0.5})
+    seed: int = Field(default=0, ge=0)
     warmup: int | None = None
 
     @model_validator(mode="after")
@@ -48,12 +49,15 @@ class Recipe(Settings):
     sft: Train = Train()
     grpo: Train = Train()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _hand_down(cls, values: Any) -> Any:
+        return {**values, "sft": {"seed": values.get("seed", 0), **values.get("sft", {})}}
+
 
 def check(text: str, *overrides: str) -> Recipe:
     document = parse_recipe(text, "my.yaml")
-    for override in overrides:
-        document = with_override(document, override)
-    return validate(document, Recipe)
+    return validate(with_overrides(document, overrides, Recipe), Recipe)
 
 
 def refused(text: str, *overrides: str) -> list[str]:
@@ -135,6 +139,19 @@ def test_a_contradiction_between_settings_is_said_in_the_words_of_the_check() ->
     assert refused(HEAD + "sft:\n  steps: 2\n  warmup: 5\n") == [
         "my.yaml:3: sft: warmup must not be longer than steps"
     ]
+
+
+def test_a_value_handed_down_to_a_section_is_told_where_it_was_written() -> None:
+    (line,) = refused("name: x\nseed: many\n")
+    assert line.startswith("my.yaml:2: seed: input should be a valid integer")
+
+
+def test_set_changes_one_entry_of_a_default_mapping() -> None:
+    assert check(HEAD, "grpo.weights.a=1").grpo.weights == {"a": 1, "b": 0.5}
+    assert check(HEAD + "grpo:\n  weights: {c: 2}\n", "grpo.weights.a=1").grpo.weights == {
+        "c": 2,
+        "a": 1,
+    }
 
 
 def test_all_problems_are_said_at_once() -> None:

@@ -42,6 +42,7 @@ def test_json_names_stages_keys_cached_or_run_durations_and_artifacts(
     shown = show_json(capsys, tmp_path)
     assert (shown["run"], shown["state"], shown["recipe"]) == (folder.name, "done", "tiny")
     assert shown["report"] == str(folder / "report.html")
+    assert (shown["error"], shown["warnings"]) == (None, [])
     assert shown["stages"] == [
         {
             "stage": stage,
