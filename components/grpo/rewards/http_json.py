@@ -45,11 +45,11 @@ def post_json(
             time.sleep(first_wait * 2 ** (attempt - 1))
         try:
             response = httpx.post(url, json=payload, headers=headers, timeout=timeout)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as e:
+            raise InputError(f"{url!r} is not an address of a reward server: {e}") from e
         except httpx.TransportError as e:
             fault = f"{type(e).__name__}: {e}"
             continue
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as e:
-            raise InputError(f"{url!r} is not an address of a reward server: {e}") from e
         if response.status_code in _PASSING or response.status_code >= 500:
             fault = f"HTTP {response.status_code}"
             continue

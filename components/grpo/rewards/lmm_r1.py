@@ -10,6 +10,8 @@ from components.grpo.rewards.columns import column, gold_answer, matches_whole, 
 
 _FORM = re.compile(r"<think>.*</think>\s*<answer>.*</answer>", re.DOTALL)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+_DELIMITED = re.compile(r"\$|\\boxed|\\\(|\\\[")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 _SECONDS = 5
 
 
@@ -42,13 +44,15 @@ def _math(completion: str, solution: object) -> float | None:
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> tuple[Any, ...]:
-    """Parse an expression as written, or as LaTeX if it is only that when put between dollars."""
+    """Parse the expression that a text is, or holds.
+
+    math-verify looks for LaTeX between dollars and else for a plain number, so that it would read
+    a bare ``x^2 + 2x + 1`` as 1: what is not prose and has no delimiters is put between dollars.
+    """
     from math_verify import parse
 
-    found = parse(text, parsing_timeout=_timeout())
-    if not found and "$" not in text:
-        found = parse(f"${text}$", parsing_timeout=_timeout())
-    return tuple(found)
+    bare = not _DELIMITED.search(text) and not _PROSE.search(text)
+    return tuple(parse(f"${text}$" if bare else text, parsing_timeout=_timeout()))
 
 
 def _timeout() -> int:
