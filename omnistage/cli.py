@@ -112,7 +112,7 @@ def _load(options: argparse.Namespace) -> tuple[Any, Any]:
     if not isinstance(name, str) or name not in PIPELINES:
         hint = nearest(str(name), PIPELINES) or f"it is one of {', '.join(PIPELINES)}"
         wrong = "missing" if name is None else f"no pipeline {name!r}"
-        raise InputError(f"{document.place(('pipeline',))}: pipeline: {wrong}; {hint}")
+        raise InputError(document.say(("pipeline",), f"{wrong}; {hint}"))
     pipeline = importlib.import_module(PIPELINES[name])
     document = with_overrides(written, options.set, pipeline.Recipe)
     return pipeline, validate(document, pipeline.Recipe)

@@ -22,6 +22,7 @@ from omnistage.recipe_schema import Loc, field_at
 
 M = TypeVar("M", bound=BaseModel)
 
+SET = "--set"
 _MAX_VALUES = 10_000
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -39,13 +40,19 @@ class Document:
     """The file, for messages."""
     values: dict[str, Any]
     places: dict[Loc, str] = field(default_factory=dict)
-    """Path of a value to ``file:line`` or to the ``--set`` it came from."""
+    """Path of a value to ``file:line`` or, where it comes from the command line, ``--set``."""
 
-    def place(self, loc: Loc) -> str:
-        """Return where the value at ``loc``, or the nearest section around it, was written."""
-        while loc and loc not in self.places:
-            loc = loc[:-1]
-        return self.places.get(loc, self.where)
+    def say(self, loc: Loc, what: str) -> str:
+        """Return a message about the value at ``loc``, with the place it was written at.
+
+        For one that is missing this is the place of the nearest section around it.
+        """
+        known = loc
+        while known and known not in self.places:
+            known = known[:-1]
+        place = self.places.get(known, self.where)
+        name = f"{dotted(loc)}: " if loc else ""
+        return f"{SET} {name}{what}" if place == SET else f"{place}: {name}{what}"
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -136,7 +143,7 @@ def _override(document: Document, override: str, model: type[BaseModel] | None) 
     parts = name.strip().split(".")
     if not equals or not all(parts):
         raise InputError(f"--set {name}: expected section.setting=value")
-    said = f"--set {name.strip()}"
+    said = f"{SET} {name.strip()}"
     loc: Loc = ()
     target: Any = document.values
     for part in parts[:-1]:
@@ -146,13 +153,14 @@ def _override(document: Document, override: str, model: type[BaseModel] | None) 
             field = field_at(model, loc, document.values) if model else None
             default = field.get_default(call_default_factory=False) if field else None
             target[index] = dict(default) if isinstance(default, dict) else {}
-            document.places[loc] = said
+            document.places[loc] = SET
         target = target[index]
     index = _index(target, parts[-1], said, dotted(loc))
     loc = (*loc, index)
     document.places = {k: v for k, v in document.places.items() if k[: len(loc)] != loc}
     target[index] = _Parser(said, lambda _: said, document.places).parse(text, loc)
-    document.places[loc] = said
+    document.places |= {k: SET for k in document.places if k[: len(loc)] == loc}
+    document.places[loc] = SET
 
 
 def validate(document: Document, model: type[M]) -> M:
@@ -164,17 +172,13 @@ def validate(document: Document, model: type[M]) -> M:
     """
     hidden = secrets(document.values, model)
     if hidden:
-        raise InputError(
-            "\n".join(
-                f"{document.place(loc)}: {dotted(loc)}: a recipe holds no secrets; {advice}"
-                for loc, advice in hidden
-            )
-        )
+        refused = "a recipe holds no secrets"
+        raise InputError("\n".join(document.say(loc, f"{refused}; {tip}") for loc, tip in hidden))
     try:
         return model.model_validate(document.values)
     except ValidationError as e:
         found = problems(e, document.values, model)
-        raise InputError("\n".join(f"{document.place(loc)}: {say}" for loc, say in found)) from e
+        raise InputError("\n".join(document.say(loc, what) for loc, what in found)) from e
 
 
 def _index(target: Any, part: str, said: str, section: str) -> str | int:

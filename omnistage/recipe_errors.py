@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from omnistage.recipe_schema import Loc, every_setting, field_at, models_at, value_at
+from omnistage.recipe_schema import Loc, choices, every_setting, field_at, models_at, value_at
 
 _SECRET = re.compile(
     r"(^|[_-])(token|password|passwd|secret|api_?key|access_key(_id)?|secret_key|credentials?)$",
@@ -59,8 +59,7 @@ def problems(
     details = [(_document_loc(d["loc"], values, model), d) for d in error.errors()]
     written = [(loc, d) for loc, d in details if d["type"] == "missing" or _is_in(loc, values)]
     for loc, detail in written or details:
-        say = _say(dict(detail), loc, values, model)
-        found.setdefault(loc, f"{dotted(loc) or 'recipe'}: {say}")
+        found.setdefault(loc, _say(dict(detail), loc, values, model))
     return list(found.items())
 
 
@@ -96,16 +95,21 @@ def _say(
         return f"missing{about}"
     if kind in {"value_error", "assertion_error"}:
         return str(detail["ctx"]["error"])
+    if kind == "union_tag_not_found":
+        tag = detail["ctx"]["discriminator"].strip("'")
+        kinds = dict.fromkeys(c for m in models_at(model, loc, {}) for c in choices(m, tag))
+        return f"its {tag!r} is missing; it is one of {', '.join(map(repr, kinds))}"
     if kind in {"union_tag_invalid", "literal_error"}:
         allowed = detail["ctx"].get("expected") or detail["ctx"].get("expected_tags")
         wrong = given if kind == "literal_error" else detail["ctx"]["tag"]
         hint = nearest(str(wrong), re.findall(r"'([^']*)'", allowed))
         return f"{_short(wrong)} is not one of {allowed}" + (f"; {hint}" if hint else "") + about
+    if kind in {"model_type", "dict_type"}:
+        return f"must be a section with settings of its own, not {_short(given)}{about}"
     bounds = _bounds(field) if field else ""
     if bounds and isinstance(given, int | float) and not isinstance(given, bool):
         return f"{_short(given)} is out of range: allowed is {bounds}{about}"
-    message = str(detail["msg"])
-    message = message[:1].lower() + message[1:]
+    message = re.sub("^(Input|String|List|Value) should ", "must ", detail["msg"]).split(", ")[0]
     return f"{message}, not {_short(given)}" + (f"; allowed is {bounds}" if bounds else "") + about
 
 

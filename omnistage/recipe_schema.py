@@ -44,6 +44,12 @@ def every_setting(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from every_setting(field.annotation, f"{prefix}{name}.")
 
 
+def choices(model: type[BaseModel], name: str) -> tuple[Any, ...]:
+    """Return the values that a ``Literal`` field of a settings class allows."""
+    field = model.model_fields.get(name)
+    return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+
+
 def _step(annotation: Any, part: str | int) -> list[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         field = annotation.model_fields.get(str(part))

@@ -69,7 +69,7 @@ def test_a_failed_run_gives_the_exit_code_of_its_stage(
     [
         (["--set", "sft.learnin_rate=1"], "did you mean 'learning_rate'?"),
         (["--set", "sft.learning_rate=7"], "7 is out of range: allowed is > 0 and ≤ 1"),
-        (["--set", "pipeline=toi"], "--set pipeline: pipeline: no pipeline 'toi'; did you mean"),
+        (["--set", "pipeline=toi"], "--set pipeline: no pipeline 'toi'; did you mean"),
         (["--from", "stf"], "--from stf: no such stage; did you mean 'sft'?"),
         (["--to", "qqq"], "--to qqq: no such stage; stages are download, sft, eval"),
         (["--force", "evel"], "--force evel: no such stage; did you mean 'eval'?"),

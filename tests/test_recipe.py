@@ -63,20 +63,20 @@ def test_scalars_follow_the_core_schema_of_yaml_1_2(written: str, value: object)
 
 def test_every_value_keeps_its_line() -> None:
     document = parse("name: x\nsft:\n  # why\n  rate: 1\n  list:\n    - url: a\n    - url: b\n")
-    assert document.place(("sft", "rate")) == "my.yaml:4"
-    assert document.place(("sft", "list", 1, "url")) == "my.yaml:7"
+    assert document.say(("sft", "rate"), "odd") == "my.yaml:4: sft.rate: odd"
+    assert document.say(("sft", "list", 1, "url"), "?") == "my.yaml:7: sft.list.1.url: ?"
 
 
 def test_what_is_not_there_has_the_place_of_its_section() -> None:
     document = parse("name: x\nsft:\n  rate: 1\n")
-    assert document.place(("sft", "missing")) == "my.yaml:2"
-    assert document.place(("grpo",)) == "my.yaml"
+    assert document.say(("sft", "gone"), "?") == "my.yaml:2: sft.gone: ?"
+    assert document.say(("grpo",), "?") == "my.yaml: grpo: ?"
 
 
 def test_what_an_alias_brings_keeps_the_line_where_it_is_written() -> None:
     document = parse("a:\n  media: &m\n    fps: 2\nb:\n  media: *m\n")
     assert document.values["b"] == {"media": {"fps": 2}}
-    assert document.place(("b", "media", "fps")) == "my.yaml:3"
+    assert document.say(("b", "media", "fps"), "?") == "my.yaml:3: b.media.fps: ?"
     changed = with_overrides(document, ["a.media.fps=5"])
     assert (changed.values["a"]["media"]["fps"], changed.values["b"]["media"]["fps"]) == (5, 2)
 
@@ -124,8 +124,8 @@ def test_set_puts_a_typed_value_over_the_recipe() -> None:
     document = parse("sft:\n  rate: 1\n  size: 2\n")
     changed = with_overrides(document, ["sft.rate=1e-4"])
     assert changed.values == {"sft": {"rate": 1e-4, "size": 2}}
-    assert changed.place(("sft", "rate")) == "--set sft.rate"
-    assert changed.place(("sft", "size")) == "my.yaml:3"
+    assert changed.say(("sft", "rate"), "?") == "--set sft.rate: ?"
+    assert changed.say(("sft", "size"), "?") == "my.yaml:3: sft.size: ?"
     assert document.values == {"sft": {"rate": 1, "size": 2}}, "the document itself is not changed"
 
 
@@ -138,7 +138,7 @@ def test_set_makes_sections_reads_yaml_and_reaches_into_lists() -> None:
         "grpo": {"weights": {"a": 0.5, "b": [1, "x"]}},
         "note": None,
     }
-    assert document.place(("grpo", "weights", "b", 0)) == "--set grpo.weights"
+    assert document.say(("grpo", "weights", "b", 0), "?") == "--set grpo.weights.b.0: ?"
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,18 @@ def test_an_unknown_kind_in_a_list_is_refused_with_the_nearest() -> None:
     assert line.endswith("did you mean 'hub'?")
 
 
+def test_a_list_entry_without_its_kind_is_told_the_kinds() -> None:
+    assert refused(HEAD + "data:\n  sources:\n    - repo: a\n") == [
+        "my.yaml:5: data.sources.0: its 'type' is missing; it is one of 'hub', 'https'"
+    ]
+
+
+def test_a_value_where_a_section_belongs_is_refused() -> None:
+    assert refused(HEAD + "grpo: 5\n") == [
+        "my.yaml:3: grpo: must be a section with settings of its own, not 5"
+    ]
+
+
 def test_a_number_out_of_range_is_told_the_whole_range_and_its_meaning() -> None:
     assert refused(HEAD + "sft:\n  learning_rate: 5\n") == [
         "my.yaml:4: sft.learning_rate: 5 is out of range: allowed is > 0 and ≤ 1"
@@ -119,7 +131,7 @@ def test_a_number_out_of_range_is_told_the_whole_range_and_its_meaning() -> None
 
 def test_a_value_of_the_wrong_type_is_told_what_is_expected() -> None:
     (line,) = refused(HEAD + "sft:\n  steps: many\n")
-    assert line.startswith("my.yaml:4: sft.steps: input should be a valid integer")
+    assert line.startswith("my.yaml:4: sft.steps: must be a valid integer")
     assert line.endswith("not 'many'; allowed is ≥ 1 (Optimizer steps)")
 
 
@@ -143,7 +155,7 @@ def test_a_contradiction_between_settings_is_said_in_the_words_of_the_check() ->
 
 def test_a_value_handed_down_to_a_section_is_told_where_it_was_written() -> None:
     (line,) = refused("name: x\nseed: many\n")
-    assert line.startswith("my.yaml:2: seed: input should be a valid integer")
+    assert line.startswith("my.yaml:2: seed: must be a valid integer")
 
 
 def test_set_changes_one_entry_of_a_default_mapping() -> None:
@@ -161,11 +173,10 @@ def test_all_problems_are_said_at_once() -> None:
 
 def test_what_is_wrong_with_set_is_said_with_the_flag() -> None:
     assert refused(HEAD, "grpo.learnin_rate=1") == [
-        "--set grpo.learnin_rate: grpo.learnin_rate: no such setting; did you mean 'learning_rate'?"
+        "--set grpo.learnin_rate: no such setting; did you mean 'learning_rate'?"
     ]
     assert refused(HEAD, "grpo.learning_rate=-1") == [
-        "--set grpo.learning_rate: grpo.learning_rate: -1 is out of range: "
-        "allowed is > 0 and ≤ 1 (Peak learning rate)"
+        "--set grpo.learning_rate: -1 is out of range: allowed is > 0 and ≤ 1 (Peak learning rate)"
     ]
 
 
