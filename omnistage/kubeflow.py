@@ -97,7 +97,9 @@ def run_stage(
                 force=stage.name in os.environ.get(FORCE_VARIABLE, "").split(","),
                 cached_only=stage.name in os.environ.get(CACHED_ONLY_VARIABLE, "").split(","),
                 # Inputs of a stage that runs alone were not just made or checked by this run.
-                verify_inputs=any(a and "digest" not in a.metadata for a in (inputs or {}).values()),
+                verify_inputs=any(
+                    a and "digest" not in a.metadata for a in (inputs or {}).values()
+                ),
                 manifest=str(manifest),
                 events=os.environ.get(EVENTS_VARIABLE),
             ).model_dump(),
@@ -143,4 +145,3 @@ def publish_report(manifest: Manifest, html: dsl.HTML, metrics: dsl.Metrics) -> 
         metrics.log_metric(f"{model}_accuracy", figures["accuracy"]["value"])
         metrics.log_metric(f"{model}_accuracy_low", figures["accuracy"]["low"])
         metrics.log_metric(f"{model}_accuracy_high", figures["accuracy"]["high"])
-

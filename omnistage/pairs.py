@@ -1,6 +1,7 @@
 """The two candidate answers inside a judge prompt: find them, exchange them."""
 
 import re
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from omnistage.errors import InputError
@@ -27,7 +28,7 @@ def find_candidates(text: str) -> Candidates | None:
     line when the first candidate has none in it (what follows is then the instruction).
     """
     headers = list(_HEADER.finditer(text))
-    for one, two in zip(headers, headers[1:], strict=False):
+    for one, two in pairwise(headers):
         if (one[1].upper(), two[1].upper()) not in (("A", "B"), ("1", "2")):
             continue
         first = _trimmed(text, one.end(), two.start())
@@ -65,7 +66,9 @@ def swap_candidates(messages: list[dict[str, Any]], where: str) -> list[dict[str
         found = find_candidates(message["content"]) if message["role"] == "user" else None
         if found:
             text, (a, b) = message["content"], found
-            text = text[: a[0]] + text[slice(*b)] + text[a[1] : b[0]] + text[slice(*a)] + text[b[1] :]
+            text = (
+                text[: a[0]] + text[slice(*b)] + text[a[1] : b[0]] + text[slice(*a)] + text[b[1] :]
+            )
             swapped[number] = {**message, "content": text}
             return swapped
     raise InputError(

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
+from components.download.stage import MODEL_STAGE
+from components.download.stage import STAGE as DOWNLOAD
 from pydantic import Field, model_validator
 
 from components.download.config import DownloadSettings, ModelSettings
-from components.download.stage import MODEL_STAGE
-from components.download.stage import STAGE as DOWNLOAD
 from components.eval.config import EvalSettings
 from components.eval.stage import STAGE as EVAL
 from components.grpo.config import GRPOSettings
@@ -52,7 +52,10 @@ SOURCES: dict[str, dict[str, str]] = {
     },
 }
 """For each stage, which stage makes each of its inputs."""
-IMAGES = {"launcher": ("download", "download_model", "rewrite_paths"), "trainer": ("sft", "grpo", "eval")}
+IMAGES = {
+    "launcher": ("download", "download_model", "rewrite_paths"),
+    "trainer": ("sft", "grpo", "eval"),
+}
 """Image to the stages that run in it."""
 _SECTIONS = {"download": "data", "download_model": "model"}
 _SEEDED = ("rewrite_paths", "sft", "grpo", "eval")
@@ -272,11 +275,11 @@ def check_images(images: Mapping[str, str]) -> None:
     unknown = sorted(set(images) - set(IMAGES))
     if unknown:
         raise InputError(f"image {unknown[0]!r}: no such image; there are {', '.join(IMAGES)}")
-    wrong = [
-        f"{name} (for {', '.join(stages)}) is {'not pinned by digest' if name in images else 'missing'}"
-        for name, stages in IMAGES.items()
-        if not re.search(r"@sha256:[0-9a-f]{64}$", images.get(name, ""))
-    ]
+    wrong = []
+    for name, stages in IMAGES.items():
+        if not re.search(r"@sha256:[0-9a-f]{64}$", images.get(name, "")):
+            what = "not pinned by digest" if name in images else "missing"
+            wrong.append(f"{name} (for {', '.join(stages)}) is {what}")
     if wrong:
         raise InputError(
             "images are pinned by digest, since a tag may change under a cached result: "

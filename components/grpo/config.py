@@ -48,7 +48,9 @@ class GRPOSettings(TrainingSettings):
         min_length=1,
         description="Reward name to its weight in the sum.",
     )
-    beta: float = Field(default=0.04, ge=0, description="Weight of the KL term; 0 needs no reference")
+    beta: float = Field(
+        default=0.04, ge=0, description="Weight of the KL term; 0 needs no reference"
+    )
     num_iterations: int = Field(
         default=1, ge=1, description="Optimizer passes over a batch of completions (μ)."
     )

@@ -100,7 +100,9 @@ def run(context: Context[GRPOSettings]) -> Result:
         metadata={
             "start_from": config.start_from,
             "reward": last.get("reward"),
-            "rewards": {n: last.get(f"rewards/{METRIC_NAMES[n]}/mean") for n in config.reward_weights},
+            "rewards": {
+                n: last.get(f"rewards/{METRIC_NAMES[n]}/mean") for n in config.reward_weights
+            },
             "training_seconds": round(trained.seconds, 3),
             "resumed_from_step": trained.resumed_from,
         },
