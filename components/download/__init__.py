@@ -1,0 +1,1 @@
+"""Stages that fetch: a data set, a base model."""

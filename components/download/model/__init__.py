@@ -1,0 +1,1 @@
+"""The stage ``download_model`` as a program of its own."""

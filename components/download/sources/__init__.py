@@ -1,0 +1,1 @@
+"""The sources: each lists its files, with what is known of them, before anything is fetched."""

@@ -1,0 +1,107 @@
+"""List a source's files, whatever its type, and try again while the fault may pass."""
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from components.download.config import (
+    AnySource,
+    FolderSource,
+    HttpsSource,
+    HubSource,
+    ModelScopeSource,
+    S3Source,
+    Transfer,
+)
+from components.download.http import PassingError
+from components.download.remote import Listing
+from components.download.sources.folder import list_folder
+from components.download.sources.https import list_https
+from components.download.sources.hub import list_hub
+from components.download.sources.modelscope import list_modelscope
+from components.download.sources.s3 import list_s3
+from components.download.sources.tiny import list_tiny
+from omnistage.archive_names import safe_path
+from omnistage.errors import InputError, TransientError
+from omnistage.events import Events
+
+
+def list_source(
+    source: AnySource, repo_type: str, transfer: Transfer, work: Path, events: Events
+) -> Listing:
+    """Return the files of a source, with its target in front of their paths.
+
+    Args:
+        source: Which.
+        repo_type: What a hub repository is when the source does not say.
+        transfer: How often to try.
+        work: Folder that generated files may be put in.
+        events: Where warnings go.
+
+    Raises:
+        InputError: If it is not there, may not be read, or has a file with an unsafe name.
+        TransientError: If it does not answer.
+    """
+    listing = _tried(lambda: _list(source, repo_type, transfer, work, events), source, transfer)
+    if not listing.files:
+        raise InputError(f"source {name(source)}: no file matches the patterns")
+    files = []
+    for file in listing.files:
+        try:
+            path = safe_path(file.path)
+        except ValueError as e:
+            raise InputError(f"source {name(source)}: file {file.path!r} is refused: {e}") from e
+        path = f"{source.target}/{path}" if source.target else path
+        files.append(dataclasses.replace(file, path=path))
+    record = {"type": source.type, "target": source.target, **listing.record}
+    return Listing(files, record)
+
+
+def name(source: AnySource) -> str:
+    """Return what a source is called in messages."""
+    match source:
+        case FolderSource():
+            return source.path
+        case HttpsSource():
+            return source.files[0].url
+        case HubSource():
+            return source.repo
+        case S3Source():
+            return source.uri
+        case ModelScopeSource():
+            return source.model
+    return source.type
+
+
+def _list(
+    source: AnySource, repo_type: str, transfer: Transfer, work: Path, events: Events
+) -> Listing:
+    match source:
+        case FolderSource():
+            return list_folder(source)
+        case HttpsSource():
+            return list_https(source)
+        case HubSource():
+            return list_hub(source, source.repo_type or repo_type, events)
+        case S3Source():
+            return list_s3(source)
+        case ModelScopeSource():
+            return list_modelscope(source, transfer, events)
+    return list_tiny(source, work, events)
+
+
+def _tried(call: Callable[[], Listing], source: Any, transfer: Transfer) -> Listing:
+    for attempt in range(transfer.tries):
+        try:
+            return call()
+        except PassingError as e:
+            if attempt + 1 == transfer.tries:
+                raise TransientError(
+                    f"source {name(source)}: could not be listed after {transfer.tries} tries: {e}"
+                ) from e
+            pause = min(30.0, 0.5 * 2**attempt) * random.uniform(0.5, 1)
+            time.sleep(pause if e.wait is None else e.wait)
+    raise AssertionError("tries is at least 1")

@@ -1,0 +1,32 @@
+"""The generated data set or model, written once into the work folder."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from components.download.config import FolderSource, TinyDataSource, TinyModelSource
+from components.download.remote import Listing
+from components.download.sources.folder import list_folder
+from omnistage.events import Events
+
+
+def list_tiny(source: TinyDataSource | TinyModelSource, work: Path, events: Events) -> Listing:
+    """Generate the files and list them.
+
+    What an earlier, killed attempt has generated is generated again: that takes seconds.
+    """
+    folder = work / "tiny" / (source.target or "top")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    # Imported here: the generators need numpy, PyAV and, for the model, torch.
+    if isinstance(source, TinyDataSource):
+        from components.download.tiny.data import TinyDataSettings, write_dataset
+
+        write_dataset(folder, TinyDataSettings(**source.settings), events)
+    else:
+        from components.download.tiny.model import TinyModelSettings, write_model
+
+        write_model(folder, TinyModelSettings(**source.settings))
+    listing = list_folder(FolderSource(type="folder", path=str(folder)))
+    files = [dataclasses.replace(f, url=f"tiny:{f.path}") for f in listing.files]
+    return Listing(files, {"settings": source.settings})

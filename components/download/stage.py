@@ -1,0 +1,223 @@
+"""The stages ``download`` and ``download_model``."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from components.download.collect import Collected, Indexing, collect
+from components.download.config import AnySource, DownloadSettings, FetchSettings, ModelSettings
+from components.download.remote import Listing, RemoteFile
+from components.download.sources.listing import list_source
+from omnistage.archive_names import archive_folders, place_members
+from omnistage.errors import InputError, machine_errors
+from omnistage.events import Events
+from omnistage.files import human_bytes, read_jsonl, write_json
+from omnistage.stage import Context, Result, Stage
+
+FILES = "files"
+_NAMED = 5  # undecodable media named in the warning
+
+
+def download(context: Context[DownloadSettings]) -> Result:
+    """Fetch a data set, verified, with an index of the members of its archives.
+
+    Raises:
+        InputError: If a source, an archive or a stated hash is wrong.
+        TransientError: If a source fails for too long.
+    """
+    config = context.config
+    listings = _list(config, config.sources, "dataset", context)
+    collected = _collect(context, listings, Indexing(config.limits, config.member_encoding))
+    with machine_errors("writing the index"):
+        counts = _write_index(collected, context.out, context.events)
+    return Result(counts={**_counts(collected), **counts}, metadata=_metadata(listings))
+
+
+def download_model(context: Context[ModelSettings]) -> Result:
+    """Fetch a base model, verified.
+
+    Raises:
+        InputError: If a source or a stated hash is wrong, or there is no ``config.json``.
+        TransientError: If a source fails for too long.
+    """
+    listings = _list(context.config, context.config.sources, "model", context)
+    if not any(file.path == "config.json" for listing in listings for file in listing.files):
+        raise InputError("download_model: no config.json among the files: not a model folder")
+    collected = _collect(context, listings, None)
+    return Result(counts=_counts(collected), metadata=_metadata(listings))
+
+
+STAGE = Stage(
+    "download",
+    kind="DatasetTarball",
+    version=1,
+    config=DownloadSettings,
+    inputs={},
+    run=download,
+)
+MODEL_STAGE = Stage(
+    "download_model",
+    kind="BaseModel",
+    version=1,
+    config=ModelSettings,
+    inputs={},
+    run=download_model,
+)
+
+
+def _list(
+    config: FetchSettings, sources: Sequence[AnySource], repo_type: str, context: Context[Any]
+) -> list[Listing]:
+    """List all sources, with the recipe's own hashes put in."""
+    seen: dict[str, str] = {}
+    stated = dict(config.sha256)
+    listings = []
+    for source in sources:
+        listing = list_source(source, repo_type, config.transfer, context.work, context.events)
+        files = []
+        for file in listing.files:
+            if file.path in seen:
+                raise InputError(
+                    f"two sources have {file.path!r}: {seen[file.path]} and {file.url}; give one "
+                    "of them a target"
+                )
+            seen[file.path] = file.url
+            files.append(_stated(file, stated.pop(file.path, None)))
+        listings.append(Listing(files, listing.record))
+    _check_tree(seen)
+    if stated:
+        raise InputError(f"sha256: no source has the file {min(stated)!r}")
+    return listings
+
+
+def _stated(file: RemoteFile, sha256: str | None) -> RemoteFile:
+    if sha256 is None:
+        return file
+    if file.sha256 and file.sha256 != sha256:
+        raise InputError(
+            f"{file.path}: the recipe states sha256 {sha256}, the source states {file.sha256}"
+        )
+    return dataclasses.replace(file, sha256=sha256)
+
+
+def _check_tree(paths: dict[str, str]) -> None:
+    """Refuse a file whose name is another one's folder."""
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        while folder:
+            if folder in paths:
+                raise InputError(f"{folder!r} is a file, and the folder of {path!r}")
+            folder = folder.rpartition("/")[0]
+
+
+def _collect(
+    context: Context[Any], listings: Sequence[Listing], indexing: Indexing | None
+) -> Collected:
+    files = [file for listing in listings for file in listing.files]
+    known = sum(file.size or 0 for file in files)
+    context.events.message(f"{len(files)} files, {human_bytes(known)}")
+    collected = collect(
+        files,
+        context.out / FILES,
+        context.work,
+        context.config.transfer,
+        indexing,
+        context.events,
+    )
+    with machine_errors("writing sources.json"):
+        write_json(
+            context.out / "sources.json",
+            [
+                {
+                    **listing.record,
+                    "files": [
+                        {
+                            "path": file.path,
+                            "url": file.url,
+                            "size": collected.entries[file.path]["size"],
+                            "sha256": collected.entries[file.path]["sha256"],
+                            "stated": {
+                                "size": file.size,
+                                "sha256": file.sha256,
+                                "git_sha1": file.git_sha1,
+                            },
+                        }
+                        for file in listing.files
+                    ],
+                }
+                for listing in listings
+            ],
+        )
+    return collected
+
+
+def _write_index(collected: Collected, out: Path, events: Events) -> dict[str, Any]:
+    """Write ``index.jsonl``: archives and loose media in the order of their names."""
+    kinds: Counter[str] = Counter()
+    undecodable: list[str] = []
+    placed: dict[str, str] = {}
+    members = 0
+    part = out / "index.jsonl"
+    with part.open("wb") as f:
+        for row in _rows(collected):
+            if row["path"] in placed:
+                raise InputError(
+                    f"{row['file']!r} and {placed[row['path']]!r} both hold {row['path']!r}; give "
+                    "their sources different targets"
+                )
+            placed[row["path"]] = row["file"]
+            members += row["member"] is not None
+            media = row["media"]
+            if media:
+                kinds[media.get("type", "undecodable")] += 1
+            if media and "error" in media:
+                undecodable.append(f"{row['path']} ({media['error']})")
+            f.write(orjson.dumps(row) + b"\n")
+    _check_tree(placed)
+    if undecodable:
+        named = "; ".join(undecodable[:_NAMED])
+        events.warn(f"{len(undecodable)} media cannot be decoded: {named}")
+    return {
+        "archives": len(collected.archives),
+        "members": members,
+        **{kind: kinds[kind] for kind in ("image", "audio", "video", "undecodable")},
+    }
+
+
+def _rows(collected: Collected) -> Iterator[dict[str, Any]]:
+    folders = archive_folders(collected.archives)
+    archives = {archive.name: archive for archive in collected.archives}
+    for path in sorted(collected.entries):
+        archive = archives.get(path)
+        entry = collected.entries[path]
+        if archive:
+            rows = collected.rows(archive)
+            names = [row["member"] for row in read_jsonl(rows)]
+            paths = place_members(folders[path], names)
+            for row, where in zip(read_jsonl(rows), paths, strict=True):
+                yield {"path": where, "file": path, **row}
+        elif entry["media"]:
+            yield {
+                "path": path,
+                "file": path,
+                "member": None,
+                "size": entry["size"],
+                "sha256": entry["sha256"],
+                "media": entry["media"],
+                "offset": None,
+            }
+
+
+def _counts(collected: Collected) -> dict[str, Any]:
+    return {
+        "files": len(collected.entries),
+        "bytes": sum(entry["size"] for entry in collected.entries.values()),
+    }
+
+
+def _metadata(listings: Sequence[Listing]) -> dict[str, Any]:
+    return {"sources": [{**listing.record, "files": len(listing.files)} for listing in listings]}

@@ -1,0 +1,127 @@
+"""The program of the hashing and indexing processes.
+
+Two kinds of task, so that both kinds of hash keep up with the network on two cores: ``digest``
+hashes a file, ``index`` reads an archive's members. Both follow a file that is still growing.
+"""
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import orjson
+
+from components.download.part_file import GivenUpError, GrowingFile
+from omnistage.archives import ArchiveLimits, Member, read_members
+from omnistage.file_views import JoinedFiles
+from omnistage.media_probe import media_kind, probe
+from omnistage.worker_pool import serve
+
+_IN_MEMORY = 64 << 20  # bytes of a packed medium kept in memory for its probe
+
+
+def digest(task: dict[str, Any]) -> dict[str, Any]:
+    """Hash a file that is being fetched, and read its header if it is a medium.
+
+    Args:
+        task: ``path`` (the part file), ``name`` (its final name), ``git`` (whether its git blob
+            hash is wanted too) and ``probe`` (whether media are probed).
+
+    Returns:
+        ``sha256``, ``git_sha1``, ``size`` and ``media``.
+    """
+    file = GrowingFile(Path(task["path"]))
+    with file:
+        sha256 = hashlib.sha256()
+        git = hashlib.sha1(b"blob %d\0" % file.size()) if task["git"] else None
+        buffer = memoryview(bytearray(1 << 20))
+        size = 0
+        while count := file.readinto(buffer):
+            size += count
+            sha256.update(buffer[:count])
+            if git:
+                git.update(buffer[:count])
+        kind = media_kind(task["name"]) if task["probe"] else None
+        file.seek(0)
+        media = probe(kind, cast(BinaryIO, io.BufferedReader(file, 1 << 16))) if kind else None
+    return {
+        "sha256": sha256.hexdigest(),
+        "git_sha1": git.hexdigest() if git else None,
+        "size": size,
+        "media": media,
+    }
+
+
+def index(task: dict[str, Any]) -> dict[str, Any]:
+    """Read an archive's members and write a row for each.
+
+    Args:
+        task: ``parts`` (files in order; a single one may still be growing), ``growing``,
+            ``spanned`` (whether it is a spanned zip), ``name``, ``limits``, ``encoding`` and
+            ``rows`` (file to write).
+
+    Returns:
+        ``members``, how many.
+
+    Raises:
+        InputError: If the archive is hostile or damaged.
+    """
+    parts = [Path(part) for part in task["parts"]]
+    rows = Path(task["rows"])
+    part = rows.with_suffix(f".{os.getpid()}")
+    count = 0
+    raw = GrowingFile(parts[0]) if task["growing"] else JoinedFiles(parts)
+    with raw, io.BufferedReader(raw, 1 << 16) as file, part.open("wb") as out:
+        joined = isinstance(raw, JoinedFiles)
+        size = raw.starts[-1] if joined else raw.size()
+        starts = raw.starts[:-1] if joined and task["spanned"] else [0]
+        members = read_members(
+            cast(BinaryIO, file),
+            size,
+            task["name"],
+            ArchiveLimits(**task["limits"]),
+            task["encoding"],
+            starts,
+        )
+        for row in _rows(members):
+            out.write(orjson.dumps(row) + b"\n")
+            count += 1
+    part.replace(rows)
+    return {"members": count}
+
+
+def _rows(members: Iterator[Member]) -> Iterator[dict[str, Any]]:
+    for member in members:
+        kind = media_kind(member.name)
+        sha256 = hashlib.sha256()
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
+            for chunk in member.chunks():
+                sha256.update(chunk)
+                if kind and member.plain is None:
+                    copy.write(chunk)
+            media = None
+            if kind:
+                body = cast(BinaryIO, copy) if member.plain is None else member.plain
+                body.seek(0)
+                media = probe(kind, body)
+        yield {
+            "member": member.name,
+            "size": member.size,
+            "sha256": sha256.hexdigest(),
+            "media": media,
+            "offset": member.offset,
+        }
+
+
+def _do(task: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return index(task) if task["do"] == "index" else digest(task)
+    except GivenUpError:
+        return {"given_up": True}
+
+
+if __name__ == "__main__":
+    serve(_do)
