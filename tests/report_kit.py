@@ -200,6 +200,7 @@ def made_up(folder: Path, pairs: int = 180, seed: int = 1) -> ReportData:
         reward_weights=WEIGHTS,
         curves={"sft": _sft_log(random_), "grpo": _grpo_log(random_)},
         stages=_stages(),
+        bootstrap_samples=500,
         seeds={"data": 1, "sft": 1, "grpo": 1},
         notes=["The tiny set's SFT annotations hedge on pitch: they call those pairs equal."],
     )

@@ -8,9 +8,9 @@ images without matplotlib. Colours and line widths come from the report's style 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 42
@@ -47,6 +47,16 @@ class Curve:
     def finite(self) -> list[tuple[float, float]]:
         """The points that can be drawn."""
         return [(x, y) for x, y in self.points if y is not None and math.isfinite(y)]
+
+    @property
+    def band(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+        """Upper and lower edge of the band, where both value and spread are known."""
+        known = [
+            (x, y, s)
+            for (x, y), s in zip(self.points, self.spread, strict=False)
+            if y is not None and s is not None and math.isfinite(y) and math.isfinite(s)
+        ]
+        return [(x, y + s) for x, y, s in known], [(x, y - s) for x, y, s in known]
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -86,7 +96,10 @@ def line_chart(curve: Curve) -> Markup:
     x_low, x_high = points[0][0], points[-1][0]
     if x_low == x_high:
         x_low, x_high = x_low - 1, x_high + 1
-    y_low, y_high = curve.bounds or _fitted([y for _, y in points], curve.min_span)
+    smooth = len(points) >= _SMOOTH_FROM
+    top, bottom = map(_moving_mean, curve.band) if smooth else curve.band
+    edges = [*_thinned(top), *_thinned(bottom)[::-1]]
+    y_low, y_high = curve.bounds or _fitted([y for _, y in [*points, *edges]], curve.min_span)
 
     def at(x: float, y: float) -> str:
         across = (x - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT)
@@ -95,8 +108,9 @@ def line_chart(curve: Curve) -> Markup:
 
     parts = [*_y_axis(y_low, y_high, curve.y_title, at, x_low, x_high)]
     parts += _x_axis(x_low, x_high, at, y_low)
-    smooth = len(points) >= _SMOOTH_FROM
-    parts.append(_band(curve, at))
+    if edges:
+        outline = " ".join(at(x, y) for x, y in edges)
+        parts.append(Markup('<polygon class="band {}" points="{}"/>').format(curve.style, outline))
     parts += [
         _polyline(run, at, f"line {curve.style}{' faint' if smooth else ''}")
         for run in _runs(curve.points)
@@ -176,7 +190,7 @@ def _y_axis(low, high, title, at, x_low, x_high) -> list[Markup]:
         )
         parts.append(
             Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>').format(
-                _LEFT - 6, f"{float(y) + 4:.1f}", f"{tick:g}"
+                _LEFT - 6, f"{float(y) + 4:.1f}", _short(tick)
             )
         )
     middle = (HEIGHT - _BOTTOM + _TOP) / 2
@@ -195,7 +209,7 @@ def _x_axis(low, high, at, y_low) -> list[Markup]:
         x, y = at(tick, y_low).split(",")
         parts.append(
             Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-                x, f"{float(y) + 16:.1f}", f"{tick:g}"
+                x, f"{float(y) + 16:.1f}", _short(tick)
             )
         )
     parts.append(
@@ -206,10 +220,18 @@ def _x_axis(low, high, at, y_low) -> list[Markup]:
     return parts
 
 
+def _short(tick: float) -> str:
+    """Return a tick in few characters: ``5e-4`` and ``2e5`` where plain digits would run wide."""
+    if tick and not 1e-2 <= abs(tick) < 1e5:
+        digits, power = f"{tick:.4e}".split("e")
+        return f"{float(digits):g}e{int(power)}".replace("-", "−")
+    return f"{tick:g}".replace("-", "−")
+
+
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    stride = math.ceil(len(points) / _DRAWN_POINTS)
+    stride = max(1, math.ceil(len(points) / _DRAWN_POINTS))
     kept = list(points[::stride])
-    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+    return kept if kept[-1:] == list(points[-1:]) else [*kept, points[-1]]
 
 
 def _polyline(points: Sequence[tuple[float, float]], at, style: str) -> Markup:
@@ -228,27 +250,12 @@ def _runs(points: Sequence[Point]) -> list[list[tuple[float, float]]]:
     return [[(x, y) for x, y in run if y is not None] for drawable, run in grouped if drawable]
 
 
-def _band(curve: Curve, at) -> Markup:
-    edges = [
-        (x, y, s)
-        for (x, y), s in zip(curve.points, curve.spread, strict=False)
-        if y is not None and s is not None and math.isfinite(y) and math.isfinite(s)
-    ]
-    if len(edges) < 2:
-        return Markup("")
-    stride = math.ceil(len(edges) / _DRAWN_POINTS)
-    edges = edges[::stride]
-    outline = [at(x, y + s) for x, y, s in edges] + [at(x, y - s) for x, y, s in edges[::-1]]
-    return Markup('<polygon class="band {}" points="{}"/>').format(
-        escape(curve.style), " ".join(outline)
-    )
-
-
 def _moving_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the centred mean over about a tenth of the curve."""
     half = max(1, len(points) // 20)
+    sums = [0.0, *accumulate(y for _, y in points)]
     means = []
     for i, (x, _) in enumerate(points):
-        window = [y for _, y in points[max(0, i - half) : i + half + 1]]
-        means.append((x, math.fsum(window) / len(window)))
+        start, end = max(0, i - half), min(len(points), i + half + 1)
+        means.append((x, (sums[end] - sums[start]) / (end - start)))
     return means

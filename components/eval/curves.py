@@ -12,17 +12,15 @@ from components.eval.report_data import TITLES, ModelName
 
 _LOSS = ("loss", "Loss", "loss")
 _GRADIENT = ("grad_norm", "Gradient norm", "L2 norm")
-_RATE = ("learning_rate", "Learning rate", "rate")
 _FIGURES: dict[ModelName, tuple[tuple[str, str, str], ...]] = {
-    "sft": (_LOSS, ("token_acc", "Token accuracy", "share of tokens"), _GRADIENT, _RATE),
+    "sft": (_LOSS, ("token_acc", "Token accuracy", "share of tokens"), _GRADIENT),
     "grpo": (
         ("completions/mean_length", "Completion length", "tokens"),
         ("completions/clipped_ratio", "Completions cut off", "share"),
         ("frac_reward_zero_std", "Groups without spread", "share of groups"),
-        ("kl", "Divergence from the reference", "KL"),
+        ("kl", "KL to the reference", "nats per token"),
         _LOSS,
         _GRADIENT,
-        _RATE,
     ),
 }
 _SHARES = {"token_acc", "completions/clipped_ratio", "frac_reward_zero_std"}
@@ -48,7 +46,11 @@ def panels(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Panel]:
     drawn = []
     for stage in _FIGURES:
         charts = [
-            (curve.title, "{:.3g} → {:.3g}".format(*curve.ends), line_chart(curve))
+            (
+                curve.title,
+                "{:.3g} → {:.3g}".format(*curve.ends).replace("-", "−"),
+                line_chart(curve),
+            )
             for curve in _curves(stage, curves.get(stage, ()))
             if curve.finite
         ]

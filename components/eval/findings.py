@@ -92,6 +92,8 @@ def _models(numbers: Mapping[str, Any]) -> Iterator[Finding]:
                 f"{title} writes a valid verdict in {m['valid']:.1%} of its answers; "
                 "every other answer counts as wrong.",
             )
+        if m["valid"] == 0 and not trained:
+            continue
         if m["accuracy"]["low"] <= constant:
             yield Finding(
                 "not_above_constant",
@@ -99,8 +101,6 @@ def _models(numbers: Mapping[str, Any]) -> Iterator[Finding]:
                 f"{title} ({m['accuracy']['value']:.1%}) is not shown to be better than a judge "
                 f'that looks at nothing ("{best}", {constant:.1%}).',
             )
-        if m["valid"] == 0:
-            continue
         first = m["first_shown"]
         if first is not None and max(first, 1 - first) > FIRST_SHOWN_AT_MOST:
             place = "first" if first > 0.5 else "second"
@@ -117,7 +117,7 @@ def _models(numbers: Mapping[str, Any]) -> Iterator[Finding]:
                 f"{title} keeps its verdict in {m['consistency']:.1%} of the pairs when the "
                 "responses are swapped.",
             )
-        if m["ties"] > TIES_AT_MOST:
+        if m["ties"] is not None and m["ties"] > TIES_AT_MOST:
             yield Finding(
                 "many_ties", level, f"{title} calls {m['ties']:.1%} of its answers a tie."
             )

@@ -25,6 +25,7 @@ from components.eval.report_data import (
     Answer,
     EvalRecord,
     Judgement,
+    ModelName,
     ModelResult,
     ReportData,
     StageRun,
@@ -102,20 +103,21 @@ def in_words(figures: Mapping[str, Any]) -> Iterator[str]:
     """Yield the result in sentences: who is right how often, then what may be concluded."""
     models, pairs = figures["models"], figures["pairs"]["total"]
     name, constant = numbers.best_baseline(figures)
-    told = [f"{TITLES[m]} {_percent(models[m]['accuracy']['value'])}" for m in reversed(models)]
-    told[0] = told[0].replace(" ", " is right on ", 1)
+    shares = {_called(m): _percent(models[m]["accuracy"]["value"]) for m in reversed(models)}
+    (first, share), *others = shares.items()
+    told = "".join(f", {model} {value}" for model, value in others)
     yield (
-        f"{', '.join(told)} of {pairs} pairs, each judged in both orders; the best judge that "
-        f"looks at nothing (“{name}”) {_percent(constant)}."
+        f"{_sentence(first)} judges {share} right{told}; the best judge that looks at nothing "
+        f"(“{name}”) gets {_percent(constant)}. {pairs} pairs, each judged in both orders."
     )
-    for gap in figures["differences"].values():
-        new, old, accuracy = TITLES[gap["model"]], TITLES[gap["against"]], gap["accuracy"]
+    for gap in reversed(figures["differences"].values()):
+        new, old, accuracy = _called(gap["model"]), _called(gap["against"]), gap["accuracy"]
         size = f"{_points(accuracy['value'])} points"
         between = f"95% interval {_points(accuracy['low'])} to {_points(accuracy['high'])}"
         if accuracy["low"] > 0:
-            yield f"{new} is better than {old}: {size} ({between})."
+            yield f"{_sentence(new)} is better than {old}: {size} ({between})."
         elif accuracy["high"] < 0:
-            yield f"{new} is worse than {old}: {size} ({between})."
+            yield f"{_sentence(new)} is worse than {old}: {size} ({between})."
         else:
             yield (
                 f"Whether {new} is better than {old} cannot be told from these pairs: {size} "
@@ -123,7 +125,16 @@ def in_words(figures: Mapping[str, Any]) -> Iterator[str]:
             )
     last = next(reversed(models))
     if models[last]["accuracy"]["low"] <= constant:
-        yield f"{TITLES[last]} is not shown to be better than a judge that looks at nothing."
+        title = _sentence(_called(last))
+        yield f"{title} is not shown to be better than a judge that looks at nothing."
+
+
+def _called(model: ModelName) -> str:
+    return "the base model" if model == "base" else TITLES[model]
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _render(**context: Any) -> str:
