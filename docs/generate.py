@@ -1,0 +1,303 @@
+"""Write the tables of the documents that come from the code: settings, stages, rewards, recipes.
+
+``python docs/generate.py`` fills in what stands between ``<!-- generated: NAME -->`` and
+``<!-- end: NAME -->``; with ``--check`` it changes nothing and exits with 1 when a file is not up
+to date. Neither torch nor ms-swift is needed.
+"""
+
+import argparse
+import inspect
+import math
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from components.download.tiny.data import TinyDataSettings
+from components.download.tiny.model import TinyModelSettings
+from components.grpo.rewards import METRIC_NAMES, RANGES, REQUIRED_VARIABLES, REWARDS
+from omnistage.errors import InputError
+from omnistage.recipe import read_recipe, shipped_recipes
+from pipelines.post_training import IMAGES, SOURCES, STAGES, Recipe, StageRuntimes
+
+ROOT = Path(__file__).resolve().parent.parent
+_SETTING = ("setting", "type", "default", "counts", "what it is")
+_TOP = {"name": True, "description": False, "pipeline": True, "seed": True}
+"""Which settings of a recipe's top count: the name is the report's title, seeds are handed down."""
+_PLAIN = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    type(None): "none",
+    Any: "any value",
+}
+_SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+
+
+@dataclass
+class Variant:
+    """A settings class that stands inside a list or is one of several."""
+
+    model: type[BaseModel]
+    where: list[str]
+
+
+def settings() -> str:
+    """Return a table for each section of a recipe and for each class inside its lists."""
+    variants: dict[str, Variant] = {}
+    scalars = [n for n, f in Recipe.model_fields.items() if not _class(f.annotation)]
+    parts = ["### The top of a recipe", ""]
+    parts += _table(_SETTING, (_row(Recipe.model_fields[n], n, counts=_TOP[n]) for n in scalars))
+    for name, field in Recipe.model_fields.items():
+        model = _class(field.annotation)
+        if model is None:
+            continue
+        counts = model is not StageRuntimes
+        parts += ["", f"### `{name}`", "", *_table(_SETTING, _rows(model, name, variants, counts))]
+    for model, where in (
+        (TinyDataSettings, "`settings` of `type: tiny` in `data.sources`"),
+        (TinyModelSettings, "`settings` of `type: tiny` in `model.sources`"),
+    ):
+        variants[model.__name__] = Variant(model, [where])
+    parts += ["", "### Inside lists", "", "What the entries of the lists above may hold."]
+    shown: dict[str, list[str]] = {}
+    while len(shown) < len(variants):  # showing one may find others inside it
+        name = next(n for n in variants if n not in shown)
+        variant = variants[name]
+        shown[name] = _table(_SETTING, _rows(variant.model, "", variants, True, _kind(variant)))
+    for name, table in shown.items():
+        variant = variants[name]
+        parts += ["", f"**{_title(variant)}** (in {' and '.join(variant.where)})", "", *table]
+    return "\n".join(parts)
+
+
+def stages() -> str:
+    """Return the table of stages: inputs, output and where each runs."""
+    image = {stage: name for name, of in IMAGES.items() for stage in of}
+    rows = []
+    for name, stage in STAGES.items():
+        inputs = [
+            f"`{i}`: {kind} of `{SOURCES[name][i]}`" + (" or none" if i in stage.optional else "")
+            for i, kind in stage.inputs.items()
+        ]
+        libraries = ", ".join(stage.libraries)
+        rows.append(
+            (f"`{name}`", "; ".join(inputs) or "–", stage.kind, image[name], libraries or "–")
+        )
+    head = ("stage", "inputs", "output", "image", "libraries whose version counts")
+    return "\n".join(_table(head, rows))
+
+
+def rewards() -> str:
+    """Return the table of rewards: name, range, what it pays for."""
+    rows = []
+    for name, function in REWARDS.items():
+        low, high = RANGES[name]
+        about = (inspect.getdoc(function) or "").split("\n\n")[0].replace("``", "`")
+        variables = " and ".join(f"`{v}`" for v in REQUIRED_VARIABLES.get(name, ()))
+        if variables:
+            about += f" Needs {variables} in the environment."
+        span = "the server's" if math.isinf(high) else f"{low:g} … {high:g}"
+        rows.append((f"`{name}`", span, f"`{METRIC_NAMES[name]}`", about))
+    return "\n".join(_table(("reward", "range", "curve", "what it pays for"), rows))
+
+
+def recipes() -> str:
+    """Return the table of the recipes that come with omnistage."""
+    rows = [
+        (f"[`{name}`](../recipes/{path.name})", read_recipe(path).values.get("description", ""))
+        for name, path in shipped_recipes().items()
+    ]
+    return "\n".join(_table(("recipe", "what it is"), rows))
+
+
+BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "docs/recipes.md": {"recipes": recipes, "settings": settings, "rewards": rewards},
+    "docs/architecture.md": {"stages": stages},
+}
+"""File to the generated blocks in it."""
+
+
+def filled_in(text: str, blocks: Mapping[str, Callable[[], str]], where: str) -> str:
+    """Return a document with its generated blocks made anew.
+
+    Raises:
+        InputError: If a block's two markers are not there, once each and in order.
+    """
+    for name, make in blocks.items():
+        begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        if len(pattern.findall(text)) != 1:
+            raise InputError(f"{where}: expected {begin} and {end} once, in this order")
+        block = f"{begin}\n\n{make()}\n\n{end}"
+        text = pattern.sub(lambda _, block=block: block, text)
+    return text
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """Write or check the documents and return the exit code.
+
+    Args:
+        arguments: The command line; ``sys.argv`` by default.
+        root: Folder that the documents are in.
+    """
+    parser = argparse.ArgumentParser(description="Fill in the generated parts of the documents.")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit 1 on a difference"
+    )
+    options = parser.parse_args(arguments)
+    stale = []
+    try:
+        for name, blocks in BLOCKS.items():
+            path = root / name
+            before = path.read_text()
+            after = filled_in(before, blocks, name)
+            if after != before:
+                stale.append(name)
+                if not options.check:
+                    path.write_text(after)
+    except InputError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return e.exit_code
+    if options.check and stale:
+        print(
+            f"not up to date with the code: {', '.join(stale)}; run `make format` and commit",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _rows(
+    model: type[BaseModel],
+    prefix: str,
+    variants: dict[str, Variant],
+    counts: bool,
+    inside: str = "",
+) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each setting; those of a section inside follow it with a dotted name."""
+    for name, field in model.model_fields.items():
+        if inside and name == "type":
+            continue  # the title says it
+        dotted = f"{prefix}.{name}" if prefix else name
+        extra = field.json_schema_extra
+        kept = counts and not (isinstance(extra, dict) and extra.get("operational"))
+        section = _class(field.annotation)
+        if section is None or section is not field.annotation:
+            yield _row(field, dotted, counts=kept)
+        if section is not None:
+            yield from _rows(section, dotted, variants, kept)
+            continue
+        where = f"`{dotted}` of {inside}" if inside else f"`{dotted}`"
+        for found in _models(field.annotation):
+            variant = variants.setdefault(found.__name__, Variant(found, []))
+            if where not in variant.where:
+                variant.where.append(where)
+
+
+def _row(field: FieldInfo, dotted: str, *, counts: bool) -> tuple[str, ...]:
+    return (
+        f"`{dotted}`",
+        _type(field.annotation, field.metadata),
+        "required" if field.is_required() else _default(field),
+        "yes" if counts else "no",
+        field.description or "",
+    )
+
+
+def _class(annotation: Any) -> type[BaseModel] | None:
+    """Return the settings class of a section, also of one that may be left out."""
+    inner = [a for a in get_args(annotation) if a is not type(None)]
+    if get_origin(annotation) in (Union, types.UnionType) and len(inner) == 1:
+        annotation = inner[0]
+    return annotation if _is_model(annotation) else None
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the settings classes anywhere inside an annotation."""
+    if _is_model(annotation):
+        return [annotation]
+    return [m for inner in get_args(annotation) for m in _models(inner)]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _kind(variant: Variant) -> str:
+    kind = variant.model.model_fields.get("type")
+    return f"`type: {get_args(kind.annotation)[0]}`" if kind else variant.model.__name__
+
+
+def _title(variant: Variant) -> str:
+    about = (variant.model.__doc__ or "").split("\n")[0].rstrip(".")
+    return f"{_kind(variant)}: {about}" if "type" in variant.model.model_fields else about
+
+
+def _type(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation in _PLAIN:
+        return _PLAIN[annotation] + _bounds(metadata)
+    if hasattr(annotation, "__metadata__"):
+        return _type(inner[0], annotation.__metadata__)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (Union, types.UnionType):
+        said = [_type(a, metadata) for a in inner if a is not type(None)]
+        return " or ".join([*dict.fromkeys(said), *["none"] * (type(None) in inner)])
+    if origin is list:
+        return f"list of {'entries' if _models(inner[0]) else _type(inner[0])}"
+    if origin is dict:
+        return f"mapping to {_type(inner[1])}"
+    return "section" if _is_model(annotation) else str(annotation)
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    signs = [
+        f"{sign} {getattr(limit, name):g}"
+        for limit in metadata
+        for name, sign in _SIGNS.items()
+        if hasattr(limit, name)
+    ]
+    return f" {', '.join(signs)}" if signs else ""
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:.4g}`"
+    if isinstance(value, dict):
+        return ", ".join(f"`{k}: {v}`" for k, v in value.items()) or "empty"
+    if isinstance(value, list):
+        return ", ".join(f"`{v}`" for v in value) or "empty"
+    return f"`{value}`" if value != "" else "empty"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(map(_cell, cells)) + " |"
+
+    return [line(head), "|" + " --- |" * len(head), *map(line, rows)]
+
+
+def _cell(text: str) -> str:
+    """Return a table cell: outside code, nothing of it is taken for Markdown or HTML."""
+    parts = text.replace("\n", " ").replace("|", "\\|").split("`")
+    for n in range(0, len(parts), 2):
+        parts[n] = re.sub(r"(\*|<(?=[\w/]))", r"\\\1", parts[n])
+    return "`".join(parts)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
