@@ -1,6 +1,7 @@
 """The rewards for answers: words, numbers, boxes, labels. Values are worked out by hand."""
 
 import math
+import re
 import threading
 from typing import Any
 
@@ -176,6 +177,33 @@ def test_forms(text: str, omnirl: float, lmm: float, r1omni: float, humanomni: f
     assert lmm_format([text]) == [lmm]
     assert r1omni_format([text]) == [r1omni]
     assert humanomni_format([text]) == [humanomni]
+
+
+THINK_ANSWER = r"<think>.*?</think>\s*<answer>.*?</answer>"
+pieces = st.sampled_from(
+    ["<think>", "</think>", "<answer>", "</answer>", "<context>", "</context>", " ", "x"]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(pieces, max_size=8))
+def test_forms_are_full_matches_of_the_published_patterns(parts: list[str]):
+    text = "".join(parts)
+
+    for reward, pattern in [
+        (r1omni_format, THINK_ANSWER),
+        (omnirl_format, THINK_ANSWER.replace(r"\s*", ".*?")),
+        (humanomni_format, r"<context>.*?</context>\s*" + THINK_ANSWER),
+    ]:
+        whole = re.fullmatch(pattern, text.strip(), re.DOTALL)
+        assert reward([text]) == [1.0 if whole else 0.0]
+
+
+def test_a_completion_that_repeats_its_tags_is_graded_without_trying_every_pairing():
+    steps = "<think></think><answer></answer>" * 20_000
+
+    assert omnirl_format([steps + "x"]) == [0.0]
+    assert humanomni_format(["<context></context>" * 20_000 + steps + "x"]) == [0.0]
 
 
 # Mathematics

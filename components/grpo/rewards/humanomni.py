@@ -17,10 +17,10 @@ from components.grpo.rewards.answers import (
     text_accuracy,
     yes_no,
 )
-from components.grpo.rewards.columns import column, gold_answer, matches_whole, tagged
+from components.grpo.rewards.columns import column, gold_answer, tag_form, tagged
 from components.grpo.rewards.llm_judge import CONSISTENCY, COVERAGE, RATIONALITY, LLMJudge
 
-_FORM = re.compile(r"<context>.*?</context>\s*<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
+_JOINTS = (re.compile(r"</context>\s*<think>"), re.compile(r"</think>\s*<answer>"))
 
 
 def _choice(gold: str, answer: str) -> float:
@@ -55,7 +55,7 @@ _FREE_FORM = "free form"
 
 def humanomni_format(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay 1 for ``<context>…</context><think>…</think><answer>…</answer>`` as a whole, else 0."""
-    return [matches_whole(_FORM, completion) for completion in completions]
+    return [tag_form(text, "<context>", _JOINTS, "</answer>") for text in completions]
 
 
 def humanomni_accuracy(completions: Sequence[str], **columns: Any) -> list[float | None]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from components.grpo.rewards.columns import column, gold_answer, matches_whole, tagged
+from components.grpo.rewards.columns import column, gold_answer, tag_form, tagged
 
-_FORM = re.compile(r"<think>.*</think>\s*<answer>.*</answer>", re.DOTALL)
+_JOINTS = (re.compile(r"</think>\s*<answer>"),)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _DELIMITED = re.compile(r"\$|\\boxed|\\\(|\\\[")
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s+[A-Za-z]{2,}")
@@ -70,6 +70,8 @@ def lmm_format(completions: Sequence[str], **columns: Any) -> list[float | None]
     accuracy; set that as the reward's weight.
     """
     return [
-        matches_whole(_FORM, text) if all(text.count(tag) == 1 for tag in _TAGS) else 0.0
+        tag_form(text, "<think>", _JOINTS, "</answer>")
+        if all(text.count(tag) == 1 for tag in _TAGS)
+        else 0.0
         for text in completions
     ]

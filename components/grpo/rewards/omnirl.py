@@ -5,10 +5,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from components.grpo.rewards.columns import column, gold_answer, matches_whole, tagged
+from components.grpo.rewards.columns import column, gold_answer, tag_form, tagged
 from components.grpo.rewards.overlap import bleu2, meteor, rouge1, words
 
-_FORM = re.compile(r"<think>.*?</think>.*?<answer>.*?</answer>", re.DOTALL)
+_JOINTS = (re.compile("</think>"), re.compile("<answer>"))
 _LENGTH, _DECAY = 500, 0.9
 
 
@@ -36,7 +36,7 @@ def _overlap(completion: str, solution: object) -> float | None:
 
 def omnirl_format(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay 1 if the whole completion is ``<think>…</think>…<answer>…</answer>``, else 0."""
-    return [matches_whole(_FORM, completion) for completion in completions]
+    return [tag_form(text, "<think>", _JOINTS, "</answer>") for text in completions]
 
 
 def omnirl_length(completions: Sequence[str], **columns: Any) -> list[float | None]:

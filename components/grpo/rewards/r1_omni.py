@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from components.grpo.rewards.columns import column, gold_answer, matches_whole, tagged
+from components.grpo.rewards.columns import column, gold_answer, tag_form, tagged
 
-_FORM = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
+_JOINTS = (re.compile(r"</think>\s*<answer>"),)
 
 
 def r1omni_accuracy(completions: Sequence[str], **columns: Any) -> list[float | None]:
@@ -25,4 +25,4 @@ def r1omni_accuracy(completions: Sequence[str], **columns: Any) -> list[float | 
 
 def r1omni_format(completions: Sequence[str], **columns: Any) -> list[float | None]:
     r"""Pay 1 if the whole completion is ``<think>…</think>\s*<answer>…</answer>``, else 0."""
-    return [matches_whole(_FORM, completion) for completion in completions]
+    return [tag_form(text, "<think>", _JOINTS, "</answer>") for text in completions]
