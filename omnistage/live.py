@@ -111,9 +111,8 @@ class PlainLines:
                 return None
             self._progressed[name] = event["time"]
             return stage_progress(stage)
-        if kind == "finished":
-            how = "cached, not run again" if event["cached"] else f"ran {clock(event['seconds'])}"
-            return f"{name}: {how}"
+        if kind == "finished":  # a stage that ran has said so itself, with what it made
+            return f"{name}: cached, not run again" if event["cached"] else None
         if kind in {"message", "warning"}:
             return f"{name}: {'warning: ' if kind == 'warning' else ''}{event['text']}"
         return None  # a failure is said once, when the run has ended

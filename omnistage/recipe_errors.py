@@ -122,7 +122,8 @@ def _unknown(loc: Loc, values: Mapping[str, Any], model: type[BaseModel]) -> str
     elsewhere = [s for s in every_setting(model) if s.rpartition(".")[2] == name]
     if elsewhere:
         return f"no such setting here; there is {', '.join(elsewhere[:3])}"
-    return f"no such setting; {section} has {', '.join(dict.fromkeys(names))}"
+    known = ", ".join(dict.fromkeys(names))
+    return f"no such setting; {section} has {known}" if known else "no such setting"
 
 
 def _bounds(field: FieldInfo) -> str:

@@ -140,7 +140,8 @@ def _say_failure(folder: Path, view: View, code: int) -> None:
     log = folder / "log.txt"
     failed = next((s for s in view.stages.values() if s.state == "failed"), None)
     if failed:
-        said = failed.error if failed.name == WHOLE else f"{failed.name}: {failed.error}"
+        named = failed.name == WHOLE or failed.error.startswith(f"{failed.name}: ")
+        said = failed.error if named else f"{failed.name}: {failed.error}"
     else:
         by = f" by signal {code - 128} ({_signal_name(code - 128)})" if code > 128 else ""
         said = f"the run was ended{by}" if by else f"the run failed with exit code {code}"

@@ -122,8 +122,8 @@ def test_a_failure_that_belongs_to_no_stage_is_said_and_is_no_row_of_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = ["event", "run", "failed", {"message": "no folder /data", "exit_code": 2}]
-    code, folder, _ = play(tmp_path, failed, ["exit", 2])
-    assert code == 2
+    code, folder, shown_live = play(tmp_path, failed, ["exit", 2])
+    assert (code, shown_live) == (2, "")
     assert capsys.readouterr().err.startswith("omnistage: error: no folder /data\n")
     shown = read_run(folder).to_json()
     assert shown["error"] == "no folder /data"
@@ -223,6 +223,7 @@ def test_a_log_gets_a_line_for_each_event_and_progress_every_ten_seconds() -> No
         progress(30, 1015.0, loss=0.3),
         progress(40, 1022.0, reward=0.5),
         event("sft", "warning", text="the loss [of it] is odd"),
+        event("sft", "message", text="done in 1:05: 3 files, 2.1 MB"),
         event("sft", "finished", key="def", cached=False, seconds=65.0, uri="file:///y"),
     ) == [
         "download: started, key abc",
@@ -231,7 +232,7 @@ def test_a_log_gets_a_line_for_each_event_and_progress_every_ten_seconds() -> No
         "sft: 20/420 steps, loss 0.3125, 1:05 left",
         "sft: 40/420 steps, reward 0.5, 1:05 left",
         "sft: warning: the loss [of it] is odd",
-        "sft: ran 1:05",
+        "sft: done in 1:05: 3 files, 2.1 MB",
     ]
 
 
