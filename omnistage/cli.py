@@ -225,11 +225,14 @@ def _recipes(_: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from omnistage.verify import verify  # pyright: ignore
+    from omnistage.events import Events
+    from omnistage.store import CONTENT
+    from omnistage.verify import verify
 
     wrong = False
     for artifact in options.artifact:
-        found = verify(artifact)
+        # 'omnistage show' names the folder with the files; the manifest lies beside it.
+        found = verify(artifact.rstrip("/").removesuffix(f"/{CONTENT}"), Events("verify"))
         for problem in found:
             print(f"{artifact}: {problem}", file=sys.stderr)
         if not found:

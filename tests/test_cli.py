@@ -9,6 +9,7 @@ import pytest
 
 from omnistage import cli
 from omnistage.files import read_json
+from omnistage.store import FolderStore, uri_path
 
 HERE = Path(__file__).parent / "recipes"
 DIGEST = "sha256:" + "0" * 64
@@ -161,3 +162,22 @@ def test_an_unknown_command_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as e:
         cli.main(["rum"])
     assert e.value.code == 2
+
+
+def test_verify_names_the_damaged_file_and_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, made = FolderStore(tmp_path / "store"), tmp_path / "made"
+    made.mkdir()
+    (made / "a.txt").write_text("good")
+    uri = store.commit(made, "BaseModel", "download_model", "k1").uri
+    assert cli.main(["verify", uri]) == 0
+    assert capsys.readouterr().out == f"{uri}: whole\n"
+    (uri_path(uri) / "a.txt").write_text("evil")
+    for said in (uri, uri.removesuffix("/content")):
+        assert cli.main(["verify", said]) == 1
+        assert f"{said}: a.txt: its bytes changed" in capsys.readouterr().err
+
+
+def test_verify_of_nothing_is_refused(tmp_path: Path) -> None:
+    assert cli.main(["verify", str(tmp_path)]) == 2
