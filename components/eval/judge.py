@@ -8,7 +8,7 @@ are not asked again.
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -20,7 +20,7 @@ MEDIA = ("images", "audios", "videos")
 class JudgedModel(BaseModel):
     """A model to ask."""
 
-    name: str
+    name: Literal["base", "sft", "grpo"]
     model: str
     """Model folder."""
     adapter: str | None = None

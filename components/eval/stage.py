@@ -151,7 +151,9 @@ def models_of(context: Context[EvalSettings]) -> list[JudgedModel]:
     return [models[name] for name in context.config.models if name in models]
 
 
-def ask(context: Context[EvalSettings], prompts: list[dict[str, Any]]) -> Mapping[str, Any]:
+def ask(
+    context: Context[EvalSettings], prompts: list[dict[str, Any]]
+) -> dict[ModelName, dict[str, str]]:
     """Have every model answer every prompt and return the answers by model and prompt id."""
     config = context.config
     folder = context.work / "answers"
@@ -183,7 +185,8 @@ def ask(context: Context[EvalSettings], prompts: list[dict[str, Any]]) -> Mappin
         done = sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
         context.events.progress(done, total, "answers")
 
-    local.run(job, follow)
+    seconds = local.run(job, follow)
+    context.events.emit("process", name=job.name, seconds=seconds)
     return {model.name: answered(folder, model.name) for model in models}
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from components.grpo.rewards import REWARDS
+from components.grpo.watch import WatchSettings
 from omnistage.config import Settings, operational
 from omnistage.swift.settings import TrainingSettings
 
@@ -24,7 +25,9 @@ class VLLMSettings(Settings):
 class GRPOSettings(TrainingSettings):
     """``swift rlhf --rlhf_type grpo`` with LoRA; the defaults are OmniCritic-R1's."""
 
-    tuner: Literal["lora"] = Field(default="lora", description="GRPO trains a LoRA adapter.")
+    tuner: Literal["lora"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen
+        default="lora", description="GRPO trains a LoRA adapter."
+    )
     start_from: Literal["sft", "base"] = Field(
         default="sft", description="The model that GRPO starts from."
     )
@@ -75,6 +78,12 @@ class GRPOSettings(TrainingSettings):
     preflight: bool = Field(
         default=True,
         description="Check prompts, media counts, parity and rewards on a few records first.",
+        json_schema_extra=operational(),
+    )
+
+    watch: WatchSettings = Field(
+        default_factory=WatchSettings,
+        description="When to stop a run that cannot learn.",
         json_schema_extra=operational(),
     )
 

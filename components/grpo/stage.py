@@ -1,15 +1,22 @@
 """GRPO: SFT checkpoint and RL records in, LoRA adapter and reward curves out."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from components.grpo.config import GRPOSettings
-from components.grpo.rewards import METRIC_NAMES
+from components.grpo.preflight import PreflightResult, PreflightSpec
+from components.grpo.rewards import METRIC_NAMES, RANGES
+from components.grpo.watch import Watch
 from omnistage.errors import InputError
+from omnistage.files import write_atomic
+from omnistage.launch import local
+from omnistage.launch.job import Job, gpu_count
 from omnistage.materialize import media_root
 from omnistage.stage import Context, Result, Stage
 from omnistage.swift.checkpoints import copy_model
-from omnistage.swift.train import LIBRARIES, keep_logs, train
+from omnistage.swift.media import environment
+from omnistage.swift.train import LIBRARIES, keep_logs, output_folder, train
 from omnistage.training_data import write_training_file
 
 PLUGIN = Path(__file__).with_name("plugin.py")
@@ -68,6 +75,76 @@ def grpo_arguments(
     }
 
 
+def preflight(
+    context: Context[GRPOSettings], model: Path, adapter: Path | None, dataset: Path
+) -> dict[str, Any]:
+    """Check a few records with the actual model, before hours are spent; once for a stage key.
+
+    Returns:
+        Each check's name and what was seen.
+
+    Raises:
+        InputError: If a check failed; the message says which and what to do.
+    """
+    config, result = context.config, context.work / "preflight.json"
+    if not result.exists():
+        context.events.message("preflight: checking prompts, media, rewards and parity")
+        spec = PreflightSpec.model_validate(
+            {
+                "model": str(model),
+                "model_type": "qwen2_5_omni",
+                "adapter": str(adapter) if adapter else None,
+                "records": str(dataset),
+                "use_audio_in_video": config.media.use_audio_in_video,
+                "rewards": config.reward_weights,
+                "env": environment(config.media, gpu_count()),
+                "max_length": config.max_length,
+                "torch_dtype": config.dtype,
+                "attn_impl": config.attn_impl,
+                "seed": config.seed,
+            }
+        )
+        path = context.work / "preflight.spec.json"
+        write_atomic(path, spec.model_dump_json())
+        program = ("-m", "components.grpo.preflight", "--spec", str(path), "--result", str(result))
+        job = Job("preflight", program, context.work / "preflight.log", spec.env)
+        seconds = local.run(job, lambda: None)
+        context.events.emit("process", name=job.name, seconds=seconds)
+    found = PreflightResult.model_validate_json(result.read_bytes())
+    if not found.ok:
+        result.unlink()
+        raise InputError(f"preflight failed: {found.message}")
+    for check in found.checks:
+        if check.warning:
+            context.events.warn(f"preflight: {check.name}: {check.detail}")
+    context.events.message(f"preflight: {len(found.checks)} checks passed")
+    return {check.name: check.detail for check in found.checks}
+
+
+class Watcher:
+    """Feeds the trainer's two logs to the watch, which stops a run that cannot learn."""
+
+    def __init__(self, config: GRPOSettings, completions: Path) -> None:
+        self.watch = Watch(
+            config.watch, {METRIC_NAMES[name]: RANGES[name] for name in config.reward_weights}
+        )
+        self.path = completions
+        self.offset = completions.stat().st_size if completions.exists() else 0
+
+    def __call__(self, line: bytes) -> str | None:
+        """Take a line of ``logging.jsonl``; return why the run should stop, or None."""
+        found = self.watch.step(json.loads(line))
+        if self.path.exists():
+            with self.path.open("rb") as f:
+                f.seek(self.offset)
+                data = f.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            self.offset += len(whole)
+            for table in whole.splitlines():
+                found = found or self.watch.completions(json.loads(table))
+        return str(found) if found else None
+
+
 def run(context: Context[GRPOSettings]) -> Result:
     """Train the adapter, and keep it with the trainer's logs.
 
@@ -85,11 +162,14 @@ def run(context: Context[GRPOSettings]) -> Result:
         context.folder("records") / "rl.jsonl", root, dataset, context.events, gold=True
     )
     model, adapter = start_model(context)
+    checks = preflight(context, model, adapter, dataset) if config.preflight else {}
+    watcher = Watcher(config, output_folder(context) / "completions.jsonl")
     trained = train(
         context,
         "rlhf",
         grpo_arguments(config, model, adapter, dataset),
         config=config,
+        watch=watcher,
         figures=("reward", "loss"),
     )
     copy_model(trained.checkpoint, context.out / "adapter")
@@ -103,6 +183,8 @@ def run(context: Context[GRPOSettings]) -> Result:
             "rewards": {
                 n: last.get(f"rewards/{METRIC_NAMES[n]}/mean") for n in config.reward_weights
             },
+            "preflight": checks,
+            "watch": watcher.watch.summarise(),
             "training_seconds": round(trained.seconds, 3),
             "resumed_from_step": trained.resumed_from,
         },

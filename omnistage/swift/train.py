@@ -73,7 +73,7 @@ def common_arguments(config: TrainingSettings, processes: int, where: str) -> di
         "gradient_checkpointing": config.gradient_checkpointing,
         "deepspeed": f"zero{config.zero_stage}" if gpus and config.zero_stage else None,
         "use_cpu": None if gpus else True,
-        "ddp_backend": None if gpus else "gloo",
+        "ddp_backend": "gloo" if processes > 1 and not gpus else None,
         "seed": config.seed,
         "data_seed": config.seed,
         "split_dataset_ratio": 0.0,
@@ -89,6 +89,11 @@ def common_arguments(config: TrainingSettings, processes: int, where: str) -> di
     }
 
 
+def output_folder(context: Context[Any]) -> Path:
+    """Return the folder that the trainer writes checkpoints and logs to."""
+    return context.work / "output"
+
+
 def train(
     context: Context[Any],
     command: Command,
@@ -96,7 +101,7 @@ def train(
     *,
     config: TrainingSettings,
     processes: int | None = None,
-    watch: Callable[[dict[str, Any]], str | None] | None = None,
+    watch: Callable[[bytes], str | None] | None = None,
     figures: tuple[str, ...] = ("loss",),
 ) -> Trained:
     """Train, going on from the newest whole checkpoint of an earlier attempt.
@@ -108,7 +113,8 @@ def train(
             :func:`common_arguments` and checked.
         config: The stage's settings.
         processes: Training processes; by default what the runtime asks for.
-        watch: Sees every logged step; a text that it returns stops the training for that reason.
+        watch: Sees every line of ``logging.jsonl``; a text that it returns stops the training for
+            that reason.
         figures: Which logged figures the progress line shows.
 
     Raises:
@@ -116,7 +122,7 @@ def train(
         StageFailedError: If the training fails or is stopped by ``watch``.
     """
     processes = processes or process_count(context.runtime.nproc_per_node)
-    output = context.work / "output"
+    output = output_folder(context)
     output.mkdir(exist_ok=True)
     everything = {
         **common_arguments(config, processes, context.name),
@@ -143,6 +149,7 @@ def train(
     follow = _Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)
     context.events.message(f"starting {processes} training process{'es' * (processes > 1)}")
     seconds = local.run(job, follow)
+    context.events.emit("process", name=job.name, seconds=seconds)
     found = checkpoints(output)
     curve = read_curve(log)
     if not found or not curve:
@@ -170,7 +177,7 @@ class _Follow:
         context: Context[Any],
         log: Path,
         figures: tuple[str, ...],
-        watch: Callable[[dict[str, Any]], str | None] | None,
+        watch: Callable[[bytes], str | None] | None,
         offset: int,
     ) -> None:
         self.context, self.log, self.figures, self.watch = context, log, figures, watch
@@ -190,7 +197,7 @@ class _Follow:
                 continue
             shown = {n: row[n] for n in self.figures if row.get(n) is not None}
             self.context.events.progress(row["step"], row["max_steps"], "steps", **shown)
-            reason = self.watch(row) if self.watch else None
+            reason = self.watch(line) if self.watch else None
             if reason:
                 return reason
         return None
