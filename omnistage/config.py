@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict
 class Settings(BaseModel):
     """Frozen settings that refuse unknown names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    # Defaults are validated too, so that settings read back from their JSON are the same settings.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), validate_default=True
+    )
 
 
 def operational() -> dict[str, Any]:

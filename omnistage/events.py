@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from omnistage.files import human_bytes
+
 _INTERVAL = 0.5  # seconds between two progress lines: enough for a table, cheap for a long run
 
 
@@ -96,8 +98,12 @@ def progress_line(
     figures: dict[str, Any],
 ) -> str:
     """Return a progress report as one line: ``sft: 120/420 steps, loss 0.31, 1:05 left``."""
-    of = f"/{total:g}" if total is not None else ""
-    parts = [f"{stage}: {done:g}{of} {unit}"]
+    if unit == "bytes":
+        of = f" of {human_bytes(total)}" if total is not None else ""
+        parts = [f"{stage}: {human_bytes(done)}{of}"]
+    else:
+        of = f"/{total:g}" if total is not None else ""
+        parts = [f"{stage}: {done:g}{of} {unit}"]
     parts += [f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()]
     if seconds_left is not None:
         parts.append(f"{clock(seconds_left)} left")

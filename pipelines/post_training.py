@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
-from components.download.stage import MODEL_STAGE
-from components.download.stage import STAGE as DOWNLOAD
 from pydantic import Field, model_validator
 
 from components.download.config import DownloadSettings, ModelSettings
+from components.download.stage import MODEL_STAGE
+from components.download.stage import STAGE as DOWNLOAD
 from components.eval.config import EvalSettings
 from components.eval.stage import STAGE as EVAL
 from components.grpo.config import GRPOSettings

@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 from components.eval.config import EvalSettings, ModelName
 from components.eval.judge import JudgedModel, JudgeSpec, answered
-from components.eval.report import build_report
 from components.eval.report_data import (
     Answer,
     EvalRecord,
@@ -251,6 +250,9 @@ def run(context: Context[EvalSettings]) -> Result:
         InputError: If the test split is empty or not of pairs.
         StageFailedError: If the models cannot be asked.
     """
+    # Here and not above: a look-up in the store needs neither numpy nor the page's template.
+    from components.eval.report import build_report
+
     config = context.config
     data = context.inputs["data"]
     root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)

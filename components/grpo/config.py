@@ -82,7 +82,7 @@ class GRPOSettings(TrainingSettings):
     )
 
     watch: WatchSettings = Field(
-        default_factory=WatchSettings,
+        default_factory=lambda: WatchSettings.model_validate({}),
         description="When to stop a run that cannot learn.",
         json_schema_extra=operational(),
     )
