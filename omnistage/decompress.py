@@ -15,6 +15,7 @@ _MAGIC: dict[bytes, Compression] = {
     b"BZh": "bz2",
     b"\xfd7zXZ\x00": "xz",
 }
+_XZ_MEMORY = 1 << 30  # bytes; the header of a hostile file may ask for more
 _CHUNK = 1 << 18  # bytes read at a time
 _STEP = 1 << 20  # bytes decompressed at a time
 _ZST_CHUNK = 1 << 13  # bytes; zstd's own blocks expand at most 32,768 times: 256 MB
@@ -156,7 +157,7 @@ def _decoder(kind: Compression) -> Any:
         return zlib.decompressobj(wbits=31)
     if kind == "bz2":
         return bz2.BZ2Decompressor()
-    return lzma.LZMADecompressor()
+    return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
 
 
 def _hungry(decoder: Any) -> bool:

@@ -58,8 +58,9 @@ def extract(task: dict[str, Any]) -> dict[str, Any]:
         if safe != row["path"]:
             raise InputError(f"{where}: member {row['member']!r} has the odd path {row['path']!r}")
     with machine_errors("extracting archives"), JoinedFiles([Path(p) for p in task["parts"]]) as f:
-        head = os.read(os.open(task["parts"][0], os.O_RDONLY), 4)
         file = cast(BinaryIO, f)
+        head = file.read(8)
+        file.seek(0)
         packed = compression(head)
         if head[:2] == b"PK":
             _from_zip(file, rows, root, where)

@@ -26,6 +26,7 @@ from omnistage.files import free_bytes, human_bytes
 from omnistage.worker_pool import WorkerPool
 
 _REPORTED_EVERY = 0.5  # seconds
+_ATTEMPTS = 3  # at bytes with a wrong hash; more where a file has more mirrors
 _SPARE = 64 << 20  # bytes left free beside the files, for the index and the journal
 
 
@@ -226,14 +227,15 @@ class _Collection:
 
     def _refetch(self, task: _Task, found: dict[str, Any], problem: str) -> None:
         file = task.job.file
-        if found["sha256"] in task.wrong:
+        places = len(file.places())
+        task.wrong.append(found["sha256"])
+        if places == 1 and found["sha256"] in task.wrong[:-1]:
             raise InputError(
                 f"{file.url}: {problem}, twice the same; the recipe or the source states a wrong "
                 "hash, or the source's file is damaged"
             )
-        if len(task.wrong) >= 2:
-            raise InputError(f"{file.url}: {problem}, and other bytes on each of 3 tries")
-        task.wrong.append(found["sha256"])
+        if len(task.wrong) == max(_ATTEMPTS, places):
+            raise InputError(f"{file.url}: {problem}; {len(task.wrong)} attempts gave no right one")
         self._events.warn(f"{file.path}: {problem}; fetching it again")
         task.whole, task.digest, task.index = False, None, None
         self._fetcher.again(task.job)

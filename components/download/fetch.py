@@ -32,6 +32,8 @@ class Job:
     """Segments still to be fetched."""
     first_place: int = 0
     """Raised after a place served wrong bytes, so that another is tried first."""
+    last_place: int = 0
+    """The one that worked last."""
 
     @property
     def have(self) -> int:
@@ -111,7 +113,7 @@ class Fetcher:
 
     def again(self, job: Job) -> None:
         """Fetch a file anew from its first byte, from another place if it has one."""
-        job.first_place += 1
+        job.first_place = job.last_place + 1
         assert job.part is not None  # it was fetched before
         job.part.restart(job.file.size, job.part.step)
         with self._changed:
@@ -215,8 +217,7 @@ class Fetcher:
                     self._take(part, segment, data)
                     start += len(data)
         else:
-            etag = job.file.etag if job.first_place == 0 else None
-            with self._http.range(place, start, end, part.size, etag) as chunks:
+            with self._http.range(place, start, end, part.size, job.file.etag) as chunks:
                 for data in chunks:
                     self._take(part, segment, data)
                     start += len(data)
@@ -238,7 +239,9 @@ class Fetcher:
             place = places[turn % len(places)]
             before = position()
             try:
-                return act(place)
+                done = act(place)
+                job.last_place = turn % len(places)
+                return done
             except InputError:
                 refused += 1
                 if refused >= len(places):

@@ -45,7 +45,7 @@ class RemoteFile:
     version: str = ""
     """What else identifies the bytes, such as an entity tag or a commit."""
     etag: str | None = None
-    """What the first place must go on saying."""
+    """What every place must go on saying."""
     xet: XetFile | None = None
 
     @property

@@ -18,6 +18,9 @@ import orjson
 
 from components.download.remote import XetFile
 
+_STARTED = "started"  # file that says the client is loaded and the line is on trial
+_START_SECONDS = 60  # for loading it, which a busy machine may take its time for
+
 
 def fetch_by_xet(
     file: XetFile, target: Path, stall_seconds: float, stopped: Callable[[], bool]
@@ -77,12 +80,14 @@ def fetch_by_xet(
 def _watch(
     process: "subprocess.Popen[bytes]", folder: Path, stall: float, stopped: Callable[[], bool]
 ) -> str | None:
-    size, since = -1, time.monotonic()
+    began = since = time.monotonic()
+    size = -1
     while process.poll() is None:
         if stopped():
             return "the work was stopped"
         now = _allocated(folder)
-        if now != size:
+        starting = not (folder / _STARTED).exists() and time.monotonic() - began < _START_SECONDS
+        if now != size or starting:
             size, since = now, time.monotonic()
         elif time.monotonic() - since > stall:
             return f"no new bytes for {stall:.0f} s"
@@ -105,7 +110,9 @@ def _allocated(folder: Path) -> int:
 def _main() -> None:
     from huggingface_hub import hf_hub_download
 
-    hf_hub_download(**orjson.loads(sys.argv[1]), token=os.environ.get("HF_TOKEN") or None)
+    request = orjson.loads(sys.argv[1])
+    (Path(request["local_dir"]).parent / _STARTED).touch()
+    hf_hub_download(**request, token=os.environ.get("HF_TOKEN") or None)
 
 
 if __name__ == "__main__":
