@@ -164,6 +164,7 @@ def test_the_summary_and_the_findings_admit_a_gain_that_is_not_shown_and_a_loss(
     assert "Whether GRPO is better than SFT cannot be told" in build_report(same).json["summary"]
     assert "is not shown to be better than a judge" in build_report(same).json["summary"]
     assert codes(same)["no_gain_shown"] == "warning"
+    assert codes(same)["not_above_constant"] == "problem"  # 50%, and the interval reaches below
     swapped = [ModelResult("sft", grpo.judgements), ModelResult("grpo", base.judgements)]
     worse = replace(data, models=swapped)
     assert "GRPO is worse than SFT: −87.5 points" in build_report(worse).json["summary"]
@@ -291,6 +292,23 @@ def test_models_and_curves_may_be_missing():
     assert 'id="training"' not in one.html
 
 
+def test_what_ran_is_told_with_key_digest_time_and_versions(tmp_path: Path):
+    data = made_up(tmp_path, pairs=3)
+    report = build_report(data)
+    assert read(report.html).row("stages", "grpo") == {
+        "Stage": "grpo",
+        "This run": "computed",
+        "Computed in": "2 min 31 s",
+        "Key": "030303030303",
+        "Digest of the result": "0a0a0a0a0a0a",
+        "Versions": "omnistage 0.1.0, ms-swift 4.6.0, torch 2.13.0",
+    }
+    assert report.json["provenance"]["stages"][3]["key"] == "03" * 32
+    unknown = [replace(s, cached=None) for s in data.stages]
+    row = read(build_report(replace(data, stages=unknown)).html).row("stages", "grpo")
+    assert "This run" not in row  # not said where it is not known
+
+
 def test_judgements_of_other_records_are_refused():
     data = four_pairs()
     short = [ModelResult("sft", data.models[1].judgements[:3])]
@@ -387,12 +405,13 @@ def test_a_missing_or_broken_medium_is_told_without_a_path_of_the_machine(tmp_pa
 def test_the_media_of_all_examples_together_stay_in_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("components.eval.examples.TOTAL_LIMIT", 10_000)
+    monkeypatch.setattr("components.eval.examples.TOTAL_LIMIT", 15_000)
     data = made_up(tmp_path, pairs=30)
     shown = choose(data.records, data.models, WEIGHTS)
     sounds = [e.medium for e in shown if e.medium.kind == "audio"]
-    assert any(s.uri for s in sounds)
-    assert any(s.note for s in sounds)
+    embedded = sum(len(s.uri) * 3 // 4 for s in sounds if s.uri)
+    assert 0 < embedded <= 15_000 < sum(e.record.media.stat().st_size for e in shown)
+    assert any((s.note or "").startswith("Not embedded") for s in sounds)
 
 
 # Charts

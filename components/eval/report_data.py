@@ -92,7 +92,7 @@ class StageRun:
         name: Stage name.
         key: Stage key.
         digest: Content digest of its artifact.
-        cached: Taken from the store, not computed in this run.
+        cached: Taken from the store, not computed in this run; ``None`` when unknown.
         seconds: Wall time of the computation; ``None`` when unknown.
         versions: Versions of the libraries that decide the result.
         config: The stage's settings.
@@ -101,7 +101,7 @@ class StageRun:
     name: str
     key: str
     digest: str = ""
-    cached: bool = False
+    cached: bool | None = None
     seconds: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
