@@ -56,6 +56,7 @@ def test_what_is_committed_is_found_with_the_same_bytes(store: Store) -> None:
     made = commit(store, {"model/weights": b"w" * 1000, "logs/train.log": b"x"})
     found = store.find("sft", KEY)
     assert found == made
+    assert found is not None
     assert found.counts == {"steps": 3}
     assert (store.local(found) / "model/weights").read_bytes() == b"w" * 1000
     assert read_manifest(manifest_uri(found)) == found

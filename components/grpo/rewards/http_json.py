@@ -4,8 +4,6 @@ import os
 import time
 from typing import Any
 
-import httpx
-
 from omnistage.errors import InputError, TransientError
 
 TRIES = 5
@@ -39,6 +37,8 @@ def post_json(
         InputError: If the server refuses the request (another 4xx) or answers no JSON.
         TransientError: If the last try failed too.
     """
+    import httpx  # only where a server is asked: recipes are checked without it
+
     fault = ""
     for attempt in range(tries):
         if attempt:
