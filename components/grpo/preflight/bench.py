@@ -1,0 +1,243 @@
+"""The model and template as the trainer builds them, and the same prompt built without the trainer.
+
+The trainer's side is ms-swift's own: its template in the two modes that GRPO uses
+(``transformers`` for the rollout, ``train`` for the loss) and its ``TransformersEngine``. The
+stand-alone side is what a script from the model's card does: chat template, ``qwen_omni_utils``
+and the model's processor.
+
+torch and ms-swift are imported by the functions: they cost ten seconds, and ms-swift reads some of
+its environment when it is imported.
+"""
+
+import re
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+from components.grpo.preflight.spec import PreflightSpec
+
+PLACEHOLDERS = {"image": "<|IMAGE|>", "audio": "<|AUDIO|>", "video": "<|VIDEO|>"}
+"""Tokens that stand for media in a prompt of Qwen2.5-Omni."""
+
+_TAG = re.compile(r"<(image|audio|video)>")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A loaded model with its processor."""
+
+    model: Any
+    processor: Any
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was generated greedily for one prompt, and from which token ids."""
+
+    prompt: list[int]
+    tokens: list[int]
+    logits: Any = None  # of the stand-alone side: tokens × vocabulary
+
+
+def load_bench(spec: PreflightSpec) -> Bench:
+    """Load the model, with its adapter, as the trainer does. ``spec.env`` must be in effect."""
+    import torch
+    from swift.model import get_model_processor
+
+    model: Any
+    model, processor = get_model_processor(
+        spec.model,
+        torch_dtype=getattr(torch, spec.torch_dtype),
+        model_type=spec.model_type,
+        attn_impl=spec.attn_impl,
+    )
+    if spec.adapter:
+        from swift.tuners import Swift
+
+        model = Swift.from_pretrained(model, spec.adapter)
+    model.eval()
+    return Bench(model, processor)
+
+
+def rollout_template(bench: Bench) -> Any:
+    """Return ms-swift's template for the rollout, made from the environment as the trainer does."""
+    from swift.template import get_template
+
+    template = get_template(bench.processor)
+    template.model = bench.model  # as the trainer sets it: positions are computed by the model
+    template.set_mode("transformers")
+    return template
+
+
+def with_mode(template: Any, mode: str) -> Any:
+    """Return a copy of a template that encodes for the rollout or for the loss."""
+    other = _copied(template)
+    other.set_mode(mode)
+    return other
+
+
+def with_sound(template: Any, use_audio_in_video: bool) -> Any:
+    """Return a copy of a template that uses the sound track of videos, or does not."""
+    other = _copied(template)
+    other.use_audio_in_video = use_audio_in_video
+    return other
+
+
+def _copied(template: Any) -> Any:
+    other = copy(template)
+    other.model = template.model  # a copy is made for pickling and lacks it
+    return other
+
+
+def encode(template: Any, record: dict[str, Any], answer: str | None = None) -> dict[str, Any]:
+    """Encode a record's prompt with ms-swift, and an assistant turn behind it if one is given."""
+    keys = ("images", "audios", "videos")
+    messages = [dict(m) for m in record["messages"] if m["role"] != "assistant"]
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
+    return template.encode(
+        {"messages": messages} | {key: list(record[key]) for key in keys if record.get(key)}
+    )
+
+
+def greedy_config(bench: Bench, tokens: int) -> Any:
+    """Return the generation settings that the rollout would use, greedy."""
+    from swift.infer_engine import RequestConfig
+    from swift.infer_engine.utils import prepare_generation_config
+
+    request = RequestConfig(max_tokens=tokens, temperature=0)
+    return prepare_generation_config(
+        bench.model.generation_config, request, bench.processor.tokenizer
+    )
+
+
+def next_logits(bench: Bench, template: Any, encoded: dict[str, Any]) -> Any:
+    """Return the logits of the first generated token, on the rollout's path.
+
+    Args:
+        bench: The model.
+        template: A rollout template.
+        encoded: What it made of a record; left as it is.
+    """
+    import torch
+    from swift.utils import to_device
+
+    with torch.inference_mode():
+        batch = to_device(template.data_collator([dict(encoded)]), bench.model.device)
+        _, inputs = template.pre_forward_hook(bench.model, None, batch)
+        config = greedy_config(bench, 1)
+        config.return_dict_in_generate, config.output_logits = True, True
+        output = template.generate(bench.model, **inputs, generation_config=config)
+    return output["logits"][0][0].float()
+
+
+def train_logits(
+    bench: Bench, template: Any, record: dict[str, Any], answer: str
+) -> tuple[Any, ...]:
+    """Return the token ids, and the logits that the loss is computed from, of prompt and answer.
+
+    Args:
+        bench: The model.
+        template: A template in mode ``train``.
+        record: A record.
+        answer: The assistant's turn.
+    """
+    import torch
+    from swift.utils import to_device
+
+    encoded = encode(template, record, answer)
+    ids = list(encoded["input_ids"])
+    with torch.inference_mode():
+        batch = to_device(template.data_collator([encoded]), bench.model.device)
+        batch.pop("labels", None)
+        _, inputs = template.pre_forward_hook(bench.model, None, batch)
+        logits = bench.model(**inputs).logits[0]
+    return ids, logits
+
+
+def rollout(bench: Bench, template: Any, records: list[dict[str, Any]], tokens: int) -> list[Any]:
+    """Generate greedily for a batch of records, as GRPO without vLLM does."""
+    from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
+
+    engine = TransformersEngine(bench.model, template=copy(template), max_batch_size=0)
+    requests = [
+        InferRequest(
+            messages=[dict(m) for m in record["messages"] if m["role"] != "assistant"],
+            images=list(record.get("images") or []),
+            audios=list(record.get("audios") or []),
+            videos=list(record.get("videos") or []),
+        )
+        for record in records
+    ]
+    config = RequestConfig(max_tokens=tokens, temperature=0, return_details=True)
+    responses: list[Any] = engine.infer(requests, config, use_tqdm=False)
+    return [Generated(r.prompt_token_ids, r.choices[0].token_ids) for r in responses]
+
+
+def stand_alone(
+    bench: Bench, template: Any, record: dict[str, Any], use_audio_in_video: bool, tokens: int
+) -> Generated:
+    """Generate greedily for one record without the trainer's template, engine or batch.
+
+    The media are decoded and resized by the same functions under the same bounds, so that what is
+    compared is the layout of the prompt and the way of the media to the model.
+    """
+    import torch
+    from qwen_omni_utils import process_vision_info
+    from swift.template.vision_utils import load_audio
+
+    processor = bench.processor
+    conversation = _conversation(record)
+    sounds = [
+        load_audio(part[part["type"]], template.sampling_rate)
+        for message in conversation
+        for part in message["content"]
+        if part["type"] == "audio" or (part["type"] == "video" and use_audio_in_video)
+    ]
+    vision: Any = process_vision_info(conversation, return_video_kwargs=True)
+    images, videos, video_kwargs = vision
+    timing = {}
+    if videos:
+        timing = {"fps": video_kwargs["fps"][0], "do_sample_frames": False}
+        videos = [video.to(torch.uint8) for video in videos]
+    text = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    inputs = processor(
+        text=text,
+        audio=sounds or None,
+        images=images,
+        videos=videos,
+        do_resize=False,
+        use_audio_in_video=use_audio_in_video,
+        return_tensors="pt",
+        **timing,
+    ).to(bench.model.device)
+    inputs = inputs.to(bench.model.dtype)  # the media; token ids stay integers
+    thinker = template.get_base_model(bench.model).thinker
+    with torch.inference_mode():
+        output = thinker.generate(
+            **inputs,
+            use_audio_in_video=use_audio_in_video,
+            generation_config=greedy_config(bench, tokens),
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    prompt = inputs["input_ids"][0].tolist()
+    new = output["sequences"][0][len(prompt) :].tolist()
+    return Generated(prompt, new, torch.stack([step[0].float() for step in output["logits"]]))
+
+
+def _conversation(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a record's prompt with its tags as parts, the way the model's card writes it."""
+    media = {kind: iter(record.get(f"{kind}s") or []) for kind in PLACEHOLDERS}
+    turns = []
+    for message in record["messages"]:
+        if message["role"] == "assistant":
+            continue
+        parts = []
+        for number, piece in enumerate(_TAG.split(message["content"])):
+            if number % 2:  # between two texts stands the name of a tag
+                parts.append({"type": piece, piece: next(media[piece])})
+            elif piece:
+                parts.append({"type": "text", "text": piece})
+        turns.append({"role": message["role"], "content": parts})
+    return turns

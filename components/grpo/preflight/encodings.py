@@ -1,0 +1,227 @@
+"""Checks of what ms-swift's template makes of the records: distinct, complete, counted once."""
+
+import os
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.grpo.preflight.bench import (
+    PLACEHOLDERS,
+    Bench,
+    encode,
+    greedy_config,
+    with_sound,
+)
+from components.grpo.preflight.records import MEDIA, has_sound, kind_of, name_of, tag_count
+from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
+
+_FLAG = "use_audio_in_video"
+_TRUE = {"1", "true", "yes", "on", "y", "t"}
+_SAME_SOUND = 0.9  # correlation of two sounds at their best shift
+
+
+def check_flag(spec: PreflightSpec, template: Any, sample: list[dict[str, Any]]) -> Check:
+    """Check that ms-swift will use the sound of videos exactly if the settings say so.
+
+    ms-swift reads the flag from the environment only. One clip is encoded on and off: a flag that
+    is not forwarded leaves the number of tokens as it is.
+    """
+    value = os.environ.get("USE_AUDIO_IN_VIDEO", "false")
+    in_env = value.strip().lower() in _TRUE
+    wanted = spec.use_audio_in_video
+    if in_env != wanted or template.use_audio_in_video != wanted:
+        return failed(
+            _FLAG,
+            f"the settings say {wanted}, the environment says USE_AUDIO_IN_VIDEO={value}, and "
+            f"ms-swift's template uses {template.use_audio_in_video}. Set it in one place, the "
+            "settings, and pass USE_AUDIO_IN_VIDEO to the trainer from there",
+        )
+    clips = [r for r in sample if r.get("videos") and all(map(has_sound, r["videos"]))]
+    if not clips:
+        return passed(_FLAG, f"{wanted} everywhere; no video with sound in the sample to try it on")
+    on, off = (
+        len(encode(with_sound(template, flag), clips[0])["input_ids"]) for flag in (True, False)
+    )
+    if on == off:
+        return failed(
+            _FLAG,
+            f"{name_of(clips[0])} has {on} tokens with the sound of its video and without: the "
+            "flag does not reach the template",
+        )
+    return passed(_FLAG, f"{wanted} everywhere; a clip has {on} tokens with sound, {off} without")
+
+
+def check_batch(bench: Bench, template: Any, sample: list[dict[str, Any]]) -> Check:
+    """Check that a batch of two distinct prompts has two distinct rows, each its own prompt."""
+    name = "distinct prompts"
+    pair = next(
+        ((a, b) for a, b in combinations(sample, 2) if a["messages"] != b["messages"]), None
+    )
+    if pair is None:
+        return failed(
+            name, f"all {len(sample)} sampled records have the same prompt; look at the RL records"
+        )
+    encoded = [encode(template, record) for record in pair]
+    ids = [list(one["input_ids"]) for one in encoded]
+    rows = template.data_collator([dict(one) for one in encoded])["input_ids"].tolist()
+    pad = bench.processor.tokenizer.pad_token_id
+    for record, own, row in zip(pair, ids, rows, strict=True):
+        if row[-len(own) :] != own or any(token != pad for token in row[: -len(own)]):
+            return failed(name, f"the batch does not hold the prompt of {name_of(record)}")
+    if rows[0] == rows[1]:
+        return failed(
+            name,
+            f"{name_of(pair[0])} and {name_of(pair[1])} have distinct prompts and one encoding: "
+            "the media or the text do not reach the template",
+        )
+    return passed(name, f"2 prompts of {len(ids[0])} and {len(ids[1])} tokens, 2 encodings")
+
+
+def check_counts(
+    bench: Bench,
+    template: Any,
+    sample: list[dict[str, Any]],
+    encoded: list[dict[str, Any]],
+    use_audio_in_video: bool,
+) -> list[Check]:
+    """Check items = tags in what the template made, and audios = tags + sounding videos.
+
+    Args:
+        bench: The processor, for the merge size and the tokenizer.
+        template: The rollout template.
+        sample: The records.
+        encoded: What the template made of each.
+        use_audio_in_video: Whether the sound of a video counts as an audio.
+    """
+    counts = _check_counts(bench, sample, encoded, use_audio_in_video)
+    return [counts, _check_sound_once(template, sample, use_audio_in_video)]
+
+
+def _check_counts(
+    bench: Bench, sample: list[dict[str, Any]], encoded: list[dict[str, Any]], sound: bool
+) -> Check:
+    name = "media counts"
+    for record, inputs in zip(sample, encoded, strict=True):
+        tags = {kind: tag_count(record, kind) for kind in MEDIA}
+        sounding = sum(map(has_sound, record.get("videos") or [])) if sound else 0
+        expected = tags | {"audio": tags["audio"] + sounding}
+        found = {
+            "image": _rows(inputs, "image_grid_thw"),
+            "video": _rows(inputs, "video_grid_thw"),
+            "audio": _rows(inputs, "feature_attention_mask"),
+        }
+        for kind in MEDIA:
+            if found[kind] != expected[kind]:
+                formula = f" ({tags['audio']} <audio> tags + {sounding} videos with sound)"
+                return failed(
+                    name,
+                    f"{name_of(record)}: the template passes {found[kind]} {MEDIA[kind]} to the "
+                    f"model, {expected[kind]} are due{formula if kind == 'audio' else ''}",
+                )
+        for kind, token in PLACEHOLDERS.items():
+            places = list(inputs["input_ids"]).count(
+                bench.processor.tokenizer.convert_tokens_to_ids(token)
+            )
+            due = _features(bench, inputs, kind)
+            if places != due:
+                return failed(
+                    name,
+                    f"{name_of(record)}: {places} {token} tokens for {due} {kind} features; the "
+                    "media and their places in the prompt are out of step",
+                )
+    kinds = sorted({kind_of(record) for record in sample})
+    return passed(name, f"items, features and places agree in {len(sample)} records ({kinds})")
+
+
+def _rows(inputs: dict[str, Any], key: str) -> int:
+    value = inputs.get(key)
+    return 0 if value is None else len(value)
+
+
+def _features(bench: Bench, inputs: dict[str, Any], kind: str) -> int:
+    """Return how many embeddings a kind of media fills, from grids and lengths.
+
+    Qwen2.5-Omni merges patches 2 × 2 and halves the mel frames twice (``_get_feat_extract_output_
+    lengths`` of its audio encoder).
+    """
+    if kind == "audio":
+        mask = inputs.get("feature_attention_mask")
+        frames = [] if mask is None else mask.sum(-1).tolist()
+        return sum(((int(n) - 1) // 2 + 1 - 2) // 2 + 1 for n in frames)
+    grids = inputs.get(f"{kind}_grid_thw")
+    merge = bench.processor.image_processor.merge_size**2
+    return 0 if grids is None else int(grids.prod(-1).sum()) // merge
+
+
+def _check_sound_once(template: Any, sample: list[dict[str, Any]], sound: bool) -> Check:
+    name = "sound counted once"
+    both = [r for r in sample if r.get("videos") and r.get("audios")] if sound else []
+    for record in both:
+        for video in record["videos"]:
+            for audio in record["audios"]:
+                if has_sound(video) and _same_sound(template, video, audio):
+                    return failed(
+                        name,
+                        f"{name_of(record)}: {Path(audio).name} is the sound track of "
+                        f"{Path(video).name}, and use_audio_in_video adds it once more. Turn the "
+                        "flag off, or leave the audio item and its tag out",
+                    )
+    return passed(name, f"no audio item is the sound of its video ({len(both)} records have both)")
+
+
+def _same_sound(template: Any, video: str, audio: str) -> bool:
+    """Tell whether two files hold the same sound, whatever their codecs and delays."""
+    from swift.template.vision_utils import load_audio
+
+    a, b = (np.asarray(load_audio(path, template.sampling_rate)) for path in (video, audio))
+    if not len(a) or not len(b) or not 0.8 < len(a) / len(b) < 1.25:
+        return False
+    size = len(a) + len(b)
+    correlation = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return norm > 0 and float(np.abs(correlation).max()) / norm > _SAME_SOUND
+
+
+def check_lengths(
+    spec: PreflightSpec, sample: list[dict[str, Any]], encoded: list[dict[str, Any]]
+) -> Check:
+    """Check that the prompts fit into ``max_length``."""
+    name = "prompt lengths"
+    lengths = [len(inputs["input_ids"]) for inputs in encoded]
+    seen = f"{min(lengths)} to {max(lengths)} tokens"
+    if spec.max_length is None:
+        return passed(name, f"{seen}; no limit set")
+    over = [i for i, length in enumerate(lengths) if length > spec.max_length]
+    if not over:
+        return passed(name, f"{seen}, within max_length {spec.max_length}")
+    longest = sample[max(over, key=lambda i: lengths[i])]
+    found = (
+        f"{len(over)} of {len(lengths)} prompts are longer than max_length {spec.max_length} "
+        f"({seen}; {name_of(longest)} is the longest)"
+    )
+    if spec.truncation == "delete" and len(over) <= len(lengths) // 2:
+        return passed(name, f"{found}; the trainer leaves them out", warning=True)
+    loss = "most records are left out" if spec.truncation == "delete" else "media are cut in two"
+    return failed(name, f"{found}: {loss}. Raise max_length or lower MAX_PIXELS and FPS")
+
+
+def check_placeholders(bench: Bench) -> Check:
+    """Check that media placeholders cannot be generated.
+
+    ms-swift encodes a completion again as text; one that holds ``<|IMAGE|>`` without an image ends
+    the run with ``TypeError: 'NoneType' object is not subscriptable``.
+    """
+    name = "media tokens barred"
+    tokenizer = bench.processor.tokenizer
+    barred = set(greedy_config(bench, 1).suppress_tokens or [])
+    free = [t for t in PLACEHOLDERS.values() if tokenizer.convert_tokens_to_ids(t) not in barred]
+    if free:
+        return passed(
+            name,
+            f"the model may generate {', '.join(free)}, which ends the run when it does; add them "
+            "to suppress_tokens in its generation_config.json",
+            warning=True,
+        )
+    return passed(name, "suppress_tokens holds all of them")

@@ -1,0 +1,156 @@
+"""Checks that need the model's forward pass: media reach it, and all paths agree."""
+
+from typing import Any
+
+from components.grpo.preflight.bench import (
+    Bench,
+    Generated,
+    next_logits,
+    rollout,
+    stand_alone,
+    train_logits,
+    with_mode,
+)
+from components.grpo.preflight.records import kind_of, name_of
+from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
+
+# Two paths compute in another order, and half precision rounds: logits up to this far apart are a
+# tie between two tokens, not a difference.
+_TIE = {"float32": 1e-2, "bfloat16": 0.75, "float16": 0.2}
+_FEATURES = {"pixel_values": "image", "pixel_values_videos": "video", "input_features": "audio"}
+
+
+def check_media(
+    bench: Bench, template: Any, sample: list[dict[str, Any]], encoded: list[dict[str, Any]]
+) -> Check:
+    """Check that the logits change when a medium is replaced by another record's.
+
+    The features of a kind of media are swapped for those of another record where their shapes
+    agree, else put in reverse order; tokens stay as they are. Two files that give the same
+    features, and logits that do not change, mean that the media do not reach the model.
+    """
+    name = "media matter"
+    changes = []
+    for key, kind in _FEATURES.items():
+        having = [i for i, inputs in enumerate(encoded) if inputs.get(key) is not None]
+        if not having:
+            continue
+        first = having[0]
+        own = encoded[first][key]
+        others = [encoded[i][key] for i in having[1:] if encoded[i][key].shape == own.shape]
+        different = [other for other in others if not other.equal(own)]
+        if others and not different:
+            return failed(
+                name,
+                f"{len(others) + 1} sampled records have {kind}s that decode to the same features, "
+                f"{name_of(sample[first])} for one: the media are not the ones the records name",
+            )
+        swapped = different[0] if different else own.flip(0, -1)
+        base = next_logits(bench, template, encoded[first])
+        noise = float((next_logits(bench, template, encoded[first]) - base).abs().max())
+        ablated = next_logits(bench, template, encoded[first] | {key: swapped})
+        change = float((ablated - base).abs().max())
+        if change <= 10 * noise + 1e-6:
+            return failed(
+                name,
+                f"the logits of {name_of(sample[first])} do not change ({change:.1e}) when its "
+                f"{kind} is replaced: the {kind} does not reach the model",
+            )
+        changes.append(f"{kind} {change:.1e}")
+    return passed(name, f"logits change with another medium ({', '.join(changes) or 'no media'})")
+
+
+def check_parity(
+    spec: PreflightSpec,
+    bench: Bench,
+    template: Any,
+    sample: list[dict[str, Any]],
+    encoded: list[dict[str, Any]],
+) -> list[Check]:
+    """Check that stand-alone inference, the rollout and the loss see and compute the same.
+
+    Greedy completions of a batch of prompts through the trainer's rollout are compared, token by
+    token, with those of each prompt alone and without the trainer; then the logits of the next
+    token on the rollout's path with those on the loss's path.
+    """
+    records = sample[: spec.prompts]
+    batch = rollout(bench, template, records, spec.new_tokens)
+    rolled = _check_rollout(spec, bench, template, records, batch)
+    trained = _check_loss(spec, bench, template, records, encoded[: spec.prompts])
+    return [rolled, trained]
+
+
+def _check_rollout(
+    spec: PreflightSpec,
+    bench: Bench,
+    template: Any,
+    records: list[dict[str, Any]],
+    batch: list[Generated],
+) -> Check:
+    name = "rollout parity"
+    ties = 0
+    for record, rolled in zip(records, batch, strict=True):
+        alone = stand_alone(bench, template, record, spec.use_audio_in_video, spec.new_tokens)
+        if rolled.prompt != alone.prompt:
+            return failed(
+                name,
+                f"{name_of(record)} ({kind_of(record)}): the rollout's prompt has "
+                f"{len(rolled.prompt)} tokens, plain inference {len(alone.prompt)}; they differ "
+                f"from token {_common(rolled.prompt, alone.prompt)} on. The chat template, the "
+                "system prompt, the media bounds or use_audio_in_video are not the same",
+            )
+        place = _common(rolled.tokens, alone.tokens)
+        if place >= min(len(rolled.tokens), len(alone.tokens)):
+            continue
+        step = alone.logits[place]
+        gap = float(step[alone.tokens[place]] - step[rolled.tokens[place]])
+        if gap > _TIE[spec.torch_dtype]:
+            decode = bench.processor.tokenizer.decode
+            return failed(
+                name,
+                f"{name_of(record)} ({kind_of(record)}): greedy completions part at token {place}, "
+                f"{decode(rolled.tokens)[:60]!r} in the rollout and {decode(alone.tokens)[:60]!r} "
+                "in plain inference, on the same prompt: padding, media or positions are wrong in "
+                "the rollout",
+            )
+        ties += 1
+    tied = f", {ties} of them up to a tie" if ties else ""
+    return passed(name, f"{len(records)} prompts, same tokens as plain inference{tied}")
+
+
+def _check_loss(
+    spec: PreflightSpec,
+    bench: Bench,
+    template: Any,
+    records: list[dict[str, Any]],
+    encoded: list[dict[str, Any]],
+) -> Check:
+    name = "loss parity"
+    largest = 0.0
+    for record, inputs in zip(records, encoded, strict=True):
+        answer = str(record.get("solution") or "A")
+        ids, logits = train_logits(bench, with_mode(template, "train"), record, answer)
+        prompt = list(inputs["input_ids"])
+        if ids[: len(prompt)] != prompt:
+            return failed(
+                name,
+                f"{name_of(record)}: the prompt that the loss is computed on differs from the "
+                f"rollout's from token {_common(ids, prompt)} on",
+            )
+        step = logits[len(prompt) - 1].float()
+        preferred = int(next_logits(bench, template, inputs).argmax())
+        largest = max(largest, float(step.max() - step[preferred]))
+    if largest > _TIE[spec.torch_dtype]:
+        return failed(
+            name,
+            f"the token that the rollout prefers is {largest:.2f} below the best one on the path "
+            "of the loss: positions or media differ between rollout and training",
+        )
+    return passed(name, f"rollout and loss agree on {len(records)} prompts")
+
+
+def _common(a: list[int], b: list[int]) -> int:
+    """Return the length of the common beginning of two lists."""
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )

@@ -1,0 +1,82 @@
+"""What preflight is asked and what it answers."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from omnistage.config import Settings
+
+
+class PreflightSpec(Settings):
+    """The run that is about to start, as far as preflight looks at it."""
+
+    model: str = Field(description="Folder of the model, SFT checkpoint or base.")
+    model_type: str | None = Field(
+        None, description="ms-swift's model type, needed where the folder's name does not tell."
+    )
+    adapter: str | None = Field(None, description="Folder of a LoRA adapter that GRPO starts from.")
+    records: str = Field(description="JSON Lines file of the RL records, media as absolute paths.")
+    use_audio_in_video: bool = Field(
+        False, description="Whether the sound track of a video is a part of the prompt."
+    )
+    rewards: dict[str, float] = Field(description="Weight of each reward, by its registry name.")
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Environment of the trainer, such as MAX_PIXELS and USE_AUDIO_IN_VIDEO.",
+    )
+    max_length: int | None = Field(None, ge=1, description="Longest prompt, in tokens.")
+    truncation: Literal["left", "delete"] = Field(
+        "delete", description="What the trainer does with a longer one: cut it or leave it out."
+    )
+    torch_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "bfloat16", description="Type of the weights."
+    )
+    attn_impl: str | None = Field(None, description="Attention implementation, ms-swift's name.")
+    sample: int = Field(16, ge=2, description="Records that are encoded and rewarded.")
+    prompts: int = Field(3, ge=2, description="Prompts that are generated from.")
+    new_tokens: int = Field(16, ge=1, description="Tokens generated for each of them.")
+    seed: int = Field(0, ge=0, description="Seed of the sample.")
+
+
+class Check(BaseModel):
+    """One thing that was checked.
+
+    Attributes:
+        name: Short name.
+        ok: Whether training may start as far as this goes.
+        detail: What was seen; if not ok, also the likely cause and what to do.
+        warning: Passed, but worth reading.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    warning: bool = False
+
+
+class PreflightResult(BaseModel):
+    """All checks, in the order they were made; a failure may leave later ones out."""
+
+    checks: list[Check]
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def message(self) -> str:
+        """The failed checks in one line each; empty when all passed."""
+        failed = [f"{check.name}: {check.detail}" for check in self.checks if not check.ok]
+        return "\n".join(failed)
+
+
+def passed(name: str, detail: str, warning: bool = False) -> Check:
+    """Return a check that lets training start."""
+    return Check(name=name, ok=True, detail=detail, warning=warning)
+
+
+def failed(name: str, detail: str) -> Check:
+    """Return a check that keeps training from starting."""
+    return Check(name=name, ok=False, detail=detail)
