@@ -1,6 +1,6 @@
 """Generate a verdict for every prompt with every model: the program that torchrun starts.
 
-``python components/eval/judge.py SPEC``, see :class:`JudgeSpec`. Each process takes every n-th
+``python -m components.eval.judge SPEC``, see :class:`JudgeSpec`. Each process takes every n-th
 prompt and appends its answers to ``<model>.<rank>.jsonl``; prompts that a killed run has answered
 are not asked again.
 """

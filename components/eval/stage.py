@@ -32,7 +32,6 @@ from omnistage.swift.train import LIBRARIES
 from omnistage.training_data import MEDIA, with_media_root
 from omnistage.verdict import VerdictError, parse_verdict, swap_better, swap_json
 
-JUDGE = Path(__file__).with_name("judge.py")
 SWAPPED = "#swapped"
 
 
@@ -173,7 +172,7 @@ def ask(
         answered(folder, model.name)  # cuts what a killed run left half-written
     job = Job(
         name="judge",
-        program=(str(JUDGE), str(context.work / "judge.json")),
+        program=("-m", "components.eval.judge", str(context.work / "judge.json")),
         log=context.work / "judge.log",
         env=environment(config.media, gpu_count()),
         nproc_per_node=process_count(context.runtime.nproc_per_node),
