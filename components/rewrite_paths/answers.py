@@ -4,10 +4,11 @@ import json
 import re
 from typing import Any
 
-from components.rewrite_paths.formats import is_verdict
 from components.rewrite_paths.rows import Draft, Form, RowError
+from components.rewrite_paths.verdicts import is_verdict, verdict_of_lines
 from omnistage.verdict import VERDICT_KEYS, VerdictError, parse_verdict, read_object
 
+_SCORES = ("score_A", "score_B")
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S)
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?%?")
 _LETTERS = re.compile(r"\(?[A-Z]\)?(?:\s*[,;]\s*\(?[A-Z]\)?)+")
@@ -98,7 +99,7 @@ def _settle_verdict(draft: Draft, shown: str | None, form: Form) -> tuple[str, d
 
 def _verdict_fields(value: str | dict[str, Any], strict: bool) -> dict[str, Any]:
     try:
-        fields = read_object(value)[0] if isinstance(value, str) else dict(value)
+        fields = _read_fields(value) if isinstance(value, str) else dict(value)
         parse_verdict(fields, strict=strict)
     except VerdictError as e:
         raise RowError("bad_verdict", str(e)) from e
@@ -112,7 +113,14 @@ def _verdict_fields(value: str | dict[str, Any], strict: bool) -> dict[str, Any]
     return fields
 
 
-_SCORES = ("score_A", "score_B")
+def _read_fields(text: str) -> dict[str, Any]:
+    try:
+        return read_object(text)[0]
+    except VerdictError:
+        fields = verdict_of_lines(text)
+        if fields is None:
+            raise
+        return fields
 
 
 def _settle_plain(draft: Draft, shown: str | None) -> tuple[str, str]:

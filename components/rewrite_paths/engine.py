@@ -3,37 +3,22 @@
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
-import orjson
 
-from components.rewrite_paths.members import AUDIO, SOUND_CLIP, VIDEO
-from components.rewrite_paths.rows import RowError
-from components.rewrite_paths.rowwork import (
-    Built,
-    LeftOutError,
-    RowWorker,
-    Shared,
-    Wish,
-    histogram,
-)
+from components.rewrite_paths.chunk import ChunkWork, Report
+from components.rewrite_paths.rowwork import RowWorker, Shared, Wish
 from components.rewrite_paths.sources import Source
-from components.rewrite_paths.tally import (
-    CHARACTER_BINS,
-    OUTPUTS,
-    SECOND_BINS,
-    Rejected,
-    Tally,
-)
+from components.rewrite_paths.tally import OUTPUTS
+from components.rewrite_paths.template import Templates, plain_bytes
 from components.rewrite_paths.turns import ManyProcesses, OneProcess, Turns
 from omnistage.errors import StageFailedError
 
-CHUNK = 4 << 20  # bytes of input: enough to hide the overhead, little enough for memory
-_LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
+CHUNK = 1 << 20  # bytes of input: enough to hide the overhead, little enough for the caches
 
 
 @dataclass(frozen=True)
@@ -44,29 +29,10 @@ class Chunk:
     start: int
     end: int
 
-
-@dataclass
-class Rows:
-    """What is remembered of each record of an output file, for arranging it."""
-
-    sizes: list[np.ndarray] = field(default_factory=list)
-    labels: list[np.ndarray] = field(default_factory=list)
-    keys: list[np.ndarray] = field(default_factory=list)
-    groups: list[np.ndarray] = field(default_factory=list)
-
-    def add(self, other: "Rows") -> None:
-        """Append the records of the chunk that comes next."""
-        for name in ("sizes", "labels", "keys", "groups"):
-            getattr(self, name).extend(getattr(other, name))
-
-
-@dataclass
-class Report:
-    """What a chunk came to."""
-
-    tally: Tally
-    rows: dict[str, Rows]
-    texts: set[bytes]
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
 
 
 @dataclass(frozen=True)
@@ -91,18 +57,18 @@ class Job:
 
 
 def convert_all(
-    job: Job, workers: int, offsets: Sequence[int], progress: Callable[[int], None]
-) -> tuple[list[Report], list[int]]:
+    job: Job, workers: int, offsets: Sequence[int], deliver: Callable[[Report, int], None]
+) -> list[int]:
     """Convert the rows of a job's files into the output files.
 
     Args:
         job: What to do.
         workers: Processes; a small job is done in this one.
         offsets: Where the output files end now.
-        progress: Told the bytes done after each chunk.
+        deliver: Given the reports of the chunks in their order, with the chunk's bytes.
 
     Returns:
-        The chunks' reports in order, and where the output files end now.
+        Where the output files end now.
 
     Raises:
         StageFailedError: If a process ends before its work.
@@ -111,10 +77,9 @@ def convert_all(
     workers = min(workers, len(chunks))
     if workers <= 1:
         alone = OneProcess(offsets)
-        reports: list[Report] = []
-        _work(job, chunks, alone, lambda number, report: reports.append(report), progress)
-        return reports, alone.offsets
-    return _convert_in_processes(job, chunks, workers, offsets, progress)
+        _work(job, chunks, alone, lambda n, report: deliver(report, chunks[n].size))
+        return alone.offsets
+    return _convert_in_processes(job, chunks, workers, offsets, deliver)
 
 
 def cut(source: int, path: Path) -> Iterator[Chunk]:
@@ -138,13 +103,12 @@ def _convert_in_processes(
     chunks: Sequence[Chunk],
     workers: int,
     offsets: Sequence[int],
-    progress: Callable[[int], None],
-) -> tuple[list[Report], list[int]]:
+    deliver: Callable[[Report, int], None],
+) -> list[int]:
     # A forked process shares the index with this one instead of reading it again.
     context = multiprocessing.get_context("fork")
     turns = ManyProcesses(offsets, context)
     pipes: dict[Connection, BaseProcess] = {}
-    reports: dict[int, Report] = {}
     try:
         for _ in range(workers):
             here, there = context.Pipe(duplex=False)
@@ -154,24 +118,24 @@ def _convert_in_processes(
             process.start()
             there.close()
             pipes[here] = process
-        _collect(pipes, chunks, reports, progress)
+        _collect(pipes, chunks, deliver)
     finally:
         for pipe, process in pipes.items():
             process.terminate()
             process.join()
             pipe.close()
-    return [reports[number] for number in range(len(chunks))], turns.offsets
+    return turns.offsets
 
 
 def _collect(
     pipes: dict[Connection, BaseProcess],
     chunks: Sequence[Chunk],
-    reports: dict[int, Report],
-    progress: Callable[[int], None],
+    deliver: Callable[[Report, int], None],
 ) -> None:
+    early: dict[int, Report] = {}
     done = 0
     waiting = list(pipes)
-    while len(reports) < len(chunks):
+    while done < len(chunks):
         for pipe in wait(waiting):
             assert isinstance(pipe, Connection)
             try:
@@ -190,14 +154,15 @@ def _collect(
             if isinstance(message, BaseException):
                 raise message
             number, report = message
-            reports[number] = report
-            done += chunks[number].end - chunks[number].start
-            progress(done)
+            early[number] = report
+        while done in early:
+            deliver(early.pop(done), chunks[done].size)
+            done += 1
 
 
 def _work_for(job: Job, chunks: Sequence[Chunk], turns: Turns, pipe: Connection) -> None:
     try:
-        _work(job, chunks, turns, lambda *result: pipe.send(result), lambda _: None)
+        _work(job, chunks, turns, lambda *result: pipe.send(result))
     except OSError as e:
         pipe.send(e)
 
@@ -207,38 +172,48 @@ def _work(
     chunks: Sequence[Chunk],
     turns: Turns,
     deliver: Callable[[int, Report], None],
-    progress: Callable[[int], None],
 ) -> None:
     """Convert chunk after chunk until none is left."""
     outputs = [
         os.open(job.folder / f"{name}.jsonl", os.O_WRONLY | os.O_CREAT, 0o644) for name in OUTPUTS
     ]
     try:
-        worker: RowWorker | None = None
+        templates: Templates | None = None
+        scratch = np.empty(max((c.size for c in chunks), default=0), dtype=bool)
         current = -1
         while (number := turns.claim()) < len(chunks):
             chunk = chunks[number]
-            if worker is None or current != chunk.source:
+            if templates is None or current != chunk.source:
                 current = chunk.source
-                worker = RowWorker(
-                    job.sources[current], job.shared, job.wish, job.gives_test[current]
-                )
-            report = _convert_chunk(job, chunk, number, worker, turns, outputs)
-            deliver(number, report)
-            progress(chunk.end)
+                source, gives = job.sources[current], job.gives_test[current]
+                templates = Templates(RowWorker(source, job.shared, job.wish, gives))
+            deliver(number, _convert_chunk(job, chunk, number, templates, turns, outputs, scratch))
     finally:
         for handle in outputs:
             os.close(handle)
 
 
 def _convert_chunk(
-    job: Job, chunk: Chunk, number: int, worker: RowWorker, turns: Turns, outputs: list[int]
+    job: Job,
+    chunk: Chunk,
+    number: int,
+    templates: Templates,
+    turns: Turns,
+    outputs: list[int],
+    scratch: np.ndarray,
 ) -> Report:
-    lines, first, wanted = _read_lines(chunk, number, worker.source, turns)
-    work = ChunkWork(worker, job.remember)
-    if first == 0 and lines:
-        lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
-    work.convert(lines, first, wanted)
+    source = templates.worker.source
+    text = _read(source.path, chunk)
+    lines = text.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    rows = len(lines)
+    if source.wanted is not None:
+        rows = sum(1 for line in lines if line and not line.isspace())
+    first, rows_before = turns.first_line(number, len(lines), rows, chunk.start == 0)
+    wanted = None if source.wanted is None else source.wanted[rows_before : rows_before + rows]
+    work = ChunkWork(templates.worker, templates, job.remember)
+    work.convert(lines, first, wanted, plain_bytes(text, scratch))
     blobs = [b"".join(work.parts[name]) for name in OUTPUTS]
     places = turns.places(number, [len(blob) for blob in blobs])
     for handle, blob, place in zip(outputs, blobs, places, strict=True):
@@ -246,22 +221,11 @@ def _convert_chunk(
     return work.report()
 
 
-def _read_lines(
-    chunk: Chunk, number: int, source: Source, turns: Turns
-) -> tuple[list[bytes], int, np.ndarray | None]:
-    """Return a chunk's lines, the lines before it, and which of its rows are wanted."""
-    with source.path.open("rb") as f:
+def _read(path: Path, chunk: Chunk) -> bytes:
+    with path.open("rb") as f:
         f.seek(chunk.start)
         text = f.read(chunk.end - chunk.start)
-    lines = text.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    rows = len(lines)
-    if source.wanted is not None:
-        rows = sum(1 for line in lines if line and not line.isspace())
-    before, rows_before = turns.first_line(number, len(lines), rows, chunk.start == 0)
-    wanted = None if source.wanted is None else source.wanted[rows_before : rows_before + rows]
-    return lines, before, wanted
+    return text.removeprefix(b"\xef\xbb\xbf") if chunk.start == 0 else text
 
 
 def _write_at(handle: int, blob: bytes, place: int) -> None:
@@ -269,101 +233,3 @@ def _write_at(handle: int, blob: bytes, place: int) -> None:
     while view:
         written = os.pwrite(handle, view, place)
         view, place = view[written:], place + written
-
-
-class ChunkWork:
-    """The rows of one chunk while they are converted.
-
-    Args:
-        worker: Converts single rows.
-        remember: Whether to keep what arranging needs.
-    """
-
-    def __init__(self, worker: RowWorker, remember: bool) -> None:
-        self.worker = worker
-        self.remember = remember
-        self.tally = Tally()
-        self.parts: dict[str, list[bytes]] = {name: [] for name in OUTPUTS}
-        self.characters: dict[str, list[int]] = {}
-        self.members: list[int] = []
-        self.built: dict[str, list[Built]] = {}
-
-    def convert(self, lines: list[bytes], first: int, wanted: np.ndarray | None) -> None:
-        """Convert the lines of a chunk.
-
-        Args:
-            lines: Without their line ends.
-            first: Lines of the file before them.
-            wanted: For each line that is not blank whether it is wanted; None for all.
-        """
-        row = read = 0
-        for number, line in enumerate(lines, first + 1):
-            if not line or line.isspace():
-                continue
-            row += 1
-            if wanted is not None and not wanted[row - 1]:
-                self._leave_out("sampling")
-                continue
-            read += 1
-            self._convert_row(line, number)
-        self.tally.read[self.worker.source.split] += row
-
-    def _convert_row(self, line: bytes, number: int) -> None:
-        try:
-            built = self.worker.convert(line, number)
-        except RowError as e:
-            self._reject(line, number, e)
-        except LeftOutError as e:
-            self._leave_out(str(e))
-        else:
-            self.parts[built.split].append(built.line)
-            self.tally.kept[built.count] += 1
-            self.characters.setdefault(built.split, []).append(built.characters)
-            self.members.extend(built.members)
-            if self.remember:
-                self.built.setdefault(built.split, []).append(built)
-
-    def report(self) -> Report:
-        """Return what the chunk came to."""
-        index = self.worker.shared.index
-        for split, characters in self.characters.items():
-            self.tally.characters[split] = histogram(characters, CHARACTER_BINS)
-        seconds: dict[str, list[float]] = {}
-        for member in self.members:
-            name = _LISTS.get(index.kinds[member])
-            if name:
-                seconds.setdefault(name, []).append(index.seconds[member])
-        for name, values in seconds.items():
-            self.tally.seconds[name] = histogram(values, SECOND_BINS)
-        group = self.worker.source.group
-        rows = {
-            split: Rows(
-                [np.array([len(b.line) for b in built], dtype=np.uint32)],
-                [np.array([b.label for b in built], dtype=np.uint8)],
-                [np.array([b.key for b in built], dtype=np.uint64)],
-                [np.full(len(built), group, dtype=np.uint8)],
-            )
-            for split, built in self.built.items()
-        }
-        return Report(self.tally, rows, self.worker.shared.test_texts)
-
-    def _leave_out(self, cause: str) -> None:
-        self.tally.left_out[self.worker.source.split, cause] += 1
-
-    def _reject(self, line: bytes, number: int, error: RowError) -> None:
-        source = self.worker.source
-        self.tally.reject(source.split, error.reason, Rejected(source.shown, number, error.detail))
-        head = orjson.dumps(
-            {
-                "file": source.shown,
-                "line": number,
-                "split": source.split,
-                "reason": error.reason,
-                "detail": error.detail,
-            }
-        )
-        if error.reason == "not_json":
-            row = b'"text":' + orjson.dumps(line.decode("utf-8", "backslashreplace"))
-        else:
-            row = b'"row":' + line.strip()
-        self.parts["rejected"].append(head[:-1] + b"," + row + b"}\n")

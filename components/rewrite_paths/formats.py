@@ -6,7 +6,6 @@ row that has the format's keys but not its types.
 
 import ast
 import contextlib
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,11 +13,8 @@ import orjson
 
 from components.rewrite_paths.parts import join_parts, read_turns, take_media, text_of
 from components.rewrite_paths.rows import Draft, RowError
+from components.rewrite_paths.verdicts import is_verdict, split_instructions
 from omnistage.records import GOLD, KEYS, TASKS
-from omnistage.verdict import VERDICT_KEYS, VerdictError, read_object
-
-_SCORE_LINE = re.compile(r"^\s*(score_[AB]|better|final_verdict)\s*:\s*(.+?)\s*,?\s*$", re.M)
-_REASONING = re.compile(r"<think>.*?</think>", re.S)
 
 _PROBLEM_TASKS = {
     "multiple choice": "choice",
@@ -35,26 +31,21 @@ _PROBLEM_TASKS = {
 
 
 def read_omnicritic(row: Mapping[str, Any]) -> Draft:
-    """Read OmniCritic's new shape, which is ms-swift's with a verdict as the solution."""
-    return _chat(row)
+    """Read OmniCritic's new shape, which is ms-swift's with a verdict as the answer.
+
+    Where the instructions of the judge stand before the path in the user turn, they become the
+    system turn, so that all rows have the same form.
+    """
+    return _split_system(_chat(row))
 
 
 def read_omnicritic_old(row: Mapping[str, Any]) -> Draft:
-    """Read OmniCritic's old shape: ``input``, ``output`` and the media fields.
-
-    Where the instructions of the judge stand before the path in ``input``, they become the system
-    turn, so that both shapes give the same record. An ``output`` that is not JSON but lines such as
-    ``score_A: 4`` is read as the verdict it means.
-    """
-    text = text_of(row, "input")
-    output = row["output"]
-    draft = Draft(_split_instructions(text))
+    """Read OmniCritic's old shape: ``input``, ``output`` and the media fields."""
+    draft = Draft([{"role": "user", "content": text_of(row, "input")}])
     take_media(row, draft)
+    draft.solution = _answer(row["output"], "output")
     draft.gold = _gold(row)
-    if isinstance(output, str) and not output.lstrip().startswith(("{", "```")):
-        output = _verdict_of_lines(output) or output
-    draft.solution = _answer(output, "output")
-    return draft
+    return _split_system(draft)
 
 
 def read_omnirl(row: Mapping[str, Any]) -> Draft:
@@ -180,37 +171,14 @@ def _literal(text: str) -> Any:
         raise RowError("bad_field", f"message: not a stringified list: {e}") from e
 
 
-def _split_instructions(text: str) -> list[dict[str, str]]:
-    for marker in ("Image file:", "Audio file:", "Video file:"):
-        at = text.find(marker)
-        instructions = text[: max(at, 0)]
-        if all(key in instructions for key in VERDICT_KEYS):
-            kept = re.sub(r"(?:<(?:image|audio|video)>\s*)+\Z", "", instructions)
-            return [
-                {"role": "system", "content": kept.rstrip()},
-                {"role": "user", "content": text[len(kept) :]},
-            ]
-    return [{"role": "user", "content": text}]
-
-
-def _verdict_of_lines(text: str) -> dict[str, Any] | None:
-    """Read ``score_A: 4`` lines as a verdict; what is not stated follows from the scores."""
-    found: dict[str, Any] = {m[1]: m[2].strip("\"' ") for m in _SCORE_LINE.finditer(text)}
-    if not {"score_A", "score_B"} <= found.keys():
-        return None
-    try:
-        a, b = int(found["score_A"]), int(found["score_B"])
-    except ValueError:
-        return None
-    better = found.get("better") or ("equal" if a == b else "A" if a > b else "B")
-    thought = _REASONING.search(text)
-    if thought is None:
-        stated = re.search(r"^\s*reasoning\s*:\s*(.+)$", text, re.M)
-        reasoning = f"<think>{stated[1].strip() if stated else ''}</think>"
-    else:
-        reasoning = thought[0].replace("\n", " ")
-    verdict = {"score_A": a, "score_B": b, "better": better, "reasoning": reasoning}
-    return verdict | {"final_verdict": found.get("final_verdict", f"<answer>[[{better}]]</answer>")}
+def _split_system(draft: Draft) -> Draft:
+    """Make a system turn of the instructions that stand in the first user turn."""
+    if draft.messages[0]["role"] == "user":
+        instructions, question = split_instructions(draft.messages[0]["content"])
+        if instructions:
+            draft.messages[0]["content"] = question
+            draft.messages.insert(0, {"role": "system", "content": instructions})
+    return draft
 
 
 def _answer(value: Any, field: str) -> str | dict[str, Any] | None:
@@ -227,18 +195,6 @@ def _gold(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in GOLD if row.get(key) is not None}
 
 
-def is_verdict(value: Any) -> bool:
-    """Whether an answer is meant to be a judge's verdict, rightly formed or not."""
-    if isinstance(value, str):
-        if "score_A" not in value:
-            return False
-        try:
-            value, _ = read_object(value)
-        except VerdictError:
-            return True
-    return isinstance(value, dict) and "score_A" in value and "better" in value
-
-
 def recognise(row: Mapping[str, Any]) -> str | None:
     """Return the name of a row's format, or None if it fits none."""
     keys = row.keys()
@@ -251,7 +207,10 @@ def recognise(row: Mapping[str, Any]) -> str | None:
         )
         if listed:
             return "openai"
-        return "omnicritic" if is_verdict(row.get("solution")) else "ms_swift"
+        last = messages[-1] if isinstance(messages, list) and messages else None
+        shown = last.get("content") if isinstance(last, dict) else None
+        judged = is_verdict(row.get("solution")) or is_verdict(shown)
+        return "omnicritic" if judged else "ms_swift"
     if keys >= {"input", "output"}:
         return "omnicritic_old"
     if keys >= {"message", "answer"}:

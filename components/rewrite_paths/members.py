@@ -6,18 +6,20 @@ arrays, about 150 bytes a member.
 
 import unicodedata
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import orjson
+
 from components.rewrite_paths.rows import RowError
-from omnistage.files import read_jsonl
+from omnistage.errors import InputError
 
 IMAGE, AUDIO, VIDEO, SOUND_CLIP, NO_MEDIUM, BROKEN = range(6)
 """Kinds of members; ``SOUND_CLIP`` is a video with a sound track."""
 _KINDS = {"image": IMAGE, "audio": AUDIO, "video": VIDEO}
-_FITS = {
+FITS = {
     "images": frozenset({IMAGE}),
     "audios": frozenset({AUDIO, SOUND_CLIP}),
     "videos": frozenset({VIDEO, SOUND_CLIP}),
@@ -31,6 +33,7 @@ _NAMES = {
 }
 _AMBIGUOUS = -1
 _CACHED_FOLDERS = 4096
+_BLOCK = 1 << 20
 
 
 class MemberIndex:
@@ -50,10 +53,7 @@ class MemberIndex:
         self._folder_of = array("I")
         self._folders: list[str] = []
         self._tables: dict[str, dict[str, int]] = {}  # folder -> name -> member
-        first_with: dict[bytes, int] = {}
-        numbers: dict[str, int] = {}
-        for entry in entries:
-            self._add(entry, first_with, numbers)
+        self._add_all(entries)
         self._endings = self._folder_endings()
         self._by_name: dict[str, list[int]] | None = None
         self._cache: dict[str, tuple[str, dict[str, int]] | None] = {}
@@ -65,7 +65,7 @@ class MemberIndex:
         Raises:
             InputError: If the file is missing or broken.
         """
-        return cls(read_jsonl(path))
+        return cls(_entries(path))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -112,29 +112,41 @@ class MemberIndex:
         kind = self.kinds[member]
         if kind == BROKEN:
             raise RowError("undecodable_media", f"{self.path(member)} cannot be decoded")
-        if kind not in _FITS[field]:
+        if kind not in FITS[field]:
             raise RowError("wrong_media_type", f"{field}: {self.path(member)} is {_NAMES[kind]}")
         return member
 
-    def _add(
-        self, entry: Mapping[str, Any], first_with: dict[bytes, int], numbers: dict[str, int]
-    ) -> None:
-        folder, _, name = entry["path"].rpartition("/")
-        member = len(self._names)
-        digest = bytes.fromhex(entry["sha256"])
-        group = first_with.setdefault(digest[:16], member)
-        media = entry.get("media")
-        self._names.append(name)
-        self._folder_of.append(numbers.setdefault(folder, len(numbers)))
-        if len(numbers) > len(self._folders):
-            self._folders.append(folder)
-        self.groups.append(group)
-        self.seconds.append((media or {}).get("duration") or 0.0)
-        self.kinds.append(_kind(media))
-        table = self._tables.setdefault(_normal(folder), {})
-        known = table.setdefault(_normal(name), member)
-        if known != member and known >= 0 and self.groups[known] != group:
-            table[_normal(name)] = _AMBIGUOUS
+    def _add_all(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        first_with: dict[str, int] = {}  # digest -> member
+        numbers: dict[str, int] = {}
+        tables: list[dict[str, int]] = []
+        groups = self.groups
+        add_name, add_folder, add_group = (
+            self._names.append,
+            self._folder_of.append,
+            groups.append,
+        )
+        add_seconds, add_kind = self.seconds.append, self.kinds.append
+        last, number, table = None, 0, {}
+        for member, entry in enumerate(entries):
+            folder, _, name = entry["path"].rpartition("/")
+            media = entry["media"]
+            group = first_with.setdefault(entry["sha256"], member)
+            if folder != last:
+                last, number = folder, numbers.setdefault(folder, len(tables))
+                if number == len(tables):
+                    self._folders.append(folder)
+                    tables.append(self._tables.setdefault(_normal(folder), {}))
+                table = tables[number]
+            add_name(name)
+            add_folder(number)
+            add_group(group)
+            add_seconds(media.get("duration") or 0.0 if media else 0.0)
+            add_kind(_kind(media))
+            key = name if name.isascii() else _normal(name)
+            known = table.setdefault(key, member)
+            if known != member and known >= 0 and groups[known] != group:
+                table[key] = _AMBIGUOUS
 
     def _folder_endings(self) -> dict[str, str | None]:
         """Map each ending of a folder's path to that folder, or to None if several end so."""
@@ -188,6 +200,18 @@ class MemberIndex:
         return best[0]
 
 
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of an index, many parsed at once, which takes half the time."""
+    try:
+        with path.open("rb") as f:
+            while lines := f.readlines(_BLOCK):
+                yield from orjson.loads(b"[" + b",".join(lines) + b"]")
+    except FileNotFoundError as e:
+        raise InputError(f"{path}: no such file; the data set has no index of its media") from e
+    except orjson.JSONDecodeError as e:
+        raise InputError(f"{path}: not JSON Lines: {e}") from e
+
+
 def clean(raw: str) -> str:
     """Return a path with ``/`` only, without ``file://``, empty and ``.`` components.
 
@@ -221,9 +245,9 @@ def _common_ending(a: str, b: str) -> int:
 
 
 def _kind(media: Mapping[str, Any] | None) -> int:
-    if media is None:
+    if not media:
         return NO_MEDIUM
     if "error" in media:
         return BROKEN
-    kind = _KINDS.get(media.get("type", ""), NO_MEDIUM)
+    kind = _KINDS.get(media["type"], NO_MEDIUM)
     return SOUND_CLIP if kind == VIDEO and media.get("has_audio") else kind

@@ -14,6 +14,7 @@ from components.rewrite_paths.members import MemberIndex
 from components.rewrite_paths.rows import Draft, Form, RowError
 from components.rewrite_paths.sources import Source
 from components.rewrite_paths.tally import Key
+from components.rewrite_paths.texts import check_tags
 from omnistage.records import TAGS, dump
 
 LABELLED = frozenset({"judge", "choice", "multi_choice", "yes_no", "emotion"})
@@ -53,16 +54,18 @@ class Wish:
         disjoint: Whether RL records may not show what SFT records show.
         characters: Least and most characters.
         seconds: Least and most seconds of each sound or clip.
+        filtered: Whether there are bounds at all.
         key: What makes two records the same: ``row``, ``prompt`` or ``none``.
     """
 
     disjoint: bool
-    characters: tuple[int, float]
+    characters: tuple[float, float]
     seconds: tuple[float, float]
+    filtered: bool
     key: str
 
 
-@dataclass
+@dataclass(slots=True)
 class Built:
     """A record, where it goes and what is counted of it."""
 
@@ -111,6 +114,8 @@ class RowWorker:
         members = media.all()
         split = self.split_of(members, draft)
         task, solution, gold = settle_answer(draft, self.source.entry.task, split)
+        if split == "sft":  # the answer may have come from elsewhere than a turn
+            check_tags(draft.messages, {name: len(getattr(media, name)) for name in TAGS})
         characters = sum(len(m["content"]) for m in draft.messages)
         self.check_wanted(characters, members)
         self.check_leaks(split, members, draft)

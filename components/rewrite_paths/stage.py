@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 
 from components.rewrite_paths.card import write_card
+from components.rewrite_paths.chunk import Report
 from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.engine import Job, convert_all
 from components.rewrite_paths.media import MediaFinder
@@ -47,24 +48,26 @@ def run(context: Context[RewriteSettings]) -> Result:
         settings.disjoint,
         (settings.filters.min_characters, settings.filters.max_characters or float("inf")),
         (settings.filters.min_seconds, settings.filters.max_seconds or float("inf")),
+        settings.filters.active,
         settings.deduplicate,
     )
     tally = Tally()
     offsets = [0] * len(OUTPUTS)
     workers = settings.workers or os.cpu_count() or 1
     total = sum(source.path.stat().st_size for source in sources)
+    done = 0
+
+    def deliver(report: Report, size: int) -> None:
+        nonlocal done
+        done += size
+        tally.add(report.tally)
+        shared.test_texts |= report.texts
+        context.events.progress(done, total, unit="bytes")
+
     for split in ORDER:
         mine = [source for source in sources if source.split == split]
         job = Job(mine, shared, wish, [True] * len(mine), scratch, False)
-        reports, offsets = convert_all(
-            job,
-            workers,
-            offsets,
-            lambda done: context.events.progress(done, total, unit="bytes"),
-        )
-        for report in reports:
-            tally.add(report.tally)
-            shared.test_texts |= report.texts
+        offsets = convert_all(job, workers, offsets, deliver)
     _check(tally, settings)
     for name in OUTPUTS:
         (scratch / f"{name}.jsonl").replace(context.out / f"{name}.jsonl")

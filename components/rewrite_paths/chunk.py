@@ -1,0 +1,201 @@
+"""Converts the rows of one chunk and counts what becomes of them."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+
+from components.rewrite_paths.members import AUDIO, SOUND_CLIP, VIDEO
+from components.rewrite_paths.rows import RowError
+from components.rewrite_paths.rowwork import LABELS, Built, LeftOutError, RowWorker, histogram
+from components.rewrite_paths.tally import (
+    CHARACTER_BINS,
+    OUTPUTS,
+    SECOND_BINS,
+    Rejected,
+    Tally,
+)
+from components.rewrite_paths.template import NO_LINE, Templates
+
+_LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
+
+
+@dataclass
+class Rows:
+    """What is remembered of each record of an output file, for arranging it."""
+
+    sizes: list[np.ndarray] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
+    keys: list[np.ndarray] = field(default_factory=list)
+    groups: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, other: "Rows") -> None:
+        """Append the records of the chunk that comes next."""
+        for name in ("sizes", "labels", "keys", "groups"):
+            getattr(self, name).extend(getattr(other, name))
+
+
+@dataclass
+class Report:
+    """What a chunk came to."""
+
+    tally: Tally
+    rows: dict[str, Rows]
+    texts: set[bytes]
+
+
+@dataclass
+class _Kept:
+    """Records of one split while a chunk is converted."""
+
+    characters: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+
+
+class ChunkWork:
+    """The rows of one chunk while they are converted.
+
+    Args:
+        worker: Converts single rows.
+        templates: Converts plain rows of the same file faster.
+        remember: Whether to keep what arranging needs.
+    """
+
+    def __init__(self, worker: RowWorker, templates: Templates, remember: bool) -> None:
+        self.worker = worker
+        self.templates = templates
+        self.remember = remember
+        self.tally = Tally()
+        self.parts: dict[str, list[bytes]] = {name: [] for name in OUTPUTS}
+        self.kept = {name: _Kept() for name in OUTPUTS}
+        self.members: list[int] = []
+
+    def convert(
+        self, lines: list[bytes], first: int, wanted: np.ndarray | None, plain: bool
+    ) -> None:
+        """Convert the lines of a chunk.
+
+        Args:
+            lines: Without their line ends.
+            first: Lines of the file before them.
+            wanted: For each line that is not blank whether it is wanted; None for all.
+            plain: Whether templates may be tried, see :func:`plain_bytes`.
+        """
+        split = self.worker.source.split
+        if wanted is None:
+            rows = self._convert_lines(lines, first, plain)
+        else:
+            rows = len(wanted)
+            chosen = iter(wanted.tolist())
+            blank = [b""] * len(lines)
+            for place, line in enumerate(lines):
+                if line and not line.isspace() and next(chosen):
+                    blank[place] = line
+            left_out = rows - self._convert_lines(blank, first, plain)
+            if left_out:
+                self.tally.left_out[split, "sampling"] += left_out
+        self.tally.read[split] += rows
+
+    def _convert_lines(self, lines: list[bytes], first: int, plain: bool) -> int:
+        """Convert lines, passing over blank ones; return how many are not blank."""
+        templates, split = self.templates, self.worker.source.split
+        add, kept = self.parts[split].extend, self.kept[split]
+        counts: dict[tuple[str, str], int] = {}
+        blank = 0
+        begins = templates.head if plain else NO_LINE
+        for number, line in enumerate(lines, first + 1):
+            if line.startswith(begins) or (plain and templates.find(line)):
+                begins = templates.head
+                done = templates.convert(line, number)
+                if done is None:
+                    self._convert_row(line, number)
+                    continue
+                pieces, field, label, characters, member = done
+                add(pieces)
+                kept.characters.append(characters)
+                self.members.append(member)
+                counts[field, label] = counts.get((field, label), 0) + 1
+                if self.remember:
+                    kept.sizes.append(sum(map(len, pieces)))
+                    kept.labels.append(LABELS.index(label))
+                    kept.keys.append(0)
+            elif not line or line.isspace():
+                blank += 1
+            else:
+                built = self._convert_row(line, number)
+                if built and plain:
+                    templates.learn(line, number, built)
+        source = self.worker.source.label
+        for (field, label), count in counts.items():
+            self.tally.kept[split, source, "judge", field[:-1], label] += count
+        return len(lines) - blank
+
+    def _convert_row(self, line: bytes, number: int) -> Built | None:
+        """Convert one line the general way; return the record if it became one."""
+        try:
+            built = self.worker.convert(line, number)
+        except RowError as e:
+            self._reject(line, number, e)
+            return None
+        except LeftOutError as e:
+            self.tally.left_out[self.worker.source.split, str(e)] += 1
+            return None
+        self.parts[built.split].append(built.line)
+        self.tally.kept[built.count] += 1
+        self.members.extend(built.members)
+        kept = self.kept[built.split]
+        kept.characters.append(built.characters)
+        if self.remember:
+            kept.sizes.append(len(built.line))
+            kept.labels.append(built.label)
+            kept.keys.append(built.key)
+        return built
+
+    def report(self) -> Report:
+        """Return what the chunk came to."""
+        group = self.worker.source.group
+        rows = {}
+        for split, kept in self.kept.items():
+            if kept.characters:
+                self.tally.characters[split] = histogram(kept.characters, CHARACTER_BINS)
+            if kept.sizes:
+                rows[split] = Rows(
+                    [np.array(kept.sizes, dtype=np.uint32)],
+                    [np.array(kept.labels, dtype=np.uint8)],
+                    [np.array(kept.keys, dtype=np.uint64)],
+                    [np.full(len(kept.sizes), group, dtype=np.uint16)],
+                )
+        self._count_seconds()
+        return Report(self.tally, rows, self.worker.shared.test_texts)
+
+    def _count_seconds(self) -> None:
+        if not self.members:
+            return
+        index = self.worker.shared.index
+        members = np.array(self.members)
+        kinds = np.frombuffer(index.kinds, dtype=np.uint8)[members]
+        seconds = np.frombuffer(index.seconds, dtype=np.float32)[members]
+        for kind, name in _LISTS.items():
+            if (kinds == kind).any():
+                counts = histogram(seconds[kinds == kind], SECOND_BINS)
+                self.tally.seconds[name] = self.tally.seconds.get(name, 0) + counts
+
+    def _reject(self, line: bytes, number: int, error: RowError) -> None:
+        source = self.worker.source
+        self.tally.reject(source.split, error.reason, Rejected(source.shown, number, error.detail))
+        head = orjson.dumps(
+            {
+                "file": source.shown,
+                "line": number,
+                "split": source.split,
+                "reason": error.reason,
+                "detail": error.detail,
+            }
+        )
+        if error.reason == "not_json":
+            row = b'"text":' + orjson.dumps(line.decode("utf-8", "backslashreplace"))
+        else:
+            row = b'"row":' + line.strip()
+        self.parts["rejected"].append(head[:-1] + b"," + row + b"}\n")
