@@ -216,7 +216,8 @@ def build_single(recipe: Recipe, name: str, store: str, images: Mapping[str, str
 
     stage = STAGES[name]
 
-    def pipeline(**arguments: Any) -> None:
+    def pipeline(*values: Any) -> None:
+        arguments = dict(zip([*stage.inputs, "store"], values, strict=True))
         imported = {
             i: dsl.importer(
                 artifact_uri=arguments[i],
