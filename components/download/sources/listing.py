@@ -22,7 +22,6 @@ from components.download.sources.folder import list_folder
 from components.download.sources.https import list_https
 from components.download.sources.hub import list_hub
 from components.download.sources.modelscope import list_modelscope
-from components.download.sources.s3 import list_s3
 from components.download.sources.tiny import list_tiny
 from omnistage.archive_names import safe_path
 from omnistage.errors import InputError, TransientError
@@ -87,6 +86,9 @@ def _list(
         case HubSource():
             return list_hub(source, source.repo_type or repo_type, events)
         case S3Source():
+            # Imported here: boto3 takes longer to load than all the rest together.
+            from components.download.sources.s3 import list_s3
+
             return list_s3(source)
         case ModelScopeSource():
             return list_modelscope(source, transfer, events)
