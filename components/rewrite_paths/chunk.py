@@ -22,17 +22,34 @@ _LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
 
 @dataclass
 class Rows:
-    """What is remembered of each record of an output file, for arranging it."""
+    """What is remembered of each record of an output file, for arranging it.
 
-    sizes: list[np.ndarray] = field(default_factory=list)
-    labels: list[np.ndarray] = field(default_factory=list)
-    keys: list[np.ndarray] = field(default_factory=list)
-    groups: list[np.ndarray] = field(default_factory=list)
+    Attributes:
+        sizes: Bytes.
+        labels: Place of the label in ``LABELS``.
+        keys: Digest of what makes two records the same.
+        groups: Number of the recipe's entry.
+    """
 
-    def add(self, other: "Rows") -> None:
-        """Append the records of the chunk that comes next."""
-        for name in ("sizes", "labels", "keys", "groups"):
-            getattr(self, name).extend(getattr(other, name))
+    sizes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
+    keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
+    groups: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint16))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+def join_rows(parts: list[Rows]) -> Rows:
+    """Return the records of chunks that follow one another."""
+    if not parts:
+        return Rows()
+    return Rows(
+        np.concatenate([part.sizes for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.keys for part in parts]),
+        np.concatenate([part.groups for part in parts]),
+    )
 
 
 @dataclass
@@ -155,17 +172,17 @@ class ChunkWork:
 
     def report(self) -> Report:
         """Return what the chunk came to."""
-        group = self.worker.source.group
+        group = self.worker.source.number
         rows = {}
         for split, kept in self.kept.items():
             if kept.characters:
                 self.tally.characters[split] = histogram(kept.characters, CHARACTER_BINS)
             if kept.sizes:
                 rows[split] = Rows(
-                    [np.array(kept.sizes, dtype=np.uint32)],
-                    [np.array(kept.labels, dtype=np.uint8)],
-                    [np.array(kept.keys, dtype=np.uint64)],
-                    [np.full(len(kept.sizes), group, dtype=np.uint16)],
+                    np.array(kept.sizes, dtype=np.uint32),
+                    np.array(kept.labels, dtype=np.uint8),
+                    np.array(kept.keys, dtype=np.uint64),
+                    np.full(len(kept.sizes), group, dtype=np.uint16),
                 )
         self._count_seconds()
         return Report(self.tally, rows, self.worker.shared.test_texts)

@@ -205,6 +205,7 @@ def _convert_chunk(
     source = templates.worker.source
     text = _read(source.path, chunk)
     lines = text.split(b"\n")
+    plain = plain_bytes(text, len(lines) - 1, scratch)
     if not lines[-1]:
         lines.pop()
     rows = len(lines)
@@ -213,7 +214,7 @@ def _convert_chunk(
     first, rows_before = turns.first_line(number, len(lines), rows, chunk.start == 0)
     wanted = None if source.wanted is None else source.wanted[rows_before : rows_before + rows]
     work = ChunkWork(templates.worker, templates, job.remember)
-    work.convert(lines, first, wanted, plain_bytes(text, scratch))
+    work.convert(lines, first, wanted, plain)
     blobs = [b"".join(work.parts[name]) for name in OUTPUTS]
     places = turns.places(number, [len(blob) for blob in blobs])
     for handle, blob, place in zip(outputs, blobs, places, strict=True):

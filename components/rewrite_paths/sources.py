@@ -14,6 +14,7 @@ from omnistage.errors import InputError
 
 ORDER: tuple[Form, ...] = ("test", "sft", "rl")
 """Splits in the order they are converted in: what is in test is known before it can leak."""
+MAX_ENTRIES = 1000  # of a split
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Source:
         entry: What the recipe says about it.
         label: Label of its records.
         wanted: For each row whether it is wanted; None for all.
-        group: Number of the recipe's entry, for mixing.
+        group: Place of the recipe's entry among those of the split.
     """
 
     split: Form
@@ -37,6 +38,11 @@ class Source:
     label: str
     wanted: np.ndarray | None
     group: int
+
+    @property
+    def number(self) -> int:
+        """Number of the entry among those of all splits."""
+        return ORDER.index(self.split) * MAX_ENTRIES + self.group
 
 
 def find_sources(files: Path, settings: RewriteSettings, scratch: Path) -> list[Source]:

@@ -3,17 +3,21 @@
 import os
 import shutil
 from collections import Counter
+from mmap import mmap
+from pathlib import Path
 
+from components.rewrite_paths.arrange import Balance, arrange, needed
 from components.rewrite_paths.card import write_card
-from components.rewrite_paths.chunk import Report
+from components.rewrite_paths.chunk import Report, Rows, join_rows
 from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.engine import Job, convert_all
 from components.rewrite_paths.media import MediaFinder
 from components.rewrite_paths.members import MemberIndex
+from components.rewrite_paths.plan import plan_split
 from components.rewrite_paths.rows import LEAKS, MISSING
 from components.rewrite_paths.rowwork import Shared, Wish
 from components.rewrite_paths.rules import PathRules
-from components.rewrite_paths.sources import ORDER, find_sources
+from components.rewrite_paths.sources import ORDER, Source, find_sources
 from components.rewrite_paths.tally import OUTPUTS, Tally
 from omnistage.errors import InputError
 from omnistage.records import SPLITS
@@ -30,6 +34,7 @@ def run(context: Context[RewriteSettings]) -> Result:
     settings = context.config
     data = context.folder("data")
     scratch = context.work / "rewrite"
+    # A killed attempt took seconds or minutes, and is begun again.
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     for name in OUTPUTS:
@@ -37,23 +42,54 @@ def run(context: Context[RewriteSettings]) -> Result:
     sources = find_sources(data / "files", settings, scratch)
     context.events.message("reading the index of media")
     index = MemberIndex.load(data / "index.jsonl")
+    tally, rows = _convert(context, sources, index, scratch)
+    _check(tally, settings)
+    balances: dict[str, Balance] = {}
+    for name in OUTPUTS:
+        made, final = scratch / f"{name}.jsonl", context.out / f"{name}.jsonl"
+        if name != "rejected" and needed(settings):
+            balances[name] = arrange(made, final, name, join_rows(rows[name]), settings, tally)
+        else:
+            made.replace(final)
+    for split, balance in balances.items():
+        if settings.balance and abs(balance.more_a_than_b) > 1:
+            context.events.warn(
+                f"{split}: A and B are not balanced: {balance.more_a_than_b:+} of A, since the "
+                "candidates of the other rows are not labelled so that they can be exchanged"
+            )
+    shutil.rmtree(scratch)
+    for finding in write_card(context.out, data, tally, settings):
+        context.events.warn(finding)
+    return Result(counts=counts_of(tally))
+
+
+def _convert(
+    context: Context[RewriteSettings], sources: list[Source], index: MemberIndex, scratch: Path
+) -> tuple[Tally, dict[str, list[Rows]]]:
+    settings = context.config
     finder = MediaFinder(
         index,
         PathRules(settings.paths),
         settings.path_in_text == "keep",
         settings.use_audio_in_video,
     )
-    shared = Shared(index, finder, bytearray(len(index)), bytearray(len(index)))
+    shared = Shared(index, finder, _marks(len(index)), _marks(len(index)))
+    gives = {s.shown: s for s in reversed(sources) if s.split != "test"}
+    if settings.split:
+        context.events.message("grouping rows by their media")
+        shared.to_test, shared.text_threshold = plan_split(
+            list(gives.values()), finder, settings.split, settings.seed
+        )
+    filters = settings.filters
     wish = Wish(
         settings.disjoint,
-        (settings.filters.min_characters, settings.filters.max_characters or float("inf")),
-        (settings.filters.min_seconds, settings.filters.max_seconds or float("inf")),
-        settings.filters.active,
+        (filters.min_characters, filters.max_characters or float("inf")),
+        (filters.min_seconds, filters.max_seconds or float("inf")),
+        filters.active,
         settings.deduplicate,
     )
     tally = Tally()
-    offsets = [0] * len(OUTPUTS)
-    workers = settings.workers or os.cpu_count() or 1
+    rows: dict[str, list[Rows]] = {split: [] for split in SPLITS}
     total = sum(source.path.stat().st_size for source in sources)
     done = 0
 
@@ -61,18 +97,24 @@ def run(context: Context[RewriteSettings]) -> Result:
         nonlocal done
         done += size
         tally.add(report.tally)
+        for split, part in report.rows.items():
+            rows[split].append(part)
         shared.test_texts |= report.texts
         context.events.progress(done, total, unit="bytes")
 
+    offsets = [0] * len(OUTPUTS)
+    workers = settings.workers or os.cpu_count() or 1
     for split in ORDER:
         mine = [source for source in sources if source.split == split]
-        job = Job(mine, shared, wish, [True] * len(mine), scratch, False)
+        first = [gives.get(source.shown) is source for source in mine]
+        job = Job(mine, shared, wish, first, scratch, needed(settings))
         offsets = convert_all(job, workers, offsets, deliver)
-    _check(tally, settings)
-    for name in OUTPUTS:
-        (scratch / f"{name}.jsonl").replace(context.out / f"{name}.jsonl")
-    write_card(context.out, tally)
-    return Result(counts=counts_of(tally))
+    return tally, rows
+
+
+def _marks(members: int) -> memoryview:
+    """Return a byte for each member, zero at first, that forked processes share."""
+    return memoryview(mmap(-1, max(members, 1)))
 
 
 def counts_of(tally: Tally) -> dict[str, object]:

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-OUTPUTS = ("sft", "rl", "test", "rejected")
+OUTPUTS: tuple[Literal["sft", "rl", "test", "rejected"], ...] = ("sft", "rl", "test", "rejected")
 EXAMPLES = 3  # rejected rows remembered for each reason
 CHARACTER_BINS = np.array([0, *(2.0 ** np.arange(4, 21, 0.5))])
 SECOND_BINS = np.array([0, *(2.0 ** np.arange(-2, 14, 0.5))])

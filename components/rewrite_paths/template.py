@@ -341,17 +341,18 @@ def _split(line: bytes, template: Template) -> tuple[bytes, bytes, int, int] | N
     return path, line[at:stop], place, finish
 
 
-def plain_bytes(text: bytes, scratch: np.ndarray) -> bool:
+def plain_bytes(text: bytes, lines: int, scratch: np.ndarray) -> bool:
     """Whether a chunk is UTF-8 and holds no control characters but its line ends.
 
     Args:
         text: The chunk.
+        lines: How many line ends it has.
         scratch: Room for as many truth values as it has bytes; memory of its own for each chunk
             would take longer to get than to fill.
     """
     controls = scratch[: len(text)]
     np.less(np.frombuffer(text, dtype=np.uint8), 32, out=controls)
-    if int(np.count_nonzero(controls)) != text.count(b"\n"):
+    if int(np.count_nonzero(controls)) != lines:
         return False
     if text.isascii():
         return True

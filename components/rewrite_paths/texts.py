@@ -16,6 +16,8 @@ _OTHER_TAGS = {
     "audios": re.compile(_WRAP.format(r"<(?:\|audio_pad\||\|audio\||audio_pad|audio)>"), re.I),
     "videos": re.compile(_WRAP.format(r"<(?:\|video_pad\||\|video\||video_pad|video)>"), re.I),
 }
+# Quick to search for, since it begins with one character.
+_MAYBE_TAG = re.compile(r"<(?:image|audio|video|\|)", re.I)
 _ANY_LINE = re.compile(r"\b(Image|Audio|Video) file:[ \t]*(?=\S)")
 _ONE_LINE = re.compile(r"(\S.*?)(?=  |\n|\Z)")
 _FIELD_OF = {"Image": "images", "Audio": "audios", "Video": "videos"}
@@ -27,7 +29,7 @@ def same_tags(text: str) -> str:
     Args:
         text: Any turn's text.
     """
-    if "<" in text:
+    if _MAYBE_TAG.search(text):
         for field, pattern in _OTHER_TAGS.items():
             text = pattern.sub(TAGS[field], text)
     return text
