@@ -46,38 +46,38 @@ class WatchSettings(Settings):
     """When a GRPO run is stopped because it cannot learn."""
 
     enabled: bool = Field(
-        True,
+        default=True,
         description="Watch the run and stop it with a diagnosis.",
         json_schema_extra=operational(),
     )
     patience: int = Field(
-        10,
+        default=10,
         ge=1,
         description="Optimizer steps in a row that a sign must hold.",
         json_schema_extra=operational(),
     )
     garbled_share: float = Field(
-        0.5,
+        default=0.5,
         gt=0,
         le=1,
         description="Share (0..1) of a batch's completions that cannot be read.",
         json_schema_extra=operational(),
     )
     garbled_patience: int = Field(
-        3,
+        default=3,
         ge=1,
         description="Logged batches of completions in a row with that share.",
         json_schema_extra=operational(),
     )
     broken_patience: int = Field(
-        3,
+        default=3,
         ge=1,
         description="Steps in a row whose loss or gradient norm is not a finite number; one or two "
         "are ordinary while float16 finds its loss scale.",
         json_schema_extra=operational(),
     )
     clipped_ratio: float = Field(
-        0.95,
+        default=0.95,
         gt=0,
         le=1,
         description="Share (0..1) of completions that reach the length limit.",

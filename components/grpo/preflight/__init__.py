@@ -11,6 +11,7 @@ check                a failure means
 media tags, files    a record shows the model less than its text says
 sound tracks         use_audio_in_video on a silent video, which ends the run
 rewards              a weighted reward has no gold, or pays a wrong answer as much as the gold one
+trainer, encoding    ms-swift raises an error on the records
 use_audio_in_video   settings, environment and template do not say the same
 distinct prompts     a batch holds one prompt for all
 media counts         items, features and placeholder tokens are out of step
@@ -30,13 +31,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from components.grpo.preflight.bench import Bench, encode, load_bench, rollout_template
+from components.grpo.preflight.bench import Bench, load_bench, rollout_template
 from components.grpo.preflight.encodings import (
     check_batch,
     check_counts,
     check_flag,
     check_lengths,
     check_placeholders,
+    encode_all,
 )
 from components.grpo.preflight.model import check_media, check_parity
 from components.grpo.preflight.records import check_records, load_records, sample_records
@@ -81,7 +83,9 @@ def _check_with_model(
         checks.append(check_flag(spec, template, sample))
         if not checks[-1].ok:
             return checks
-        encoded = [encode(template, record) for record in sample]
+        encoded, broken = encode_all(template, sample)
+        if broken:
+            return [*checks, broken]
         checks.append(check_batch(bench, template, sample))
         checks += check_counts(bench, template, sample, encoded, spec.use_audio_in_video)
         checks.append(check_lengths(spec, sample, encoded))
@@ -91,6 +95,6 @@ def _check_with_model(
     except Exception as e:  # whatever ms-swift raises here, it would raise in the run
         traceback.print_exc()
         checks.append(
-            failed("encoding", f"ms-swift fails on these records: {type(e).__name__}: {e}")
+            failed("trainer", f"ms-swift fails on these records: {type(e).__name__}: {e}")
         )
     return checks

@@ -53,6 +53,23 @@ def check_flag(spec: PreflightSpec, template: Any, sample: list[dict[str, Any]])
     return passed(_FLAG, f"{wanted} everywhere; a clip has {on} tokens with sound, {off} without")
 
 
+def encode_all(
+    template: Any, sample: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], Check | None]:
+    """Encode the records; also return a failed check, naming the record, if ms-swift raises."""
+    encoded = []
+    for record in sample:
+        try:
+            encoded.append(encode(template, record))
+        except Exception as e:  # of any kind: decoders raise their own
+            media = [path for column in MEDIA.values() for path in record.get(column) or []]
+            return encoded, failed(
+                "encoding",
+                f"ms-swift cannot encode {name_of(record)} with {media}: {type(e).__name__}: {e}",
+            )
+    return encoded, None
+
+
 def check_batch(bench: Bench, template: Any, sample: list[dict[str, Any]]) -> Check:
     """Check that a batch of two distinct prompts has two distinct rows, each its own prompt."""
     name = "distinct prompts"

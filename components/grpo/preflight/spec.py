@@ -12,30 +12,36 @@ class PreflightSpec(Settings):
 
     model: str = Field(description="Folder of the model, SFT checkpoint or base.")
     model_type: str | None = Field(
-        None, description="ms-swift's model type, needed where the folder's name does not tell."
+        default=None,
+        description="ms-swift's model type, needed where the folder's name does not tell.",
     )
-    adapter: str | None = Field(None, description="Folder of a LoRA adapter that GRPO starts from.")
+    adapter: str | None = Field(
+        default=None, description="Folder of a LoRA adapter that GRPO starts from."
+    )
     records: str = Field(description="JSON Lines file of the RL records, media as absolute paths.")
     use_audio_in_video: bool = Field(
-        False, description="Whether the sound track of a video is a part of the prompt."
+        default=False, description="Whether the sound track of a video is a part of the prompt."
     )
     rewards: dict[str, float] = Field(description="Weight of each reward, by its registry name.")
     env: dict[str, str] = Field(
         default_factory=dict,
         description="Environment of the trainer, such as MAX_PIXELS and USE_AUDIO_IN_VIDEO.",
     )
-    max_length: int | None = Field(None, ge=1, description="Longest prompt, in tokens.")
+    max_length: int | None = Field(default=None, ge=1, description="Longest prompt, in tokens.")
     truncation: Literal["left", "delete"] = Field(
-        "delete", description="What the trainer does with a longer one: cut it or leave it out."
+        default="delete",
+        description="What the trainer does with a longer one: cut it or leave it out.",
     )
     torch_dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "bfloat16", description="Type of the weights."
+        default="bfloat16", description="Type of the weights."
     )
-    attn_impl: str | None = Field(None, description="Attention implementation, ms-swift's name.")
-    sample: int = Field(16, ge=2, description="Records that are encoded and rewarded.")
-    prompts: int = Field(3, ge=2, description="Prompts that are generated from.")
-    new_tokens: int = Field(16, ge=1, description="Tokens generated for each of them.")
-    seed: int = Field(0, ge=0, description="Seed of the sample.")
+    attn_impl: str | None = Field(
+        default=None, description="Attention implementation, ms-swift's name."
+    )
+    sample: int = Field(default=16, ge=2, description="Records that are encoded and rewarded.")
+    prompts: int = Field(default=3, ge=2, description="Prompts that are generated from.")
+    new_tokens: int = Field(default=16, ge=1, description="Tokens generated for each of them.")
+    seed: int = Field(default=0, ge=0, description="Seed of the sample.")
 
 
 class Check(BaseModel):
