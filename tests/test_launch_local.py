@@ -67,9 +67,7 @@ def test_a_program_that_ends_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "error"), [(2, InputError), (75, TransientError), (1, StageFailedError)]
 )
-def test_the_exit_code_decides_the_error(
-    tmp_path: Path, code: int, error: type[Exception]
-) -> None:
+def test_the_exit_code_decides_the_error(tmp_path: Path, code: int, error: type[Exception]) -> None:
     with pytest.raises(error, match="because of this"):
         local.run(job(tmp_path, f"print('because of this'); raise SystemExit({code})"), nothing)
 
