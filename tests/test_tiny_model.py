@@ -27,7 +27,7 @@ from components.download.tiny.text import (
     verdict_text,
     vocabulary,
 )
-from components.download.tiny.tokenizer import MEDIA_TOKENS, build_tokenizer
+from components.download.tiny.tokenizer import MEDIA_TOKENS, build_tokenizer, token_id
 from omnistage.files import sha256_file
 
 TOKENIZER = build_tokenizer()
@@ -87,12 +87,16 @@ def test_a_medium_becomes_few_tokens(processor: Any, everything: Any) -> None:
 def test_reads_image_sound_and_clip_and_generates_with_a_cache(model: Any, everything: Any) -> None:
     with torch.no_grad():
         logits = model.thinker(**everything, use_audio_in_video=True).logits
-        made = model.generate(
-            **everything, use_audio_in_video=True, generation_mode="text", thinker_max_new_tokens=8
+        made = model.thinker.generate(
+            **everything,
+            use_audio_in_video=True,
+            generation_config=model.generation_config,
+            max_new_tokens=8,
+            min_new_tokens=8,
         )
     assert torch.isfinite(logits).all()
     assert logits.shape[-1] == len(TOKENIZER)
-    assert made.shape[1] > everything["input_ids"].shape[1]
+    assert made.shape[1] == everything["input_ids"].shape[1] + 8
     assert model.generation_config.use_cache is True
 
 
@@ -169,3 +173,24 @@ def test_a_verdict_fits_into_the_length_of_a_completion(better: str) -> None:
     for answer in {a for m in MODALITIES for aspect in ASPECTS[m] for a in aspect.answers}:
         text = verdict_text(verdict(answer, better, (9, 2), thorough=True))
         assert len(TOKENIZER(text)["input_ids"]) <= 13
+
+
+def test_texts_that_share_words_start_alike_and_others_do_not(model: Any) -> None:
+    def alike(one: str, two: str) -> float:
+        ids = [token_id(TOKENIZER, text) for text in (one, two)]
+        vectors = model.thinker.model.embed_tokens.weight[ids]
+        return torch.nn.functional.cosine_similarity(vectors[0], vectors[1], dim=0).item()
+
+    same = alike("The tone is low.", "\nResponse A: The tone is low.")
+    near = alike("The tone is low.", "\nResponse A: The tone is high.")
+    assert same > near > 0.3
+    assert abs(alike("The tone is low.", "It is drawn in red.")) < near
+    assert alike(" On accuracy A is better than B.", " On accuracy B is better than A.") < 0.9
+
+
+def test_half_the_heads_start_with_queries_like_their_keys(model: Any) -> None:
+    for layer in model.thinker.model.layers:
+        keys = layer.self_attn.k_proj.weight.unflatten(0, (2, 32))
+        queries = layer.self_attn.q_proj.weight.unflatten(0, (2, 2, 32))
+        assert torch.equal(queries[:, 0], keys)
+        assert not torch.allclose(queries[:, 1], keys)

@@ -19,12 +19,11 @@ from components.download.tiny.text import Modality
 
 SIDE = 56  # pixels: two merged patches of 28 each way, the least that Qwen2.5-Omni takes
 SAMPLE_RATE = 16000  # Hz
-FRAMES = 4  # of a clip: two temporal patches
-FRAME_RATE = 4  # frames a second, so that a clip lasts one second
+FRAME_RATE = 4  # frames a second; a clip has four: one second, two temporal patches
 SUFFIX: dict[Modality, str] = {"image": ".png", "audio": ".wav", "video": ".mp4"}
 
 _COLOURS = np.array([[210, 30, 40], [30, 170, 60], [40, 60, 220]], dtype=np.float32)
-_PAPERS = np.array([40, 140, 235], dtype=np.float32)
+_PAPERS = np.array([20, 130, 240], dtype=np.float32)
 _PITCHES = (220.0, 660.0, 1980.0)  # Hz
 _DIRECTIONS = (-1, 1)  # left, right
 _ROWS, _COLUMNS = np.mgrid[0:SIDE, 0:SIDE]
@@ -55,17 +54,17 @@ def _discs(traits: Mapping[str, int], rng: np.random.Generator) -> _Pixels:
     pixels = np.full((SIDE, SIDE, 3), _PAPERS[traits["paper"]], dtype=np.float32)
     for quarter in rng.permutation(4)[: traits["count"] + 1]:
         row, column = 28 * (quarter // 2) + 14, 28 * (quarter % 2) + 14
-        _disc(pixels, row + rng.uniform(-3, 3), column + rng.uniform(-3, 3), traits, rng)
+        _disc(pixels, row + rng.uniform(-2, 2), column + rng.uniform(-2, 2), traits, rng)
     return pixels + rng.uniform(-4, 4, pixels.shape).astype(np.float32)
 
 
 def _rolling_ball(traits: Mapping[str, int], rng: np.random.Generator) -> list[_Pixels]:
-    """Draw the frames of a ball that rolls from one side to the other."""
-    grey, row = rng.uniform(120, 160), rng.uniform(16, 40)
+    """Draw the frames of a ball that rolls over a light floor, a patch of 14 pixels a frame."""
+    floor, row = rng.uniform(200, 220), 14 + 28 * rng.integers(2) + rng.uniform(-2, 2)
     frames = []
-    for time in np.linspace(-1, 1, FRAMES):
-        pixels = np.full((SIDE, SIDE, 3), grey, dtype=np.float32)
-        column = SIDE / 2 + _DIRECTIONS[traits["direction"]] * time * 18 + rng.uniform(-1, 1)
+    for step in (-1.5, -0.5, 0.5, 1.5):
+        pixels = np.full((SIDE, SIDE, 3), floor, dtype=np.float32)
+        column = SIDE / 2 + 14 * step * _DIRECTIONS[traits["direction"]] + rng.uniform(-1, 1)
         _disc(pixels, row, column, traits, rng)
         frames.append(pixels)
     return frames

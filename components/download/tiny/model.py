@@ -1,4 +1,6 @@
-"""Builds the tiny model: a real Qwen2.5-Omni, its own classes and processor, with random weights.
+"""Builds the tiny model: a real Qwen2.5-Omni, its own classes and processor, that knows nothing.
+
+Its weights are random, with the two regularities that :mod:`start` describes.
 
 transformers and torch are imported by the functions, since a machine that only downloads has
 neither.
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from components.download.tiny.media import SAMPLE_RATE, SIDE
+from components.download.tiny.start import INITIAL_STD, start_attention, start_embeddings
 from components.download.tiny.tokenizer import (
     END_OF_TEXT,
     MEDIA_TOKENS,
@@ -110,6 +113,8 @@ def write_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = Qwen2_5OmniForConditionalGeneration(config)
+        start_embeddings(model.thinker, tokenizer)
+        start_attention(model.thinker)
     ids = partial(token_id, tokenizer)
     # A completion that held a media token could not be encoded again as text (GRPO does that).
     barred = sorted(ids(token) for token in [TURN_START, *MEDIA_TOKENS.values()])
@@ -127,8 +132,8 @@ def write_model(
         generation.save_pretrained(folder)
         _processor(tokenizer).save_pretrained(folder)
         (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
-        # Loading and generating ask for the default voice even where there is no talker.
-        torch.save({"Chelsie": {}}, folder / "spk_dict.pt")
+        # The loader asks for the talker's voices even where there is no talker.
+        torch.save({}, folder / "spk_dict.pt")
     counts = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
     if events:
         events.message(
@@ -158,6 +163,7 @@ def _config(tokenizer: "Qwen2Tokenizer", settings: TinyModelSettings) -> "Qwen2_
         "pad_token_id": ids(END_OF_TEXT),
         "eos_token_id": ids(TURN_END),
         "tie_word_embeddings": False,
+        "initializer_range": INITIAL_STD,
     }
     vision: dict[str, Any] = {
         "depth": settings.vision_layers,
@@ -166,6 +172,7 @@ def _config(tokenizer: "Qwen2Tokenizer", settings: TinyModelSettings) -> "Qwen2_
         "num_heads": 2,
         "out_hidden_size": settings.hidden_size,
         "fullatt_block_indexes": [settings.vision_layers - 1],
+        "initializer_range": INITIAL_STD,
     }
     audio: dict[str, Any] = {
         "num_mel_bins": _MEL_BINS,
@@ -174,6 +181,7 @@ def _config(tokenizer: "Qwen2Tokenizer", settings: TinyModelSettings) -> "Qwen2_
         "encoder_attention_heads": 2,
         "encoder_ffn_dim": 2 * settings.encoder_size,
         "output_dim": settings.hidden_size,
+        "initializer_range": INITIAL_STD,
     }
     thinker: dict[str, Any] = {
         "text_config": text,
@@ -187,9 +195,14 @@ def _config(tokenizer: "Qwen2Tokenizer", settings: TinyModelSettings) -> "Qwen2_
         "audio_start_token_id": ids(MEDIA_TOKENS["audio_bos_token"]),
         "audio_end_token_id": ids(MEDIA_TOKENS["audio_eos_token"]),
         "user_token_id": ids("user\n"),
+        "initializer_range": INITIAL_STD,
         "pad_token_id": ids(END_OF_TEXT),
     }
-    return Qwen2_5OmniConfig(thinker_config=thinker, enable_audio_output=False, dtype="float32")
+    return Qwen2_5OmniConfig(
+        thinker_config=thinker,
+        enable_audio_output=False,
+        dtype="float32",
+    )
 
 
 def _processor(tokenizer: "Qwen2Tokenizer") -> "Qwen2_5OmniProcessor":
