@@ -100,3 +100,13 @@ def test_an_unknown_reward_and_a_cut_group_are_refused() -> None:
         GRPOSettings.model_validate({"reward_weights": {"mm_contend": 1.0}})
     with pytest.raises(ValueError, match="a group would be cut"):
         GRPOSettings.model_validate({"batch_size": 6, "num_generations": 4})
+
+
+@pytest.mark.parametrize(("most", "least"), [(3136, 2986), (32_768, 31_207), (602_112, 100_352)])
+def test_a_small_bound_on_frames_is_not_lifted_by_the_default_lower_one(
+    most: int, least: int
+) -> None:
+    env = environment(MediaSettings(video_max_pixels=most), 0)
+    assert env["VIDEO_MAX_PIXELS"] == str(most)
+    assert env["VIDEO_MIN_PIXELS"] == str(least)
+    assert int(least * 1.05) <= most  # what qwen-omni-utils makes the upper bound at least

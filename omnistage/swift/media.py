@@ -4,6 +4,8 @@ from pydantic import Field
 
 from omnistage.config import Settings
 
+_LEAST_VIDEO_PIXELS = 128 * 28 * 28  # qwen-omni-utils' own lower bound for a frame
+
 
 class MediaSettings(Settings):
     """Bounds on decoded media, the same in training, rollout and evaluation.
@@ -36,6 +38,9 @@ def environment(media: MediaSettings, gpus: int) -> dict[str, str]:
     env = {
         "MAX_PIXELS": str(media.max_pixels),
         "VIDEO_MAX_PIXELS": str(media.video_max_pixels),
+        # qwen-omni-utils lifts the upper bound to 1.05 times the lower one, whose default is
+        # 128 tokens: a smaller VIDEO_MAX_PIXELS alone is ignored without a word.
+        "VIDEO_MIN_PIXELS": str(min(_LEAST_VIDEO_PIXELS, int(media.video_max_pixels / 1.05))),
         "FPS": str(media.fps),
         "FPS_MIN_FRAMES": str(min(4, media.fps_max_frames)),
         "FPS_MAX_FRAMES": str(media.fps_max_frames),
