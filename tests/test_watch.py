@@ -116,6 +116,13 @@ def test_one_good_batch_starts_the_count_of_garbled_ones_anew():
     assert [w.completions(table(i, b)) for i, b in enumerate(batches)] == [None] * 5
 
 
+def test_a_table_written_twice_for_one_step_counts_once():
+    w = watch()
+
+    assert [w.completions(table(5, [LOOP] * 8)) for _ in range(5)] == [None] * 5
+    assert w.summarise()["completions"] == 8
+
+
 # Constant reward
 
 

@@ -123,6 +123,7 @@ class Watch:
     _example: str | None = None
     _first_pay: float | None = None
     _held: dict[Sign, _Held] = field(default_factory=dict)
+    _table_step: int = -1
     _garbled_batches: int = 0
     _completions: int = 0
     _garbled: int = 0
@@ -161,18 +162,20 @@ class Watch:
 
         Args:
             table: Columns ``step`` (text), ``prompt``, ``completion``, ``advantages``, one a
-                reward, and those of the records.
+                reward, and those of the records. ms-swift writes a step's table once more with
+                the summary at the end; the second one is passed over.
 
         Returns:
             The diagnosis once enough batches cannot be read, else ``None``.
         """
         texts = [text for text in table.get("completion", ()) if isinstance(text, str)]
-        if not texts:
+        steps = [int(step) for step in table.get("step", ()) if str(step).isdigit()]
+        if not texts or not steps or steps[-1] == self._table_step:
             return None
+        self._table_step = steps[-1]
         prompts = {str(prompt) for prompt in table.get("prompt", ())}
         self._groups = max(1, len(prompts))
-        steps = [int(step) for step in table.get("step", ()) if str(step).isdigit()]
-        self._step = max([self._step, *steps])
+        self._step = max(self._step, self._table_step)
         signs = [(text, diagnose(text)) for text in texts]
         garbled = [(text, found) for text, found in signs if found]
         self._example = garbled[0][0] if garbled else texts[0]
