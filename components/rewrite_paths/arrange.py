@@ -54,12 +54,12 @@ def arrange(
     order = np.arange(len(rows))
     if settings.deduplicate != "none" and len(rows):
         _, first = np.unique(rows.keys, return_index=True)
-        tally.left_out[split, "duplicate"] += len(order) - len(first)
+        tally.leave_out(split, "duplicate", len(order) - len(first))
         order = np.sort(first)
     weights = [entry.weight for entry in getattr(settings, split) or []]
     if all(weights) and weights:
         mixed = _mix(order, rows, split, weights, settings)
-        tally.left_out[split, "mixing"] += len(order) - len(mixed)
+        tally.leave_out(split, "mixing", len(order) - len(mixed))
         order = mixed
     rng = np.random.default_rng([settings.seed, ORDER.index(split), 1])
     labels = rows.labels[order] if len(rows) else np.zeros(0, np.uint8)

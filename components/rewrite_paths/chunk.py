@@ -110,9 +110,8 @@ class ChunkWork:
             for place, line in enumerate(lines):
                 if line and not line.isspace() and next(chosen):
                     blank[place] = line
-            left_out = rows - self._convert_lines(blank, first, plain)
-            if left_out:
-                self.tally.left_out[split, "sampling"] += left_out
+            taken = self._convert_lines(blank, first, plain)
+            self.tally.leave_out(split, "sampling", rows - taken)
         self.tally.read[split] += rows
 
     def _convert_lines(self, lines: list[bytes], first: int, plain: bool) -> int:
@@ -157,7 +156,7 @@ class ChunkWork:
             self._reject(line, number, e)
             return None
         except LeftOutError as e:
-            self.tally.left_out[self.worker.source.split, str(e)] += 1
+            self.tally.leave_out(self.worker.source.split, str(e), 1)
             return None
         self.parts[built.split].append(built.line)
         self.tally.kept[built.count] += 1

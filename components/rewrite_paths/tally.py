@@ -53,6 +53,11 @@ class Tally:
         if len(known) < EXAMPLES:
             known.append(where)
 
+    def leave_out(self, split: str, cause: str, count: int) -> None:
+        """Count rows that the recipe does not want."""
+        if count:
+            self.left_out[split, cause] += count
+
     def add(self, other: "Tally") -> None:
         """Add the counts of the chunk that comes next."""
         self.read += other.read

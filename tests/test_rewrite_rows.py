@@ -1,0 +1,291 @@
+"""No row is lost or changed by chance: not by broken bytes, templates or several processes."""
+
+import json
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.rewrite_paths import engine
+from components.rewrite_paths.chunk import ChunkWork
+from components.rewrite_paths.config import Records, RewriteSettings
+from components.rewrite_paths.media import MediaFinder
+from components.rewrite_paths.members import MemberIndex
+from components.rewrite_paths.rows import Form
+from components.rewrite_paths.rowwork import RowWorker, Shared, Wish
+from components.rewrite_paths.rules import PathRules
+from components.rewrite_paths.sources import Source
+from components.rewrite_paths.stage import STAGE
+from components.rewrite_paths.template import Templates
+from omnistage.events import Events
+from omnistage.records import read_records
+from omnistage.stage import Context, Runtime, execute
+from tests.rewrite_kit import dataset, judge_row, member, rewrite, verdict
+from tests.test_rewrite_formats import INSTRUCTIONS, ROWS
+
+INDEX = MemberIndex(
+    [
+        member("a/images/1.png"),
+        member("a/images/2.png"),
+        member('a/images/odd "name".png'),
+        member("a/images/é.png"),
+        member("b/2.png"),
+        member("a/audio files/1.wav"),
+    ]
+)
+WISH = Wish(False, (0, float("inf")), (0, float("inf")), False, "none")
+
+
+def work(split: Form = "rl", templates: bool = True, wish: Wish = WISH) -> ChunkWork:
+    finder = MediaFinder(INDEX, PathRules([]), keep_paths=False, sound_in_clip=False)
+    shared = Shared(INDEX, finder, bytearray(len(INDEX)), bytearray(len(INDEX)))
+    source = Source(split, Path("x"), "x.jsonl", Records(files=["x"]), "x", None, 0)
+    worker = RowWorker(source, shared, wish, True)
+    known = Templates(worker)
+    known.usable &= templates
+    return ChunkWork(worker, known, True)
+
+
+def outcome(lines: list[bytes], split: Form, templates: bool, wish: Wish = WISH) -> Any:
+    done = work(split, templates, wish)
+    plain = all(byte >= 32 for line in lines for byte in line)
+    try:
+        b"\n".join(lines).decode()
+    except UnicodeDecodeError:
+        plain = False
+    done.convert(lines, 0, None, plain)
+    report = done.report()
+    files = {name: b"".join(parts) for name, parts in done.parts.items()}
+    rows = {split: (r.sizes.tolist(), r.labels.tolist()) for split, r in report.rows.items()}
+    tally = report.tally
+    histograms = {k: v.tolist() for k, v in (tally.characters | tally.seconds).items()}
+    return files, tally.kept, tally.rejected, tally.left_out, tally.examples, histograms, rows
+
+
+PIECES = [*ROWS, '"', "\\", "<image>", " file: ", "  \n", "\n", "é", "\u2028", "A", "</think>", "/"]
+TEXT = st.lists(st.sampled_from([*PIECES, *string.ascii_letters]), max_size=8).map("".join)
+PATHS = st.sampled_from(
+    [
+        "/x/a/images/1.png",
+        "D:\\y\\a\\images\\2.png",
+        "images/1.png",
+        "2.png",
+        '/x/a/images/odd "name".png',
+        "/x/a/images/é.png",
+        "/x//a/images/1.png",
+        "missing.png",
+        "/x/a/audio files/1.wav",
+    ]
+)
+
+
+@st.composite
+def omnicritic_rows(draw: st.DrawFn) -> bytes:
+    """A row of either shape, most of them plain, some not."""
+    path, text, thought = draw(PATHS), draw(TEXT), draw(TEXT)
+    a, b = draw(st.sampled_from([(8, 3), (2, 9), (5, 5), (0, 10), (3, 11)]))
+    better = draw(st.sampled_from(["equal" if a == b else "A" if a > b else "B", "A"]))
+    field = "audios" if path.endswith("wav") else "images"
+    value = verdict(better, a, b, reasoning=f"<think>{thought}</think>")
+    answer = json.dumps(value, ensure_ascii=draw(st.booleans()))
+    tag = draw(st.sampled_from(["", "", f"<{field[:-1]}>"]))
+    shown = draw(st.sampled_from([path, path, path, "2.png"]))
+    prompt = f"{tag}{field[:-1].capitalize()} file: {shown}  \nQ: {text}"
+    shape = draw(st.sampled_from(["old", "new", "sft", "user", "both", "columns"]))
+    system = {"role": "system", "content": draw(st.sampled_from(["Judge.", "Be fair."]))}
+    user, said = {"role": "user", "content": prompt}, {"role": "assistant", "content": answer}
+    whole = {"role": "user", "content": f"{INSTRUCTIONS}### Context\n{prompt}"}
+    row: dict[str, Any] = {
+        "old": {"input": whole["content"], "output": answer, field[:-1]: path},
+        "new": {"messages": [system, user], field: [path], "solution": answer},
+        "sft": {"messages": [system, user, said], field: [path]},
+        "user": {"messages": [whole, said], field: path},
+        "both": {"messages": [system, user, said], field: [path], "solution": value},
+        "columns": {"messages": [system, user], field: [path], "solution": answer, "better": "A"},
+    }[shape]
+    return json.dumps(row, ensure_ascii=draw(st.booleans())).encode()
+
+
+@pytest.mark.parametrize("split", ["sft", "rl", "test"])
+@given(rows=st.lists(omnicritic_rows(), min_size=2, max_size=12), first=omnicritic_rows())
+@settings(max_examples=60, deadline=None)
+def test_template_gives_what_the_general_path_gives(
+    split: Form, rows: list[bytes], first: bytes
+) -> None:
+    lines = [first, *rows, *rows]
+
+    assert outcome(lines, split, templates=True) == outcome(lines, split, templates=False)
+
+
+@given(rows=st.lists(omnicritic_rows(), min_size=4, max_size=10), most=st.integers(300, 600))
+@settings(max_examples=30, deadline=None)
+def test_template_counts_characters_as_the_general_path_does(rows: list[bytes], most: int) -> None:
+    wish = Wish(False, (0, most), (0, 2), True, "none")
+
+    assert outcome(rows * 2, "sft", True, wish) == outcome(rows * 2, "sft", False, wish)
+
+
+@pytest.mark.parametrize("shape", ["new", "old", "sft"])
+def test_plain_rows_are_converted_by_a_template(shape: str) -> None:
+    plain = [judge_row(f"/x/a/images/{n}.png") for n in (1, 2, 1)]
+    for row in plain:
+        if shape == "old":
+            text = f"{INSTRUCTIONS}{row['messages'][1]['content']}"
+            row |= {"input": text, "output": row.pop("solution"), "image": row.pop("images")[0]}
+            row.pop("messages")
+        elif shape == "sft":
+            row["messages"].append({"role": "assistant", "content": row.pop("solution")})
+    done = work("sft" if shape == "sft" else "rl")
+
+    done.convert([json.dumps(row).encode() for row in plain], 0, None, plain=True)
+
+    [template] = done.templates.known
+    assert all(done.templates.convert(json.dumps(row).encode(), 1) for row in plain)
+    assert template.head in json.dumps(plain[0]).encode()
+
+
+def mutations(line: bytes) -> st.SearchStrategy[bytes]:
+    """Broken neighbours of a good line: bytes cut out, put in or changed."""
+
+    def change(at: int, length: int, new: bytes) -> bytes:
+        at %= len(line) + 1
+        return line[:at] + new + line[at + length :]
+
+    return st.builds(
+        change,
+        st.integers(0, 10_000),
+        st.integers(0, 30),
+        st.sampled_from([b"", b'"', b"\\", b"\x00", b"\xff", b"{", b"]", b"1e999", b"\\ud800"]),
+    )
+
+
+GOOD = [json.dumps(row).encode() for _, row in ROWS.values()]
+LINES = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from(GOOD).flatmap(mutations),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["messages", "role", "content", "image", "images", "solution", "problem"]
+                    + ["path", "conversations", "from", "value", "input", "output", "message"]
+                    + ["answer", "video", "data_type", "options", "better", "type", "image_url"]
+                ),
+                inner,
+                max_size=5,
+            )
+        ),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode()),
+)
+
+
+@given(lines=st.lists(LINES, max_size=12))
+@settings(max_examples=150, deadline=None)
+def test_no_line_crashes_the_parser_or_is_lost(lines: list[bytes]) -> None:
+    lines = [part for line in lines for part in line.split(b"\n")]
+    rows = sum(1 for line in lines if line and not line.isspace())
+
+    files, kept, rejected, *_ = outcome(lines, "sft", templates=True)
+
+    assert kept.total() + rejected.total() == rows
+    assert sum(content.count(b"\n") for content in files.values()) == rows
+    for content in files.values():
+        for line in content.splitlines():
+            json.loads(line)
+
+
+def many(count: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for n in range(count):
+        row = judge_row(f"/x/images/{n % 50}.png")
+        row["messages"][1]["content"] += f", number {n}"
+        rows.append(row if n % 7 else {"problem": f"{n}?", "solution": "yes"})
+        if n % 31 == 0:
+            rows.append({"broken": n})
+    return rows
+
+
+@pytest.mark.parametrize("extra", [{}, {"deduplicate": "prompt", "balance": True}])
+def test_bytes_do_not_depend_on_the_number_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(engine, "CHUNK", 4000)
+    files = {"sft.jsonl": many(150), "b/sft2.jsonl": many(40), "rl.jsonl": many(60)}
+    members = [f"a/images/{n}.png" for n in range(50)]
+    sampled = {"sft": [{"files": ["**/*sft*.jsonl"], "sampling": "random:60%"}]}
+
+    runs = [
+        rewrite(tmp_path / str(n), files, members, workers=n, seed=3, **sampled, **extra)
+        for n in (1, 2, 5)
+    ]
+
+    assert runs[0].balanced()
+    assert runs[0].counts["rejected"]["unknown_format"] > 3
+    for run in runs[1:]:
+        assert (run.digest, run.counts) == (runs[0].digest, runs[0].counts)
+
+
+def test_rejected_rows_name_the_line_they_stand_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "CHUNK", 300)
+    good = json.dumps({"problem": "x", "solution": "y"}).encode()
+    lines = [b"" if n % 5 == 1 else b"{" if n % 9 == 0 else good for n in range(100)]
+
+    done = rewrite(tmp_path, {"rl.jsonl": b"\n".join(lines)}, workers=2)
+
+    assert [r["line"] for r in done.rows("rejected")] == [
+        n + 1 for n, line in enumerate(lines) if line == b"{"
+    ]
+    assert [int(r["id"].rpartition(":")[2]) for r in done.rows("rl")] == [
+        n + 1 for n, line in enumerate(lines) if line == good
+    ]
+
+
+def test_byte_order_mark_windows_line_ends_and_a_missing_last_one_are_read(tmp_path: Path) -> None:
+    good = json.dumps({"problem": "x", "solution": "y"}).encode()
+
+    done = rewrite(tmp_path, {"rl.jsonl": b"\xef\xbb\xbf" + good + b"\r\n" + good})
+
+    assert done.counts["rl"] == 2
+
+
+def test_input_is_not_written_to(tmp_path: Path) -> None:
+    store, manifest = dataset(tmp_path, {"rl.jsonl": [judge_row("1.png")]}, ["1.png"])
+    folder = store.local(manifest)
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+
+    execute(STAGE, RewriteSettings(workers=1), {"data": manifest}, store)
+
+    assert before == {
+        p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def test_run_after_a_killed_one_starts_clean(tmp_path: Path) -> None:
+    store, manifest = dataset(tmp_path, {"rl.jsonl": [judge_row("1.png")]}, ["1.png"])
+    for place in ("work/rewrite", "out"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "rl.jsonl").write_text("left over " * 1000)
+    context = Context(
+        "rewrite_paths",
+        RewriteSettings(workers=1),
+        {"data": manifest},
+        store,
+        tmp_path / "work",
+        tmp_path / "out",
+        "0" * 32,
+        Runtime(),
+        Events("rewrite_paths", echo=False),
+    )
+
+    STAGE.run(context)
+
+    assert len(list(read_records(tmp_path / "out" / "rl.jsonl"))) == 1
+    assert list((tmp_path / "work").iterdir()) == []
