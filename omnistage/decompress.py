@@ -44,7 +44,7 @@ class Decompressed(io.RawIOBase):
     def __init__(self, file: BinaryIO, kind: Compression) -> None:
         self._file = file
         self._kind: Compression = kind
-        self._ready = b""
+        self._ready = memoryview(b"")
         self._position = 0
         self._done = False
         if kind == "zst":
@@ -64,30 +64,28 @@ class Decompressed(io.RawIOBase):
 
     def readinto(self, buffer: "memoryview | bytearray", /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Read some bytes; 0 at the end."""
-        view = memoryview(buffer)
+        data = self.block(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def block(self, most: int = _STEP) -> memoryview:
+        """Read what comes next without copying it: up to ``most`` bytes, none at the end."""
         if not self._ready and not self._done:
-            self._ready = self._more()
-        count = min(len(view), len(self._ready))
-        view[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        self._position += count
-        return count
+            self._ready = memoryview(self._more())
+        piece, self._ready = self._ready[:most], self._ready[most:]
+        self._position += len(piece)
+        return piece
 
     def read(self, size: int = -1, /) -> bytes:
         """Read ``size`` bytes, fewer only at the end; without a size, all of them."""
         pieces = []
         while size:
-            if not self._ready and not self._done:
-                self._ready = self._more()
-            if not self._ready:
+            piece = self.block(_STEP if size < 0 else size)
+            if not piece:
                 break
-            piece = self._ready if size < 0 else self._ready[:size]
-            self._ready = self._ready[len(piece) :]
             pieces.append(piece)
             size -= len(piece) if size > 0 else 0
-        data = b"".join(pieces)
-        self._position += len(data)
-        return data
+        return b"".join(pieces)
 
     def _more(self) -> bytes:
         if self._kind == "zst":

@@ -7,34 +7,40 @@ tar or a zip can be cut into slices that several processes extract side by side.
 import bz2
 import os
 import queue
+import re
 import struct
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import orjson
 
-from omnistage.archive_names import safe_path
 from omnistage.decompress import Decompressed, compression
 from omnistage.errors import InputError, machine_errors
 from omnistage.file_views import JoinedFiles
-from omnistage.worker_pool import serve
+from omnistage.worker_loop import serve
 
-_CHUNK = 1 << 20
+_BLOCK = 1 << 20
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # APPNOTE.TXT 4.3.7
-_STORED, _DEFLATED, _BZIP2 = 0, 8, 12
+_STORED, _DEFLATED = 0, 8
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
+"""Control characters, an absolute path, and components that are empty, ``.`` or ``..``."""
+
+
+def safe_index_path(path: str) -> bool:
+    """Whether a path of the index stays below the folder it is put in."""
+    return _UNSAFE.search(path) is None
 
 
 def extract(task: dict[str, Any]) -> dict[str, Any]:
     """Extract a slice of an archive's members.
 
     Args:
-        task: ``parts`` (files of the archive), ``starts`` (where the parts of a spanned zip
-            begin), ``index`` (file with the archive's index rows), ``first`` and ``count`` (rows
-            of the slice), ``root`` (folder to write below; the folders of the members exist).
+        task: ``parts`` (files of the archive), ``index`` (the data set's index), ``start`` and
+            ``end`` (bytes of the index that hold the slice's lines) and ``root`` (folder to write
+            below; the folders of the members exist).
 
     Returns:
         ``files`` and ``bytes`` written.
@@ -43,160 +49,184 @@ def extract(task: dict[str, Any]) -> dict[str, Any]:
         InputError: If a member's path is unsafe, its size is not the index's, its bytes are
             damaged, or the disk is full.
     """
-    root = task["root"]
-    where = Path(task["parts"][0]).name
+    paths = [Path(part) for part in task["parts"]]
+    where = paths[0].name
     with Path(task["index"]).open("rb") as lines:
-        rows = [
-            orjson.loads(line)
-            for line in islice(lines, task["first"], task["first"] + task["count"])
-        ]
+        lines.seek(task["start"])
+        text = lines.read(task["end"] - task["start"])
+    rows = [orjson.loads(line) for line in text.splitlines()]
     for row in rows:
+        if not safe_index_path(row["path"]):
+            raise InputError(
+                f"{where}: member {row['member']!r} is refused: its path {row['path']!r} is unsafe"
+            )
+    with machine_errors("extracting archives"):
+        root = os.open(task["root"], os.O_RDONLY | os.O_DIRECTORY)
+        raw = paths[0].open("rb", buffering=0) if len(paths) == 1 else JoinedFiles(paths)
         try:
-            safe = safe_path(row["path"])
-        except ValueError as e:
-            raise InputError(f"{where}: member {row['member']!r} is refused: {e}") from e
-        if safe != row["path"]:
-            raise InputError(f"{where}: member {row['member']!r} has the odd path {row['path']!r}")
-    with machine_errors("extracting archives"), JoinedFiles([Path(p) for p in task["parts"]]) as f:
-        file = cast(BinaryIO, f)
-        head = file.read(8)
-        file.seek(0)
-        packed = compression(head)
-        if head[:2] == b"PK":
-            _from_zip(file, rows, root, where)
-        elif packed:
-            _from_stream(Decompressed(file, packed), rows, root, where)
-        else:
-            _from_tar(file, rows, root, where)
+            _extract(cast(BinaryIO, raw), rows, root, where)
+        finally:
+            raw.close()
+            os.close(root)
     return {"files": len(rows), "bytes": sum(row["size"] for row in rows)}
 
 
-def _create(root: str, path: str) -> int:
-    return os.open(f"{root}/{path}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+def _extract(file: BinaryIO, rows: Sequence[dict[str, Any]], root: int, where: str) -> None:
+    head = file.read(8)
+    packed = compression(head)
+    if not rows:
+        return
+    if head[:2] == b"PK":
+        _from_zip(file, rows, root, where)
+        return
+    if packed:
+        file.seek(0)
+        _write_members(_decompressed(Decompressed(file, packed), where), 0, rows, root, where)
+        return
+    start = rows[0]["offset"]
+    file.seek(start)
+    _write_members(iter(lambda: file.read(_BLOCK), b""), start, rows, root, where)
 
 
-def _from_tar(file: BinaryIO, rows: Sequence[dict[str, Any]], root: str, where: str) -> None:
+def _write_members(
+    blocks: Iterator[bytes] | Iterator[memoryview],
+    base: int,
+    rows: Sequence[dict[str, Any]],
+    root: int,
+    where: str,
+) -> None:
+    """Cut members out of a tar's bytes.
+
+    Args:
+        blocks: The bytes from ``base`` on, in pieces.
+        base: Where in the tar they begin.
+        rows: The members in the order in which they lie there.
+        root: Folder to write below.
+        where: The archive's name, for messages.
+    """
+    view = memoryview(b"")
     for row in rows:
+        at, end = row["offset"], row["offset"] + row["size"]
+        if at < base:
+            raise _short(where, row)
         target = _create(root, row["path"])
         try:
-            left = row["size"]
-            file.seek(row["offset"])
-            while left:
-                data = file.read(min(left, _CHUNK))
-                if not data:
-                    raise _short(where, row)
-                _write(target, data)
-                left -= len(data)
+            while at < end:
+                while at >= base + len(view):
+                    base += len(view)
+                    view = memoryview(next(blocks, b""))
+                    if not view:
+                        raise _short(where, row)
+                piece = view[at - base : end - base]
+                _write(target, piece)
+                at += len(piece)
         finally:
             os.close(target)
 
 
-def _from_zip(file: BinaryIO, rows: Sequence[dict[str, Any]], root: str, where: str) -> None:
-    for row in rows:
-        file.seek(row["offset"])
-        fields = _LOCAL_HEADER.unpack(_exactly(file, _LOCAL_HEADER.size, where, row))
-        method, name, extra = fields[3], fields[9], fields[10]
-        start = row["offset"] + _LOCAL_HEADER.size + name + extra
-        if method == _STORED:
-            _from_tar(file, [{**row, "offset": start}], root, where)
-            continue
+def _decompressed(stream: Decompressed, where: str) -> Iterator[memoryview]:
+    """Decompress on another thread than the one that writes: each is about half of the work."""
+    blocks: queue.Queue[memoryview | Exception] = queue.Queue(maxsize=8)
+    stopped = threading.Event()
+
+    def read() -> None:
+        try:
+            while not stopped.is_set():
+                block = stream.block()
+                blocks.put(block)
+                if not block:
+                    return
+        except Exception as e:  # raised again by the thread that writes
+            blocks.put(e)
+
+    reader = threading.Thread(target=read, name="decompress")
+    reader.start()
+    try:
+        while True:
+            block = blocks.get()
+            if isinstance(block, EOFError | ValueError):
+                raise InputError(f"{where}: damaged: {block}") from block
+            if isinstance(block, Exception):
+                raise block
+            if not block:
+                return
+            yield block
+    finally:
+        stopped.set()
+        while reader.is_alive():  # it may be waiting for room in the queue
+            while not blocks.empty():
+                blocks.get_nowait()
+            reader.join(timeout=0.01)
+
+
+def _from_zip(file: BinaryIO, rows: Sequence[dict[str, Any]], root: int, where: str) -> None:
+    for number, row in enumerate(rows):
+        start = row["offset"]
+        after = rows[number + 1]["offset"] if number + 1 < len(rows) else start
+        room = after - start if 0 < after - start <= _BLOCK else min(row["size"] + 1024, _BLOCK)
         file.seek(start)
-        decoder = zlib.decompressobj(-15) if method == _DEFLATED else bz2.BZ2Decompressor()
+        head = file.read(max(room, _LOCAL_HEADER.size))
+        while len(head) < _LOCAL_HEADER.size:  # at the end of a part
+            more = file.read(room)
+            if not more:
+                raise _short(where, row)
+            head += more
+        fields = _LOCAL_HEADER.unpack_from(head)
+        method, body = fields[3], _LOCAL_HEADER.size + fields[9] + fields[10]
         target = _create(root, row["path"])
         try:
-            written = 0
-            for data in _decoded(file, decoder, where, row):
-                written += len(data)
-                if written > row["size"]:
+            left = row["size"]
+            for data in _member(file, start, head, body, method, left, where, row):
+                left -= len(data)
+                if left < 0:
                     break
                 _write(target, data)
         finally:
             os.close(target)
-        if written != row["size"]:
+        if left:
             raise _short(where, row)
 
 
-def _decoded(file: BinaryIO, decoder: Any, where: str, row: dict[str, Any]) -> Iterator[bytes]:
-    # Members are mostly smaller than a chunk, and what is read past the end is read in vain.
-    step = min(_CHUNK, max(4096, row["size"] + 512))
-    pending = b""
-    while not decoder.eof:
-        if not pending and getattr(decoder, "needs_input", True):
-            pending = file.read(step)
-            if not pending:
-                raise _short(where, row)
-        try:
-            yield decoder.decompress(pending, _CHUNK)
-        except (zlib.error, OSError) as e:
-            raise InputError(f"{where}: member {row['member']!r} is damaged: {e}") from e
-        pending = getattr(decoder, "unconsumed_tail", b"")
-
-
-def _from_stream(
-    stream: Decompressed, rows: Sequence[dict[str, Any]], root: str, where: str
-) -> None:
-    """Decompress on this thread and write on another: each is about half of the work."""
-    pieces: queue.Queue[tuple[dict[str, Any], bytes] | None] = queue.Queue(maxsize=64)
-    failed: list[BaseException] = []
-
-    def write() -> None:
-        current, target = None, -1
-        while (piece := pieces.get()) is not None:
-            if failed:
-                continue
-            row, data = piece
-            try:
-                if row is not current:
-                    if target >= 0:
-                        os.close(target)
-                    current, target = row, _create(root, row["path"])
-                _write(target, data)
-            except OSError as e:
-                failed.append(e)
-        if target >= 0:
-            os.close(target)
-
-    writer = threading.Thread(target=write, name="extract-writer")
-    writer.start()
+def _member(
+    file: BinaryIO,
+    start: int,
+    head: bytes,
+    body: int,
+    method: int,
+    size: int,
+    where: str,
+    row: dict[str, Any],
+) -> Iterator[bytes]:
+    """Yield a zip member's bytes, of which ``head`` holds the first from ``body`` on."""
+    pending = head[body:]
+    file.seek(start + max(body, len(head)))
+    if method == _STORED:
+        while size and pending:
+            yield pending[:size]
+            size -= len(pending[:size])
+            pending = file.read(min(size, _BLOCK)) if size else b""
+        return
+    decoder: Any = zlib.decompressobj(-15) if method == _DEFLATED else bz2.BZ2Decompressor()
     try:
-        for row in rows:
-            while stream.tell() < row["offset"]:
-                if not stream.read(min(_CHUNK, row["offset"] - stream.tell())):
-                    raise _short(where, row)
-            left = row["size"]
-            if not left:
-                pieces.put((row, b""))
-            while left:
-                data = stream.read(min(left, _CHUNK))
-                if not data:
-                    raise _short(where, row)
-                pieces.put((row, data))
-                left -= len(data)
-            if failed:
-                break
-    except (EOFError, ValueError) as e:
-        raise InputError(f"{where}: damaged: {e}") from e
-    finally:
-        pieces.put(None)
-        writer.join()
-    if failed:
-        raise failed[0]
+        while not decoder.eof:
+            if not pending and getattr(decoder, "needs_input", True):
+                pending = file.read(_BLOCK)
+                if not pending:
+                    return
+            yield decoder.decompress(pending, _BLOCK)
+            pending = getattr(decoder, "unconsumed_tail", b"")
+    except (zlib.error, OSError) as e:
+        raise InputError(f"{where}: member {row['member']!r} is damaged: {e}") from e
 
 
-def _write(target: int, data: bytes) -> None:
+def _create(root: int, path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=root)
+
+
+def _write(target: int, data: "bytes | memoryview") -> None:
     done = os.write(target, data)
     while done < len(data):
         done += os.write(target, data[done:])
-
-
-def _exactly(file: BinaryIO, count: int, where: str, row: dict[str, Any]) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = file.read(count - len(data))
-        if not more:
-            raise _short(where, row)
-        data += more
-    return data
 
 
 def _short(where: str, row: dict[str, Any]) -> InputError:

@@ -7,23 +7,27 @@ node, by whichever process comes first; all others wait and share the result.
 import ctypes
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from omnistage.archive_names import Archive, group_archives, safe_path
+from omnistage.archive_names import group_archives
+from omnistage.decompress import compression
 from omnistage.errors import InputError, machine_errors
 from omnistage.events import Events
-from omnistage.files import free_bytes, human_bytes, read_jsonl
+from omnistage.extract import extract, safe_index_path
+from omnistage.files import free_bytes, human_bytes
 from omnistage.store import locked
 from omnistage.worker_pool import WorkerPool
 
 FILES = "files"
 INDEX = "index.jsonl"
-_SLICE = 2000  # members of a plain tar or a zip that one task extracts
+_SLICE = 500  # members of a plain tar or a zip that one task extracts
 
 
 def media_root(
@@ -60,86 +64,100 @@ def media_root(
     return root
 
 
+@dataclass
+class _Found:
+    """What one pass over the index finds."""
+
+    tasks: list[dict[str, Any]]
+    loose: list[dict[str, Any]]
+    folders: set[str]
+    size: int
+
+
 def _extract_all(dataset: Path, root: Path, events: Events | None) -> None:
-    files = dataset / FILES
-    archives = {
-        a.name: a for a in group_archives(p.relative_to(files).as_posix() for p in _walk(files))
-    }
-    members: dict[str, int] = {}
-    loose: list[dict[str, Any]] = []
-    folders: set[str] = set()
-    total = 0
-    lists = root / ".index"
-    lists.mkdir()
-    current, out = None, None
-    for row in read_jsonl(dataset / INDEX):
-        folders.add(_checked(row).rpartition("/")[0])
-        if row["member"] is None:
-            loose.append(row)
-            continue
-        if row["file"] != current:
-            if out:
-                out.close()
-            if row["file"] not in archives or row["file"] in members:
-                raise InputError(f"{dataset / INDEX}: {row['file']!r} is not an archive of it")
-            current = row["file"]
-            out = (lists / str(len(members))).open("wb")
-            members[current] = 0
-        assert out is not None
-        out.write(orjson.dumps(row) + b"\n")
-        members[row["file"]] += 1
-        total += row["size"]
-    if out:
-        out.close()
-    if total > free_bytes(root):
+    found = _read_index(dataset, root)
+    free = free_bytes(root)
+    if found.size > free:
         raise InputError(
-            f"{root}: {human_bytes(free_bytes(root))} free, the extracted media need "
-            f"{human_bytes(total)}; free some space or set OMNISTAGE_SCRATCH to another disk"
+            f"{root}: {human_bytes(free)} free, the extracted media need "
+            f"{human_bytes(found.size)}; free some space or set OMNISTAGE_SCRATCH to another disk"
         )
-    _make_folders(root, folders)
-    for row in loose:
-        _link(files / row["file"], root / row["path"])
-    tasks = [
-        {"index": str(lists / str(number)), "root": str(root), **task}
-        for number, (name, count) in enumerate(members.items())
-        for task in _slices(files, archives[name], count)
-    ]
-    _run(tasks, total, events)
-    shutil.rmtree(lists)
+    _make_folders(root, found.folders)
+    for row in found.loose:
+        _link(dataset / FILES / row["file"], root / row["path"])
+    _run(found.tasks, found.size, events)
 
 
-def _slices(files: Path, archive: Archive, count: int) -> list[dict[str, Any]]:
-    """Cut the extraction of an archive into tasks; a compressed tar is one stream and one task."""
-    parts = [str(files / part) for part in archive.parts]
-    with Path(parts[0]).open("rb") as f:
-        head = f.read(512)
-    step = _SLICE if head[:2] == b"PK" or head[257:262] == b"ustar" else max(count, 1)
-    return [
-        {"parts": parts, "first": first, "count": min(step, count - first)}
-        for first in range(0, count, step)
-    ]
+def _read_index(dataset: Path, root: Path) -> _Found:
+    """Cut the index into tasks, each some lines of it that belong to one archive."""
+    files = dataset / FILES
+    paths = (p.relative_to(files).as_posix() for p in files.rglob("*") if p.is_file())
+    archives = {archive.name: archive for archive in group_archives(paths)}
+    found = _Found([], [], set(), 0)
+    current: str | None = None
+    parts: list[str] = []
+    count = step = at = 0
+    with (dataset / INDEX).open("rb") as lines:
+        for line in lines:
+            row = orjson.loads(line)
+            found.folders.add(row["path"].rpartition("/")[0])
+            if row["member"] is None:
+                if not safe_index_path(row["path"]):
+                    raise InputError(f"{dataset / INDEX}: path {row['path']!r} is unsafe")
+                found.loose.append(row)
+                current = None
+            else:
+                found.size += row["size"]
+                if row["file"] != current or count == step:
+                    if row["file"] not in archives:
+                        raise InputError(f"{dataset / INDEX}: {row['file']!r} is no archive of it")
+                    if row["file"] != current:
+                        current = row["file"]
+                        parts = [str(files / p) for p in archives[row["file"]].parts]
+                        step = _SLICE if _random_access(parts[0]) else -1
+                    found.tasks.append(
+                        {
+                            "parts": parts,
+                            "index": str(dataset / INDEX),
+                            "start": at,
+                            "root": str(root),
+                        }
+                    )
+                    count = 0
+                count += 1
+                found.tasks[-1]["end"] = at + len(line)
+            at += len(line)
+    for folder in found.folders - {""}:
+        if not safe_index_path(folder):
+            raise InputError(f"{dataset / INDEX}: path {folder + '/…'!r} is unsafe")
+    return found
+
+
+def _random_access(archive: str) -> bool:
+    """Whether members can be read on their own; a compressed tar is one stream and one task."""
+    with Path(archive).open("rb") as f:
+        return compression(f.read(8)) is None
 
 
 def _run(tasks: list[dict[str, Any]], total: int, events: Events | None) -> None:
-    workers = min(len(tasks), os.cpu_count() or 1, 16)
-    if not workers:
-        return
+    """Do the tasks on all cores: on this thread, and in a process for each further core."""
+    waiting = deque(tasks)
+    helpers = min(len(tasks), os.cpu_count() or 1, 16) - 1
     done = files = 0
-    with WorkerPool("omnistage.extract", workers) as pool:
-        futures: list[Future[dict[str, Any]]] = [pool.submit(task) for task in tasks]
-        for future in as_completed(futures):
-            answer = future.result()
-            done += answer["bytes"]
-            files += answer["files"]
+    with WorkerPool("omnistage.extract", max(helpers, 1)) as pool:
+        started: set[Future[dict[str, Any]]] = set()
+        while waiting or started:
+            while waiting and len(started) < helpers:
+                started.add(pool.submit(waiting.popleft()))
+            answers = [extract(waiting.popleft())] if waiting else []
+            ready, started = wait(
+                started, timeout=0 if answers else None, return_when=FIRST_COMPLETED
+            )
+            for answer in [*answers, *(future.result() for future in ready)]:
+                done += answer["bytes"]
+                files += answer["files"]
             if events:
                 events.progress(done, total, unit="bytes extracted", files=files)
-
-
-def _checked(row: dict[str, Any]) -> str:
-    try:
-        return safe_path(row["path"])
-    except ValueError as e:
-        raise InputError(f"{INDEX}: path {row['path']!r} is refused: {e}") from e
 
 
 def _make_folders(root: Path, folders: Iterable[str]) -> None:
@@ -161,10 +179,6 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         target.symlink_to(source.absolute())
-
-
-def _walk(folder: Path) -> Iterable[Path]:
-    return (p for p in folder.rglob("*") if p.is_file())
 
 
 def _sync(folder: Path) -> None:

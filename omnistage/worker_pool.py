@@ -1,21 +1,19 @@
 """Worker processes that take JSON tasks on stdin and answer on stdout.
 
 Unlike ``multiprocessing`` they do not import the caller's main module again, and they end by
-themselves when the caller is killed, because their stdin does.
+themselves when the caller is killed, because their stdin does. Their side is
+:mod:`omnistage.worker_loop`.
 """
 
-import os
 import subprocess
 import sys
 import threading
-import traceback
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any
 
 import orjson
 
-from omnistage.errors import InputError, OmnistageError, StageFailedError, TransientError
+from omnistage.errors import InputError, StageFailedError, TransientError
 
 _ERRORS = {e.__name__: e for e in (InputError, TransientError, StageFailedError)}
 
@@ -24,7 +22,8 @@ class WorkerPool:
     """Processes of one program, each doing a task at a time, in the order of submission.
 
     Args:
-        module: The program, run as ``python -m module``; it calls :func:`serve`.
+        module: The program, run as ``python -m module``; it calls
+            :func:`omnistage.worker_loop.serve`.
         count: Processes at most; each is started with its first task.
     """
 
@@ -80,25 +79,6 @@ class WorkerPool:
         if "error" in answer:
             raise _ERRORS.get(answer["error"], StageFailedError)(answer["message"])
         return answer
-
-
-def serve(do: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Answer tasks until stdin ends; whatever else writes to stdout goes to stderr.
-
-    Args:
-        do: Does a task; an :class:`OmnistageError` it raises reaches the caller as it is.
-    """
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    for line in sys.stdin.buffer:
-        try:
-            answer = do(orjson.loads(line))
-        except OmnistageError as e:
-            answer = {"error": type(e).__name__, "message": str(e)}
-        except Exception:
-            answer = {"error": "StageFailedError", "message": traceback.format_exc()}
-        answers.write(orjson.dumps(answer) + b"\n")
-        answers.flush()
 
 
 def _pipes(process: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes]]:

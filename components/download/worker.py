@@ -18,7 +18,7 @@ from components.download.part_file import GivenUpError, GrowingFile
 from omnistage.archives import ArchiveLimits, Member, read_members
 from omnistage.file_views import JoinedFiles
 from omnistage.media_probe import media_kind, probe
-from omnistage.worker_pool import serve
+from omnistage.worker_loop import serve
 
 _IN_MEMORY = 64 << 20  # bytes of a packed medium kept in memory for its probe
 
