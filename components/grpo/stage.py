@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from components.grpo.config import GRPOSettings
-from components.grpo.preflight import PreflightResult, PreflightSpec
 from components.grpo.rewards import METRIC_NAMES, RANGES
 from components.grpo.watch import Watch
 from omnistage.errors import InputError
@@ -86,6 +85,9 @@ def preflight(
     Raises:
         InputError: If a check failed; the message says which and what to do.
     """
+    # Here and not above: it needs numpy and PyAV, which a look-up in the store does not.
+    from components.grpo.preflight import PreflightResult, PreflightSpec
+
     config, result = context.config, context.work / "preflight.json"
     if not result.exists():
         context.events.message("preflight: checking prompts, media, rewards and parity")
