@@ -15,6 +15,9 @@ PIPELINES = {"post_training": "pipelines.post_training"}
 CHILD = "pipelines.local"
 """The module that runs a pipeline, in a process of its own, from the folder of a run."""
 
+FORMATS = ("ms_swift", "trl", "verl", "llama_factory", "openai")
+"""What :mod:`omnistage.convert` writes; a test holds the two together."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit code, see :mod:`omnistage.errors`.
@@ -68,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
 
     verify = _command(commands, "verify", _verify, "check every byte of stored artifacts")
     verify.add_argument("artifact", nargs="+", help="folder or URI of an artifact or its manifest")
+
+    export = _command(commands, "convert", _convert, "write canonical records for another trainer")
+    export.add_argument("records", type=Path, help="folder with sft.jsonl, rl.jsonl, test.jsonl")
+    export.add_argument("--to", required=True, choices=FORMATS, help="format of that trainer")
+    export.add_argument("--out", type=Path, required=True, help="folder to write to")
+    export.add_argument(
+        "--media-root", help="put before each media path (default: paths relative to the root)"
+    )
     return parser
 
 
@@ -239,3 +250,11 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"{artifact}: whole")
         wrong = wrong or bool(found)
     return 1 if wrong else 0
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from omnistage.convert import convert
+
+    counts = convert(options.records, options.to, options.out, options.media_root)
+    for split, count in counts.items():
+        print(f"{split}: {count:,} records")

@@ -181,3 +181,28 @@ def test_verify_names_the_damaged_file_and_fails(
 
 def test_verify_of_nothing_is_refused(tmp_path: Path) -> None:
     assert cli.main(["verify", str(tmp_path)]) == 2
+
+
+def test_convert_takes_every_format_there_is_and_says_what_it_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from omnistage import convert
+
+    assert cli.FORMATS == convert.FORMATS
+    record = {
+        "id": "a:1",
+        "source": "a",
+        "task": "choice",
+        "messages": [{"role": "user", "content": "<image>which?"}],
+        "images": ["x/1.png"],
+        "solution": "B",
+    }
+    (tmp_path / "rl.jsonl").write_text(json.dumps(record) + "\n")
+    (tmp_path / "sft.jsonl").touch()
+    (tmp_path / "test.jsonl").touch()
+    arguments = ["--to", "ms_swift", "--out", str(tmp_path / "out"), "--media-root", "/data"]
+    assert cli.main(["convert", str(tmp_path), *arguments]) == 0
+    assert capsys.readouterr().out == "rl: 1 records\n"
+    (row,) = map(json.loads, (tmp_path / "out" / "rl.jsonl").open())
+    assert row["images"] == ["/data/x/1.png"]
+    assert cli.main(["convert", str(tmp_path / "none"), *arguments]) == 2
