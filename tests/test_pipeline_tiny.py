@@ -35,8 +35,9 @@ class Done:
 
     @property
     def computed(self) -> list[str]:
-        """The stages that were not taken from the store."""
-        return [name for name, row in self.finished.items() if not row["cached"]]
+        """The stages that were not taken from the store, in the pipeline's order."""
+        finished = self.finished
+        return [n for n in STAGES if n in finished and not finished[n]["cached"]]
 
     def artifact(self, stage: str) -> Path:
         """The folder of a stage's files."""
