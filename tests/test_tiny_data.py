@@ -1,5 +1,6 @@
 """The generated judging set: shape, packing, balance, designed flaws and determinism."""
 
+import errno
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.download.tiny import data
 from components.download.tiny.data import ARCHIVES, JSONL, SPLITS, TinyDataSettings, write_dataset
 from components.download.tiny.media import draw
 from components.download.tiny.text import ASPECTS, MODALITIES, Modality, verdict_text
@@ -232,7 +234,10 @@ def test_a_clip_has_frames_and_a_sound_of_its_pitch(pitch: int, hertz: float) ->
     assert loudest == pytest.approx(hertz, rel=0.06)
 
 
-def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises((InputError, NotADirectoryError)):
-        write_dataset(tmp_path / "file" / "folder", TinyDataSettings(sft=6, rl=6, test=6))
+def test_a_full_disk_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, rows: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(data, "write_jsonl", full)
+    with pytest.raises(InputError, match="writing the generated data set.*the disk is full"):
+        write_dataset(tmp_path, TinyDataSettings(sft=6, rl=6, test=6))
