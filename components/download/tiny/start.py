@@ -9,7 +9,7 @@ of a medium, an answer or a verdict.
 - Attention goes to what is alike. Queries of half the heads start equal to their keys (mimetic
   initialization: Trockman and Kolter, ICML 2023, arXiv 2305.09828).
 
-With neither, and weights of the usual standard deviation of 0.02, the model was still guessing after
+With neither, and weights of the usual standard deviation of 0.02, the model still guessed after
 420 steps of 16 records which response has the sentence that it has just written; with both it was
 right on 97% of the test records after 200.
 """
