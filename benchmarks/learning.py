@@ -73,7 +73,7 @@ def main() -> None:
                 f"  {name:5} accuracy {accuracy.mean:.3f} [{accuracy.low:.3f}, "
                 f"{accuracy.high:.3f}]   mean reward {reward:+.3f}"
             )
-        best = max(report["baselines"].items(), key=lambda item: item[1]["accuracy"])
+        best = max(report["baselines"].items(), key=lambda item: item[1]["accuracy"]["value"])
         print(f"  best constant: {best[0]} {best[1]['accuracy']:.3f}", flush=True)
         clusters += by_model["sft"]
         for name, collected in differences.items():
