@@ -74,7 +74,7 @@ def main() -> None:
                 f"{accuracy.high:.3f}]   mean reward {reward:+.3f}"
             )
         best = max(report["baselines"].items(), key=lambda item: item[1]["accuracy"]["value"])
-        print(f"  best constant: {best[0]} {best[1]['accuracy']:.3f}", flush=True)
+        print(f"  best constant: {best[0]} {best[1]['accuracy']['value']:.3f}", flush=True)
         clusters += by_model["sft"]
         for name, collected in differences.items():
             collected += [
