@@ -1,16 +1,16 @@
 """The two candidate answers inside a judge prompt: find them, exchange them."""
 
 import re
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from omnistage.errors import InputError
 
 _HEADER = re.compile(
-    r"^[ \t]*[#*\[(]*[ \t]*(?:Response|Answer|Candidate|Assistant|Output)[ \t]*([AB12])[\])*]*"
-    r"[ \t]*[:：][*]*[ \t]*\n?",
+    r"^[ \t]*[#*\[(]*[ \t]*(?P<name>Response|Answer|Candidate|Assistant|Model|Output)[ \t_]*"
+    r"(?P<letter>[AB12])[\])*]*[ \t]*[:：][*]*[ \t]*\n?",
     re.IGNORECASE | re.MULTILINE,
 )
+_HEADING = re.compile(r"^[ \t]*#+[ \t]", re.MULTILINE)
 
 
 class Candidates(NamedTuple):
@@ -23,21 +23,30 @@ class Candidates(NamedTuple):
 def find_candidates(text: str) -> Candidates | None:
     """Return the spans of the candidates ``Response A: …`` and ``Response B: …``, or None.
 
-    Each begins after a heading at the start of a line (Response, Answer, Candidate, Assistant or
-    Output with A and B or 1 and 2). The second ends where the message ends, or at the first blank
-    line when the first candidate has none in it (what follows is then the instruction).
+    Each begins after a heading at the start of a line (Response, Answer, Candidate, Assistant,
+    Model or Output with A and B or 1 and 2). The second ends at the next Markdown heading, else
+    at the first blank line when the first candidate has none in it (what follows is then the
+    instruction), else where the message ends. A text that labels more than two is ambiguous.
     """
     headers = list(_HEADER.finditer(text))
-    for one, two in pairwise(headers):
-        if (one[1].upper(), two[1].upper()) not in (("A", "B"), ("1", "2")):
-            continue
-        first = _trimmed(text, one.end(), two.start())
-        end = len(text)
-        if "\n\n" not in text[first[0] : first[1]]:
-            blank = text.find("\n\n", two.end())
-            end = len(text) if blank < 0 else blank
-        return Candidates(first, _trimmed(text, two.end(), end))
-    return None
+    if len(headers) != 2:
+        return None
+    one, two = headers
+    letters = (one["letter"].upper(), two["letter"].upper())
+    if letters not in (("A", "B"), ("1", "2")) or one["name"].lower() != two["name"].lower():
+        return None
+    first = _trimmed(text, one.end(), two.start())
+    end = len(text)
+    heading = _HEADING.search(text, two.end())
+    if heading:
+        end = heading.start()
+    elif "\n\n" not in text[first[0] : first[1]]:
+        blank = text.find("\n\n", two.end())
+        end = len(text) if blank < 0 else blank
+    second = _trimmed(text, two.end(), end)
+    if first[0] == first[1] or second[0] == second[1]:
+        return None
+    return Candidates(first, second)
 
 
 def candidates(messages: list[dict[str, Any]]) -> tuple[str, str] | None:
