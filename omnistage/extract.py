@@ -5,6 +5,7 @@ tar or a zip can be cut into slices that several processes extract side by side.
 """
 
 import bz2
+import io
 import os
 import queue
 import re
@@ -23,6 +24,7 @@ from omnistage.file_views import JoinedFiles
 from omnistage.worker_loop import serve
 
 _BLOCK = 1 << 20
+_TAR_BLOCK = 1 << 18
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # APPNOTE.TXT 4.3.7
 _STORED, _DEFLATED = 0, 8
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
@@ -85,11 +87,18 @@ def _extract(file: BinaryIO, rows: Sequence[dict[str, Any]], root: int, where: s
         return
     start = rows[0]["offset"]
     file.seek(start)
-    _write_members(iter(lambda: file.read(_BLOCK), b""), start, rows, root, where)
+    _write_members(_blocks(file), start, rows, root, where)
+
+
+def _blocks(file: BinaryIO) -> Iterator[memoryview]:
+    """Read into one small buffer again and again: it stays in the processor's cache."""
+    buffer = memoryview(bytearray(_TAR_BLOCK))
+    while count := cast(io.RawIOBase, file).readinto(buffer):
+        yield buffer[:count]
 
 
 def _write_members(
-    blocks: Iterator[bytes] | Iterator[memoryview],
+    blocks: Iterator[memoryview],
     base: int,
     rows: Sequence[dict[str, Any]],
     root: int,
@@ -98,7 +107,7 @@ def _write_members(
     """Cut members out of a tar's bytes.
 
     Args:
-        blocks: The bytes from ``base`` on, in pieces.
+        blocks: The bytes from ``base`` on, in pieces that may be overwritten by the next.
         base: Where in the tar they begin.
         rows: The members in the order in which they lie there.
         root: Folder to write below.
@@ -114,7 +123,7 @@ def _write_members(
             while at < end:
                 while at >= base + len(view):
                     base += len(view)
-                    view = memoryview(next(blocks, b""))
+                    view = next(blocks, memoryview(b""))
                     if not view:
                         raise _short(where, row)
                 piece = view[at - base : end - base]
