@@ -23,7 +23,7 @@ from components.rewrite_paths.template import Templates
 from omnistage.events import Events
 from omnistage.records import read_records
 from omnistage.stage import Context, Runtime, execute
-from tests.rewrite_kit import dataset, judge_row, member, rewrite, verdict
+from tests.rewrite_kit import SOUND, dataset, judge_row, member, rewrite, verdict
 from tests.test_rewrite_formats import INSTRUCTIONS, ROWS
 
 INDEX = MemberIndex(
@@ -32,6 +32,9 @@ INDEX = MemberIndex(
         member("a/images/2.png"),
         member('a/images/odd "name".png'),
         member("a/images/é.png"),
+        member("a/images/two  spaces.png"),
+        member("a/images/my file: 1.png"),
+        member("a/images/sound.png", SOUND),
         member("b/2.png"),
         member("a/audio files/1.wav"),
     ]
@@ -109,23 +112,104 @@ def omnicritic_rows(draw: st.DrawFn) -> bytes:
     return json.dumps(row, ensure_ascii=draw(st.booleans())).encode()
 
 
+SPECIAL = [
+    "",
+    "<image>",
+    "<b>",
+    "Audio file: x.wav  ",
+    "some file: x",
+    '"',
+    "\\",
+    '\\"',
+    "\\n",
+    "a\nb\n",
+    "\t",
+    "é \u2028 \U0001f600",
+    "}], ",
+    '"}], "images": ["',
+    "  \n",
+]
+SHAPES = ["old", "new", "user", "sft"]
+
+
+def shaped(shape: str, path: str, text: str, thought: str, **changes: Any) -> dict[str, Any]:
+    """Return a row of OmniCritic in one of its shapes."""
+    field = "audios" if path.endswith("wav") else "images"
+    shown = changes.pop("shown", path)
+    value = verdict(reasoning=f"<think>{thought}</think>") | changes
+    answer = json.dumps(value, ensure_ascii=False)
+    prompt = f"{field[:-1].capitalize()} file: {shown}  \nQ: {text}"
+    system = {"role": "system", "content": "Judge."}
+    whole = f"{INSTRUCTIONS}### Context\n{prompt}"
+    said = {"role": "assistant", "content": answer}
+    user = {"role": "user", "content": prompt}
+    if shape == "old":
+        return {"input": whole, "output": answer, field[:-1]: path}
+    if shape == "user":
+        return {"messages": [{"role": "user", "content": whole}, said], field: path}
+    if shape == "sft":
+        return {"messages": [system, user, said], field: [path]}
+    return {"messages": [system, user], field: [path], "solution": answer}
+
+
+def edge_rows(shape: str) -> list[bytes]:
+    """Return a plain row and rows that differ from it in one way each."""
+    plain = "/x/a/images/1.png"
+    rows = [shaped(shape, plain, text, "good") for text in ("plain", *SPECIAL)]
+    rows += [shaped(shape, plain, "plain", thought) for thought in SPECIAL]
+    paths = ['/x/a/images/odd "name".png', "/x/a/images/é.png", "/x/a/images/none.png"]
+    paths += ["D:\\a\\images\\2.png", "/x//a/images/2.png", "/x/a/images/sound.png"]
+    paths += ["/x/a/images/two  spaces.png", "/x/a/images/my file: 1.png", " /x/a/images/2.png"]
+    rows += [shaped(shape, path, "plain", "good") for path in paths]
+    rows += [shaped(shape, plain, "plain", "good", shown=s) for s in ("/x/a/images/2.png", "x y")]
+    rows += [shaped(shape, plain, "plain", "good", score_A=a) for a in (0, 3, 10, 11, 8.0)]
+    rows += [shaped(shape, plain, "plain", "good", final_verdict="<answer>[[B]]</answer>")]
+    lines = [json.dumps(row, ensure_ascii=False).encode() for row in rows]
+    lines += [json.dumps(row).encode() for row in rows]
+    first = lines[0]
+    return [*lines, first[:-1], first + b" ", first[:-1] + b', "x": 1}', first + b"}"]
+
+
+@pytest.mark.parametrize("split", ["sft", "rl", "test"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_template_takes_no_row_that_is_not_plain(split: Form, shape: str) -> None:
+    lines = edge_rows(shape)
+
+    fast = outcome(lines, split, templates=True)
+
+    assert fast == outcome(lines, split, templates=False)
+    assert len(fast[0][split].splitlines()) > 30
+
+
+@pytest.mark.parametrize("bound", [110, 118, 119, 120, 300, 305])
+def test_template_counts_characters_as_the_general_path_does(bound: int) -> None:
+    wish = Wish(False, (0, bound), (0, float("inf")), True, "none")
+    for split in ("sft", "rl"):
+        lines = edge_rows("new")
+
+        assert outcome(lines, split, True, wish) == outcome(lines, split, False, wish)
+
+
+def test_template_refuses_what_a_test_record_shows() -> None:
+    done = work("rl")
+    plain = json.dumps(shaped("new", "/x/a/images/1.png", "plain", "good")).encode()
+    done.convert([plain], 0, None, plain=True)
+    done.worker.shared.test_marks[0] = 1
+
+    done.convert([plain], 1, None, plain=True)
+
+    assert done.tally.rejected == {("rl", "shares_media_with_test"): 1}
+
+
 @pytest.mark.parametrize("split", ["sft", "rl", "test"])
 @given(rows=st.lists(omnicritic_rows(), min_size=2, max_size=12), first=omnicritic_rows())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_template_gives_what_the_general_path_gives(
     split: Form, rows: list[bytes], first: bytes
 ) -> None:
     lines = [first, *rows, *rows]
 
     assert outcome(lines, split, templates=True) == outcome(lines, split, templates=False)
-
-
-@given(rows=st.lists(omnicritic_rows(), min_size=4, max_size=10), most=st.integers(300, 600))
-@settings(max_examples=30, deadline=None)
-def test_template_counts_characters_as_the_general_path_does(rows: list[bytes], most: int) -> None:
-    wish = Wish(False, (0, most), (0, 2), True, "none")
-
-    assert outcome(rows * 2, "sft", True, wish) == outcome(rows * 2, "sft", False, wish)
 
 
 @pytest.mark.parametrize("shape", ["new", "old", "sft"])
@@ -162,6 +246,29 @@ def mutations(line: bytes) -> st.SearchStrategy[bytes]:
     )
 
 
+KEYS = [
+    "messages",
+    "role",
+    "content",
+    "image",
+    "images",
+    "solution",
+    "problem",
+    "path",
+    "conversations",
+    "from",
+    "value",
+    "input",
+    "output",
+    "message",
+    "answer",
+    "video",
+    "data_type",
+    "options",
+    "better",
+    "type",
+    "image_url",
+]
 GOOD = [json.dumps(row).encode() for _, row in ROWS.values()]
 LINES = st.one_of(
     st.binary(max_size=60),
@@ -171,11 +278,7 @@ LINES = st.one_of(
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(
-                    ["messages", "role", "content", "image", "images", "solution", "problem"]
-                    + ["path", "conversations", "from", "value", "input", "output", "message"]
-                    + ["answer", "video", "data_type", "options", "better", "type", "image_url"]
-                ),
+                st.sampled_from(KEYS),
                 inner,
                 max_size=5,
             )

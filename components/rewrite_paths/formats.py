@@ -70,8 +70,13 @@ def read_lmm_r1(row: Mapping[str, Any]) -> Draft:
 
 
 def read_conversations(row: Mapping[str, Any]) -> Draft:
-    """Read LLaVA's and VLM-R1's ``conversations`` with one or several images or clips."""
+    """Read LLaVA's and VLM-R1's ``conversations`` with one or several images or clips.
+
+    A ``system`` prompt may stand beside them, as LLaMA-Factory has it.
+    """
     draft = _turns(row["conversations"], "conversations")
+    if row.get("system"):
+        draft.messages.insert(0, {"role": "system", "content": text_of(row, "system")})
     take_media(row, draft)
     if "solution" in row:
         draft.solution = _answer(row["solution"], "solution")

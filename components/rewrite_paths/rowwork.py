@@ -34,7 +34,7 @@ class Shared:
         sft_marks: The same for records to fine-tune on.
         to_test: For each member: whether records that show it become test records; empty for none.
         test_texts: Digests of the prompts of test records without media.
-        text_threshold: Digests of prompts below this become test records.
+        text_threshold: Digests of prompts below this become test records; 0 where there is no split.
     """
 
     index: MemberIndex
@@ -158,7 +158,7 @@ class RowWorker:
         """
         own = self.source.split
         shared = self.shared
-        if own == "test" or not shared.to_test:
+        if own == "test" or not shared.text_threshold:
             return own
         if members:
             chosen = bool(shared.to_test[members[0]])
