@@ -186,6 +186,7 @@ def test_a_good_run_passes_every_check_and_says_what_was_seen(preflight, records
         "distinct prompts",
         "media counts",
         "sound counted once",
+        "media bounds",
         "prompt lengths",
         "media matter",
         "rollout parity",
@@ -332,6 +333,14 @@ def test_a_model_that_may_write_media_tokens_is_warned_about(
     warned = [check for check in result.checks if check.warning]
     assert [check.name for check in warned] == ["media tokens barred"]
     assert "<|IMAGE|>, <|AUDIO|>, <|VIDEO|>" in warned[0].detail
+
+
+def test_frames_larger_than_the_environment_asks_for_are_warned_about(preflight, records):
+    result = preflight(records, env={"VIDEO_MAX_PIXELS": "784"})
+
+    warned = [check for check in result.checks if check.warning]
+    assert [check.name for check in warned] == ["media bounds"]
+    assert "videos have up to 3136 pixels although VIDEO_MAX_PIXELS is 784" in warned[0].detail
 
 
 # Rewards

@@ -16,6 +16,7 @@ use_audio_in_video   settings, environment and template do not say the same
 distinct prompts     a batch holds one prompt for all
 media counts         items, features and placeholder tokens are out of step
 sound counted once   the sound of a video comes once more as an audio item
+media bounds         (a warning) media are larger than the environment asks for
 prompt lengths       prompts are cut, media in two
 media tokens barred  (a warning) the model may generate ``<|IMAGE|>``, which ends the run
 media matter         the logits do not change with the media
@@ -34,6 +35,7 @@ from typing import Any
 from components.grpo.preflight.bench import Bench, load_bench, rollout_template
 from components.grpo.preflight.encodings import (
     check_batch,
+    check_bounds,
     check_counts,
     check_flag,
     check_lengths,
@@ -88,6 +90,7 @@ def _check_with_model(
             return [*checks, broken]
         checks.append(check_batch(bench, template, sample))
         checks += check_counts(bench, template, sample, encoded, spec.use_audio_in_video)
+        checks.append(check_bounds(bench, encoded))
         checks.append(check_lengths(spec, sample, encoded))
         if all(check.ok for check in checks):
             checks.append(check_media(bench, template, sample, encoded))

@@ -224,6 +224,34 @@ def check_lengths(
     return failed(name, f"{found}: {loss}. Raise max_length or lower MAX_PIXELS and FPS")
 
 
+def check_bounds(bench: Bench, encoded: list[dict[str, Any]]) -> Check:
+    """Check that images and frames are as small as the environment asks for.
+
+    In qwen_omni_utils the least size goes before the greatest: with ``VIDEO_MIN_PIXELS`` unset, a
+    frame is never smaller than 100,352 pixels, whatever ``VIDEO_MAX_PIXELS`` says.
+    """
+    name = "media bounds"
+    patch = bench.processor.image_processor.patch_size**2
+    for kind, variable in (("image", "MAX_PIXELS"), ("video", "VIDEO_MAX_PIXELS")):
+        bound = int(os.environ.get(variable, "0"))
+        grids = [
+            grid
+            for e in encoded
+            if e.get(f"{kind}_grid_thw") is not None
+            for grid in e[f"{kind}_grid_thw"].tolist()
+        ]
+        largest = max((height * width * patch for _, height, width in grids), default=0)
+        if bound and largest > bound:
+            least = variable.replace("MAX", "MIN")
+            return passed(
+                name,
+                f"{kind}s have up to {largest} pixels although {variable} is {bound}: set {least} "
+                "no higher than it, or expect prompts as long as these",
+                warning=True,
+            )
+    return passed(name, "images and frames keep to MAX_PIXELS and VIDEO_MAX_PIXELS")
+
+
 def check_placeholders(bench: Bench) -> Check:
     """Check that media placeholders cannot be generated.
 
