@@ -82,7 +82,7 @@ class GRPOSettings(TrainingSettings):
     )
 
     watch: WatchSettings = Field(
-        default_factory=lambda: WatchSettings.model_validate({}),
+        default=WatchSettings(),
         description="When to stop a run that cannot learn.",
         json_schema_extra=operational(),
     )

@@ -68,6 +68,8 @@ def common_arguments(config: TrainingSettings, processes: int, where: str) -> di
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "max_length": config.max_length,
+        # Cutting a prompt from the left, GRPO's default, cuts media in two.
+        "truncation_strategy": "delete",
         "torch_dtype": config.dtype,
         "attn_impl": config.attn_impl,
         "gradient_checkpointing": config.gradient_checkpointing,
