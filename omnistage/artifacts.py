@@ -94,6 +94,11 @@ def content_digest(files: list[FileEntry]) -> str:
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def content_name(manifest: Manifest) -> str:
+    """Return where an artifact's files are within any store: the same on every machine."""
+    return f"{manifest.stage}/{manifest.key}/content"
+
+
 def list_files(folder: Path) -> list[Path]:
     """Return every file below ``folder``, sorted by its path.
 

@@ -57,6 +57,19 @@ def test_the_model_is_kept_without_the_optimizer(tmp_path: Path) -> None:
     ]
 
 
+def test_an_adapter_names_no_folder_of_the_machine_it_was_trained_on(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path, 100)
+    settings = {"base_model_name_or_path": "/home/me/store/model", "r": 8}
+    (path / "adapter_config.json").write_text(json.dumps(settings))
+    (path / "README.md").write_text("base_model: /home/me/store/model")
+    copy_model(path, tmp_path / "adapter", base="sft/k/content/model")
+    assert not (tmp_path / "adapter" / "README.md").exists()
+    assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_bytes()) == {
+        "base_model_name_or_path": "sft/k/content/model",
+        "r": 8,
+    }
+
+
 def test_a_checkpoint_without_weights_is_a_failure(tmp_path: Path) -> None:
     (checkpoint(tmp_path, 100) / "model.safetensors").unlink()
     with pytest.raises(StageFailedError, match="no weights"):

@@ -7,6 +7,7 @@ from typing import Any
 from components.grpo.config import GRPOSettings
 from components.grpo.rewards import METRIC_NAMES, RANGES
 from components.grpo.watch import Watch
+from omnistage.artifacts import content_name
 from omnistage.errors import InputError
 from omnistage.files import write_atomic
 from omnistage.launch import local
@@ -36,6 +37,14 @@ def start_model(context: Context[GRPOSettings]) -> tuple[Path, Path | None]:
     if (checkpoint / "adapter").is_dir():
         return base, checkpoint / "adapter"
     return checkpoint / "model", None
+
+
+def base_name(context: Context[GRPOSettings]) -> str:
+    """Return what the adapter's settings call its base model: its folder within a store."""
+    sft = context.inputs.get("sft")
+    if context.config.start_from == "sft" and sft and (context.folder("sft") / "model").is_dir():
+        return f"{content_name(sft)}/model"
+    return f"{content_name(context.inputs['model'])}/files"
 
 
 def grpo_arguments(
@@ -174,7 +183,7 @@ def run(context: Context[GRPOSettings]) -> Result:
         watch=watcher,
         figures=("reward", "loss"),
     )
-    copy_model(trained.checkpoint, context.out / "adapter")
+    copy_model(trained.checkpoint, context.out / "adapter", base=base_name(context))
     keep_logs(trained, context.work, context.out / "logs")
     last = trained.curve[-1]
     return Result(

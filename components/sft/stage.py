@@ -1,6 +1,7 @@
 """Supervised fine-tuning: base model and SFT records in, checkpoint and curve out."""
 
 from components.sft.config import SFTSettings
+from omnistage.artifacts import content_name
 from omnistage.materialize import media_root
 from omnistage.stage import Context, Result, Stage
 from omnistage.swift.checkpoints import copy_model
@@ -26,7 +27,11 @@ def run(context: Context[SFTSettings]) -> Result:
     )
     arguments = {"model": str(context.folder("model") / "files"), "dataset": [str(dataset)]}
     trained = train(context, "sft", arguments, config=config)
-    copy_model(trained.checkpoint, context.out / ("model" if config.tuner == "full" else "adapter"))
+    copy_model(
+        trained.checkpoint,
+        context.out / ("model" if config.tuner == "full" else "adapter"),
+        base=f"{content_name(context.inputs['model'])}/files",
+    )
     keep_logs(trained, context.work, context.out / "logs")
     last = trained.curve[-1]
     return Result(

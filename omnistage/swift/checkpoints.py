@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from omnistage.errors import StageFailedError
+from omnistage.files import read_json, write_json
 
 _STATE = re.compile(
     r"(optimizer|scheduler|rng_state.*|training_args|scaler)\.(pt|pth|bin)"
@@ -60,19 +61,32 @@ def newest_whole(folder: Path) -> Path | None:
     return None
 
 
-def copy_model(checkpoint: Path, target: Path) -> None:
+def copy_model(checkpoint: Path, target: Path, base: str = "") -> None:
     """Copy the model's files of a checkpoint, without the optimizer's and the trainer's state.
+
+    What names a folder of this machine is left out, so that the same training gives the same
+    bytes everywhere: peft's model card, and the path of the base model in the adapter's settings.
+
+    Args:
+        checkpoint: Of the trainer.
+        target: Replaced.
+        base: What an adapter's settings name as its base model instead of the path.
 
     Raises:
         StageFailedError: If the checkpoint has no weights.
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
+    adapter = checkpoint / "adapter_config.json"
     for path in sorted(checkpoint.iterdir()):
-        if not _STATE.fullmatch(path.name) and path.is_file():
+        card = adapter.exists() and path.name == "README.md"
+        if path.is_file() and not card and not _STATE.fullmatch(path.name):
             shutil.copy2(path, target / path.name)
     if not any(target.glob("*.safetensors")):
         raise StageFailedError(f"{checkpoint}: the trainer left no weights")
+    if adapter.exists():
+        settings = {**read_json(adapter), "base_model_name_or_path": base}
+        write_json(target / "adapter_config.json", settings)
 
 
 def _whole_safetensors(path: Path) -> bool:

@@ -54,6 +54,8 @@ def environment(media: MediaSettings, gpus: int) -> dict[str, str]:
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
+        # peft writes sets of module names; with a fixed hash their order is always the same.
+        "PYTHONHASHSEED": "0",
     }
     if not gpus:
         env["OMP_NUM_THREADS"] = "1"
