@@ -65,7 +65,17 @@ def outcome(lines: list[bytes], split: Form, templates: bool, wish: Wish = WISH)
     rows = {split: (r.sizes.tolist(), r.labels.tolist()) for split, r in report.rows.items()}
     tally = report.tally
     histograms = {k: v.tolist() for k, v in (tally.characters | tally.seconds).items()}
-    return files, tally.kept, tally.rejected, tally.left_out, tally.examples, histograms, rows
+    lengths = {split: kept.characters for split, kept in done.kept.items()}
+    return (
+        files,
+        lengths,
+        tally.kept,
+        tally.rejected,
+        tally.left_out,
+        tally.examples,
+        histograms,
+        rows,
+    )
 
 
 PIECES = [*ROWS, '"', "\\", "<image>", " file: ", "  \n", "\n", "é", "\u2028", "A", "</think>", "/"]
@@ -167,6 +177,9 @@ def edge_rows(shape: str) -> list[bytes]:
     lines = [json.dumps(row, ensure_ascii=False).encode() for row in rows]
     lines += [json.dumps(row).encode() for row in rows]
     first = lines[0]
+    lines += [
+        first.replace(b"Q: plain", b"Q: " + t) for t in (b'\\\\n" x', b"\\x", b"\\/", b'a" b')
+    ]
     return [*lines, first[:-1], first + b" ", first[:-1] + b', "x": 1}', first + b"}"]
 
 

@@ -34,7 +34,7 @@ class Shared:
         sft_marks: The same for records to fine-tune on.
         to_test: For each member: whether records that show it become test records; empty for none.
         test_texts: Digests of the prompts of test records without media.
-        text_threshold: Digests of prompts below this become test records; 0 where there is no split.
+        text_threshold: Digests of prompts below this become test records; 0 without a split.
     """
 
     index: MemberIndex
