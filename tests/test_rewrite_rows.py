@@ -307,7 +307,7 @@ def test_no_line_crashes_the_parser_or_is_lost(lines: list[bytes]) -> None:
     lines = [part for line in lines for part in line.split(b"\n")]
     rows = sum(1 for line in lines if line and not line.isspace())
 
-    files, kept, rejected, *_ = outcome(lines, "sft", templates=True)
+    files, _, kept, rejected, *_ = outcome(lines, "sft", templates=True)
 
     assert kept.total() + rejected.total() == rows
     assert sum(content.count(b"\n") for content in files.values()) == rows
