@@ -229,18 +229,10 @@ def execute(
             work, out = home / "work", home / "out"
             work.mkdir(parents=True, exist_ok=True)
             out.mkdir(exist_ok=True)
-            context = Context(
-                stage.name,
-                config,
-                inputs,
-                store,
-                work,
-                out,
-                key,
-                runtime or Runtime(),
-                events,
+            how = runtime or Runtime()
+            result = stage.run(
+                Context(stage.name, config, inputs, store, work, out, key, how, events)
             )
-            result = stage.run(context)
             events.message("storing the result")
             manifest = store.commit(
                 out,

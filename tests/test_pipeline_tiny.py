@@ -160,7 +160,7 @@ def test_killed_in_the_middle_of_sft_it_goes_on_from_the_last_checkpoint(tmp_pat
     output = tmp_path / "store" / "sft"
     deadline = time.monotonic() + 600
     # Once the second checkpoint is begun, the first is whole.
-    while time.monotonic() < deadline and not list(output.glob(".*/work/output/checkpoint-6")):
+    while time.monotonic() < deadline and not list(output.rglob("checkpoint-6")):
         assert process.poll() is None
         time.sleep(0.05)
     for folder in Path("/proc").glob("[0-9]*"):  # -9 to everything, grandchildren too
