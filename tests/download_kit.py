@@ -1,6 +1,7 @@
 """A loopback server that answers as the hub does, or refuses in every way a line can fail."""
 
 import hashlib
+import random
 import re
 import struct
 import threading
@@ -16,8 +17,16 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
+from components.download.config import DownloadSettings
+from components.download.stage import STAGE
+from omnistage.events import Events
+from omnistage.stage import Outcome, execute, parse_config
+from omnistage.store import FolderStore, uri_path
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/some-data"
+MB = 1 << 20
+TRANSFER = {"workers": 4, "processes": 1, "stall_seconds": 0.4, "tries": 4}
 
 
 @dataclass(frozen=True)
@@ -256,3 +265,46 @@ def clip(path: Path, sound: bool) -> bytes:
             container.mux(track.encode(samples))
             container.mux(track.encode())
     return path.read_bytes()
+
+
+class Heard(Events):
+    """Events that remember the warnings."""
+
+    def __init__(self) -> None:
+        super().__init__("download", echo=False)
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Keep a warning."""
+        self.warnings.append(text)
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Return bytes that do not compress, the same for the same seed."""
+    return random.Random(seed).randbytes(size)
+
+
+def download(
+    tmp_path: Path, *sources: dict[str, Any], events: Events | None = None, **settings: Any
+) -> Outcome:
+    """Run the stage into a store below ``tmp_path``."""
+    values = {"sources": list(sources), "transfer": TRANSFER, **settings}
+    config = parse_config(DownloadSettings, values, "data").resolve()
+    return execute(STAGE, config, {}, FolderStore(tmp_path / "store"), events=events)
+
+
+def https(server, *names: str, **fields: Any) -> dict[str, Any]:
+    """Return an https source of files on a server."""
+    files = [{"url": f"{server.url}/{name}", **fields} for name in names]
+    return {"type": "https", "files": files}
+
+
+def content(outcome: Outcome) -> Path:
+    """Return the folder of the artifact's files."""
+    return uri_path(outcome.manifest.uri)
+
+
+def unstored(tmp_path: Path) -> bool:
+    """Whether the store has nothing under a final name."""
+    home = tmp_path / "store" / "download"
+    return not any(p for p in home.iterdir() if not p.name.startswith("."))
