@@ -53,8 +53,11 @@ Two candidate answers (Candidate A and Candidate B) are given. Compare their qua
   "final_verdict": "<answer>[[A]]</answer>"
 }}
 """
-WORDS = """The first answer names what is seen while the second stays vague about it and both are
-easy to follow; on accuracy the detail in one of them, such as the colour of it, is wrong.""".split()
+SENTENCE = (
+    "The first answer names what is seen while the second stays vague about it and both are easy "
+    "to follow; on accuracy the detail in one of them, such as the colour of it, is wrong."
+)
+WORDS = SENTENCE.split()
 KINDS = {
     "image": ("rlaif-v-dataset/images/{}.jpg", "/home/Userlist/someone/omni-critic/"),
     "audio": ("Clotho-AQA dataset/audio_files/{}.wav", "/home/Userlist/someone/omni-critic/"),
