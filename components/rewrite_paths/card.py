@@ -10,6 +10,7 @@ import numpy as np
 
 from components.rewrite_paths.card_media import find_examples, show_examples
 from components.rewrite_paths.config import RewriteSettings
+from components.rewrite_paths.members import MemberIndex
 from components.rewrite_paths.tally import CHARACTER_BINS, SECOND_BINS, Tally
 from omnistage.files import write_atomic, write_json
 from omnistage.records import SPLITS
@@ -20,19 +21,22 @@ _FEW = 20  # records below which a share says nothing
 _LABELS = 12  # answers shown one by one
 
 
-def write_card(out: Path, data: Path, tally: Tally, settings: RewriteSettings) -> list[str]:
+def write_card(
+    out: Path, data: Path, index: MemberIndex, tally: Tally, settings: RewriteSettings
+) -> list[str]:
     """Write ``card.json`` and ``card.html``, and return what the user should look at.
 
     Args:
         out: Folder with the split files; the card goes beside them.
         data: Folder of the data set, for the media of the examples.
+        index: Members of the data set.
         tally: The counts.
         settings: The recipe.
     """
     examples = find_examples(out, settings.examples)
     card = card_of(tally) | {"examples": [e["record"]["id"] for e in examples]}
     write_json(out / "card.json", card)
-    write_atomic(out / "card.html", render(card, show_examples(examples, data), settings))
+    write_atomic(out / "card.html", render(card, show_examples(examples, data, index), settings))
     return card["findings"]
 
 

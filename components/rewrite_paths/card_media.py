@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from PIL import Image
 
+from components.rewrite_paths.members import MemberIndex
 from omnistage.archive_names import group_archives
 from omnistage.archives import ArchiveLimits, read_members
 from omnistage.errors import InputError
@@ -62,16 +63,21 @@ def _glimpses(path: Path) -> Iterator[dict[str, Any]]:
                     yield orjson.loads(line)
 
 
-def show_examples(examples: Iterable[dict[str, Any]], data: Path) -> list[dict[str, Any]]:
+def show_examples(
+    examples: Iterable[dict[str, Any]], data: Path, index: MemberIndex
+) -> list[dict[str, Any]]:
     """Return the examples as the page shows them: turns cut to size, media as data URIs.
 
     Args:
         examples: From :func:`find_examples`.
         data: Folder of the data set, whose archives are read; a medium that cannot be read, or
             only after much of an archive, is named instead.
+        index: Its members.
     """
     examples = list(examples)
-    wanted = {p for e in examples for name in TAGS for p in e["record"].get(name, [])}
+    paths = {p for e in examples for name in TAGS for p in e["record"].get(name, [])}
+    # A member's number is that of its line.
+    wanted = {index.find(path) for path in paths}
     media = _read_media(data, wanted)
     shown = []
     for example in examples:
@@ -103,12 +109,12 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[:length].rstrip() + " …"
 
 
-def _read_media(data: Path, wanted: set[str]) -> dict[str, bytes]:
+def _read_media(data: Path, wanted: set[int]) -> dict[str, bytes]:
     entries: dict[str, list[dict[str, Any]]] = {}
     with (data / "index.jsonl").open("rb") as f:
-        for line in f:
-            entry = orjson.loads(line)
-            if entry["path"] in wanted:
+        for number, line in enumerate(f):
+            if number in wanted:
+                entry = orjson.loads(line)
                 entries.setdefault(entry["file"], []).append(entry)
     found: dict[str, bytes] = {}
     whole = {a.name for a in group_archives(entries) if len(a.parts) == 1}

@@ -1,5 +1,6 @@
 """Converts the rows of one chunk and counts what becomes of them."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,7 @@ from components.rewrite_paths.tally import (
     Rejected,
     Tally,
 )
-from components.rewrite_paths.template import NO_LINE, Templates
+from components.rewrite_paths.template import Run, Templates
 
 _LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
 
@@ -116,37 +117,44 @@ class ChunkWork:
 
     def _convert_lines(self, lines: list[bytes], first: int, plain: bool) -> int:
         """Convert lines, passing over blank ones; return how many are not blank."""
-        templates, split = self.templates, self.worker.source.split
-        add, kept = self.parts[split].extend, self.kept[split]
-        counts: dict[tuple[str, str], int] = {}
-        blank = 0
-        begins = templates.head if plain else NO_LINE
-        for number, line in enumerate(lines, first + 1):
-            if line.startswith(begins) or (plain and templates.find(line)):
-                begins = templates.head
-                done = templates.convert(line, number)
-                if done is None:
-                    self._convert_row(line, number)
+        at = blank = 0
+        while at < len(lines):
+            if plain:
+                at = self._convert_plain(lines, at, first)
+                if at == len(lines) or self.templates.switch(lines[at]):
                     continue
-                pieces, field, label, characters, member = done
-                add(pieces)
-                kept.characters.append(characters)
-                self.members.append(member)
-                counts[field, label] = counts.get((field, label), 0) + 1
-                if self.remember:
-                    kept.sizes.append(sum(map(len, pieces)))
-                    kept.labels.append(LABELS.index(label))
-                    kept.keys.append(0)
-            elif not line or line.isspace():
+            line = lines[at]
+            at += 1
+            if not line or line.isspace():
                 blank += 1
-            else:
-                built = self._convert_row(line, number)
-                if built and plain:
-                    templates.learn(line, number, built)
-        source = self.worker.source.label
-        for (field, label), count in counts.items():
-            self.tally.kept[split, source, "judge", field[:-1], label] += count
+                continue
+            built = self._convert_row(line, first + at)
+            if built and plain:
+                self.templates.learn(line, first + at, built)
         return len(lines) - blank
+
+    def _convert_plain(self, lines: list[bytes], at: int, first: int) -> int:
+        """Convert lines by the current template up to one that it does not fit; return where."""
+        templates, source = self.templates, self.worker.source
+        if templates.current is None:
+            return at
+        run = Run()
+        end = templates.convert(lines, at, first + 1, run)
+        if end == at:
+            return at
+        self.parts[source.split].extend(run.pieces)
+        self.members.extend(run.members)
+        kept = self.kept[source.split]
+        kept.characters.extend(run.characters)
+        modality = templates.current.medium[:-1]
+        for label, count in Counter(run.labels).items():
+            self.tally.kept[source.split, source.label, "judge", modality, label] += count
+        if self.remember:
+            lengths = np.array([len(piece) for piece in run.pieces])
+            kept.sizes.extend(lengths.reshape(-1, templates.pieces).sum(axis=1).tolist())
+            kept.labels.extend(LABELS.index(label) for label in run.labels)
+            kept.keys.extend([0] * len(run.labels))
+        return end
 
     def _convert_row(self, line: bytes, number: int) -> Built | None:
         """Convert one line the general way; return the record if it became one."""

@@ -18,7 +18,7 @@ from components.rewrite_paths.template import Templates, plain_bytes
 from components.rewrite_paths.turns import ManyProcesses, OneProcess, Turns
 from omnistage.errors import StageFailedError
 
-CHUNK = 1 << 20  # bytes of input: enough to hide the overhead, little enough for the caches
+CHUNK = 1 << 19  # bytes of input: enough to hide the overhead, little enough for the caches
 
 
 @dataclass(frozen=True)

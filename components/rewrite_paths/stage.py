@@ -58,7 +58,7 @@ def run(context: Context[RewriteSettings]) -> Result:
                 "candidates of the other rows are not labelled so that they can be exchanged"
             )
     shutil.rmtree(scratch)
-    for finding in write_card(context.out, data, tally, settings):
+    for finding in write_card(context.out, data, index, tally, settings):
         context.events.warn(finding)
     return Result(counts=counts_of(tally))
 

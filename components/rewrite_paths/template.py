@@ -14,7 +14,7 @@ left to the general path.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,11 @@ from omnistage.records import TAGS
 from omnistage.verdict import MAX_SCORE, better_of
 
 MAX_TEMPLATES = 32
-NO_LINE = b"\xff\xff"
-"""Begins no line of UTF-8."""
 _MAX_FOLDERS = 4096
 _ENDING = b"  \\n"  # what ends a path in OmniCritic's prompts, as it stands in JSON
 _FILE = b" file:"
+_ANSWER = b'"},{"role":"assistant","content":"'
+_SOLUTION = b'"],"solution":"'
 _THINK = b"<think>"
 # Names that look otherwise in JSON, or that the general path reads in a way of its own.
 _ODD = re.compile(r'[^ -~]|["\\<]|  | file:|^ | $')
@@ -79,36 +79,49 @@ _OPENINGS = _openings()
 class Template:
     """The constant bytes of rows and of their records.
 
-    A row is ``head PATH ENDING TEXT first … second … last`` with the path and the verdict between,
-    in the order that ``path_first`` tells.
+    A row is ``head PATH ENDING TEXT following … second … last``, with the path and the verdict in
+    the gaps, in the order that ``path_first`` tells.
 
     Attributes:
         head: Up to the path in the prompt.
-        first: After the prompt's text.
+        following: After the prompt's text.
         second: Between the second path and the verdict.
         last: After both.
         path_first: Whether the second path comes before the verdict.
         slash: What separates the components of the path.
-        field: Media list of the record.
+        medium: Media list of the record.
         before: Of the record, between the line number and the prompt's text.
         media: Of the record, before the path.
         characters: Of the record without the prompt's text and the verdict.
     """
 
     head: bytes
-    first: bytes
+    following: bytes
     second: bytes
     last: bytes
     path_first: bool
     slash: bytes
-    field: str
+    medium: str
     before: bytes
     media: bytes
     characters: int
 
 
-Converted = tuple[tuple[bytes, ...], str, str, int, int]
-"""Pieces of a record, its media list, its label, its characters and its medium."""
+@dataclass(slots=True)
+class Run:
+    """What rows converted by templates came to, in their order.
+
+    Attributes:
+        pieces: The records in pieces, to be joined.
+        characters: Of each record.
+        members: The medium of each record.
+        labels: ``A``, ``B`` or ``equal`` for each record.
+    """
+
+    pieces: list[bytes] = field(default_factory=list)
+    characters: list[int] = field(default_factory=list)
+    members: list[int] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
 
 
 class Templates:
@@ -131,105 +144,157 @@ class Templates:
             and not finder.rules
             and not finder.keep_paths
         )
-        self._sft = worker.source.split == "sft"
+        shared, wish, split = worker.shared, worker.wish, worker.source.split
+        self._sft = split == "sft"
+        self._filtered = wish.filtered or bool(shared.to_test) or wish.disjoint
+        # Where this split marks what it shows, and what it must not share.
+        unread = bytearray(len(shared.index))
+        self._mine = {"test": shared.test_marks, "sft": shared.sft_marks}.get(split, unread)
+        self._others = None if split == "test" else shared.test_marks
         self._id = b'{"id":' + orjson.dumps(worker.source.shown)[:-1] + b":"
 
     @property
-    def head(self) -> bytes:
-        """How lines begin that the current template is for."""
-        return self.current.head if self.current else NO_LINE
+    def pieces(self) -> int:
+        """How many pieces a record has."""
+        return 12 if self._sft else 10
 
-    def find(self, line: bytes) -> bool:
-        """Make the template that a line begins like the current one, if one is known."""
-        for template in self.known:
-            if line.startswith(template.head):
-                self.current = template
-                return True
-        return False
+    def switch(self, line: bytes) -> bool:
+        """Make the template that a line begins like the current one, if that is another one."""
+        found = next((t for t in self.known if line.startswith(t.head)), None)
+        if found is None or found is self.current:
+            return False
+        self.current = found
+        return True
 
-    def convert(self, line: bytes, number: int) -> Converted | None:
-        """Convert a line that begins like the current template.
+    def convert(self, lines: list[bytes], at: int, first: int, run: Run) -> int:
+        """Convert lines that the current template fits, up to one that is not plain.
+
+        This loop is where the time goes; hence the local names, and no calls but of built-ins.
 
         Args:
-            line: The row's bytes, known to be UTF-8 without control characters.
-            number: Its number in the file, from 1.
+            lines: Rows as bytes, known to be UTF-8 without control characters.
+            at: Place of the first of them to convert.
+            first: Number in the file of the first line, from 1.
+            run: What they come to is added to it.
 
         Returns:
-            None if the row is not plain.
+            Place of the line that is not plain; the number of lines if there is none.
         """
         template = self.current
-        strings = _split(line, template) if template else None
-        if template is None or strings is None:
-            return None
-        path, text, begin, finish = strings
-        # The question: no tag, no path, and no escapes but of line ends and quotation marks.
-        bare = text.replace(b"\\n", b"")
-        escapes = (len(text) - len(bare)) // 2
-        if b"\\" in bare or b'"' in bare:
-            marks = bare.count(b'\\"')
-            if bare.count(b"\\") != marks or bare.count(b'"') != marks or b"\\\\" in text:
-                return None
-            escapes += marks
-        if b"<" in bare or _FILE in text:
-            return None
-        # The verdict: perfect, and no escapes but of quotation marks.
-        think = line.find(_THINK, begin) + len(_THINK)
-        opening = _OPENINGS.get(line[begin:think])
-        if opening is None or not line.startswith(opening.ending, finish - len(opening.ending)):
-            return None
-        thought = line[think : finish - len(opening.ending)]
-        bare = thought.replace(_QUOTE, b"")
-        if b"\\" in bare or b'"' in bare or b"<" in bare:
-            return None
-        # The medium.
-        folder, _, name = path.rpartition(template.slash)
-        try:
-            table, prefix = self._folders[template.field, folder]
-        except KeyError:
-            table, prefix = self._open_folder(template.field, folder)
-        member = table.get(name)
-        if member is None:
-            return None
-        verdict = line[begin:finish]
-        characters = template.characters - escapes
-        characters += len(text) if line.isascii() else len(text.decode())
-        if self._sft:
-            characters += len(verdict) if line.isascii() else len(verdict.decode())
-            characters -= opening.escapes + (len(thought) - len(bare)) // 2
-        if not self._wanted(member, characters):
-            return None
-        front = (self._id, b"%d" % number, template.before, text)
-        back = (template.media, prefix, name, b'"],"solution":"', verdict, opening.columns)
-        if self._sft:
-            parts = (*front, b'"},{"role":"assistant","content":"', verdict, *back)
-        else:
-            parts = front + back
-        return parts, template.field, opening.label, characters, member
+        if template is None:
+            return at
+        head, start = template.head, len(template.head)
+        following, second, last = template.following, template.second, template.last
+        path_first, sft = template.path_first, self._sft
+        constant, before, media = template.characters, template.before, template.media
+        add, add_characters = run.pieces.extend, run.characters.append
+        add_member = run.members.append
+        add_label = run.labels.append
+        groups, openings, front = self.worker.shared.index.groups, _OPENINGS, self._id
+        filtered, mine, others = self._filtered, self._mine, self._others
+        folder, names, shown = b"\xff", {}, b""
+        for place in range(at, len(lines)):
+            line = lines[place]
+            # Where the path, the question and the verdict are.
+            if not line.startswith(head):
+                return place
+            end = line.find(_ENDING, start)
+            begin = end + 4
+            stop = line.find(following, begin)
+            if end < 0 or stop <= begin:
+                return place
+            path, text = line[start:end], line[begin:stop]
+            begin = stop + len(following)
+            if path_first:
+                if not line.startswith(path + second, begin) or not line.endswith(last):
+                    return place
+                begin += len(path) + len(second)
+                verdict = line[begin : len(line) - len(last)]
+            else:
+                stop = line.find(second, begin)
+                if stop < 0 or line[stop + len(second) :] != path + last:
+                    return place
+                verdict = line[begin:stop]
+            # The question: no tag, no path, and no escapes but of line ends and quotation marks.
+            bare = text.replace(b"\\n", b"")
+            characters = constant - (len(text) - len(bare)) // 2
+            if b"\\" in bare or b'"' in bare:
+                marks = bare.count(b'\\"')
+                if bare.count(b"\\") != marks or bare.count(b'"') != marks or b"\\\\" in text:
+                    return place
+                characters -= marks
+            if b"<" in bare or b" file:" in bare:
+                return place
+            # The verdict: perfect, and no escapes but of quotation marks.
+            stop = verdict.find(_THINK) + 7
+            opening = openings.get(verdict[:stop])
+            if opening is None or not verdict.endswith(opening.ending):
+                return place
+            thought = verdict[stop : len(verdict) - len(opening.ending)]
+            plain = thought.replace(_QUOTE, b"")
+            if b"\\" in plain or b'"' in plain or b"<" in plain:
+                return place
+            # The medium.
+            if not path.startswith(folder):
+                folder, names, shown = self._enter_folder(template, path)
+            name = path[len(folder) :]
+            member = names.get(name)
+            if member is None:
+                folder, names, shown = self._enter_folder(template, path)
+                name = path[len(folder) :]
+                member = names.get(name)
+                if member is None:
+                    return place
+            if line.isascii():
+                characters += len(text)
+                if sft:
+                    characters += len(verdict)
+            else:
+                characters += len(text.decode()) + (len(verdict.decode()) if sft else 0)
+            if sft:
+                characters -= opening.escapes + (len(thought) - len(plain)) // 2
+            # Filters and other splits.
+            group = groups[member]
+            if (others is not None and others[group]) or (
+                filtered and not self._wanted(member, characters)
+            ):
+                return place
+            mine[group] = 1
+            if sft:
+                add((front, b"%d" % (first + place), before, text, _ANSWER, verdict))
+            else:
+                add((front, b"%d" % (first + place), before, text))
+            add((media, shown, name, _SOLUTION, verdict, opening.columns))
+            add_characters(characters)
+            add_member(member)
+            add_label(opening.label)
+        return len(lines)
 
     def _wanted(self, member: int, characters: int) -> bool:
-        """Whether no filter and no other split objects; marks the medium as seen."""
-        worker = self.worker
-        shared = worker.shared
-        group = shared.index.groups[member]
-        if shared.test_marks[group] and worker.source.split != "test":
-            return False
+        """Whether filters, the split and the wish for disjoint media let a record pass."""
+        shared, wish = self.worker.shared, self.worker.wish
         if shared.to_test and shared.to_test[member]:
             return False
-        if worker.wish.filtered:
-            if not worker.wish.characters[0] <= characters <= worker.wish.characters[1]:
-                return False
-            seconds = shared.index.seconds[member]
-            if seconds and not worker.wish.seconds[0] <= seconds <= worker.wish.seconds[1]:
-                return False
-        if self._sft:
-            shared.sft_marks[group] = 1
-            return True
-        if worker.source.split == "test":
-            shared.test_marks[group] = 1
-            return True
-        return not (worker.wish.disjoint and shared.sft_marks[group])
+        if not wish.characters[0] <= characters <= wish.characters[1]:
+            return False
+        seconds = shared.index.seconds[member]
+        if seconds and not wish.seconds[0] <= seconds <= wish.seconds[1]:
+            return False
+        disjoint = wish.disjoint and self.worker.source.split == "rl"
+        return not (disjoint and shared.sft_marks[shared.index.groups[member]])
 
-    def _open_folder(self, field: str, folder: bytes) -> tuple[dict[bytes, int], bytes]:
+    def _enter_folder(
+        self, template: Template, path: bytes
+    ) -> tuple[bytes, dict[bytes, int], bytes]:
+        """Return the beginning of a path up to its name, the names of media there, and its path."""
+        folder, slash, _ = path.rpartition(template.slash)
+        try:
+            names, shown = self._folders[template.medium, folder]
+        except KeyError:
+            names, shown = self._open_folder(template.medium, folder)
+        return folder + slash, names, shown
+
+    def _open_folder(self, medium: str, folder: bytes) -> tuple[dict[bytes, int], bytes]:
         """Return the plain names of media in a folder of the rows, and its path in records."""
         if len(self._folders) >= _MAX_FOLDERS:
             self._folders.clear()
@@ -238,9 +303,9 @@ class Templates:
         fit = {
             name.encode(): member
             for name, member in table.items()
-            if index.kinds[member] in FITS[field] and not _ODD.search(name)
+            if index.kinds[member] in FITS[medium] and not _ODD.search(name)
         }
-        self._folders[field, folder] = fit, prefix
+        self._folders[medium, folder] = fit, prefix
         return fit, prefix
 
     def _read_folder(self, folder: bytes) -> tuple[dict[str, int], bytes]:
@@ -266,14 +331,17 @@ class Templates:
             return
         if built.split != self.worker.source.split:
             return
-        field, *strings = _strings(orjson.loads(line))
-        template = self._derive(line, number, built, field, *strings) if field else None
-        if template is None or any(template.head == known.head for known in self.known):
+        if any(line.startswith(template.head) for template in self.known):
+            return
+        medium, *strings = _strings(orjson.loads(line))
+        template = self._derive(line, number, built, medium, *strings) if medium else None
+        if template is None:
             return
         before, self.current = self.current, template
-        again = self.convert(line, number)
-        same = (field, built.count[-1], built.characters, built.members[0])
-        if again and b"".join(again[0]) == built.line and again[1:] == same:
+        again = Run()
+        self.convert([line], 0, number, again)
+        same = Run(again.pieces, [built.characters], built.members, [built.count[-1]])
+        if b"".join(again.pieces) == built.line and again == same:
             self.known.append(template)
         else:
             self.current = before
@@ -283,12 +351,12 @@ class Templates:
         line: bytes,
         number: int,
         built: Built,
-        field: str,
+        medium: str,
         raw: str,
         prompt: str,
         answer: str,
     ) -> Template | None:
-        _, found, text = prompt.partition(f"{LINES[field]}{raw}  \n")
+        _, found, text = prompt.partition(f"{LINES[medium]}{raw}  \n")
         path, question, verdict = (orjson.dumps(value)[1:-1] for value in (raw, text, answer))
         start = line.find(path + _ENDING + question)
         head = line[: max(start, 0)]
@@ -301,8 +369,8 @@ class Templates:
         last = rest[after + len(other) :]
         # The strings must be whole: between quotation marks.
         whole = first[:1] + first[-1:] + second[:1] + second[-1:] + last[:1] == b'"""""'
-        media = b'"}],"' + field.encode() + b'":["'
-        end = built.line.find(b'"},{"role":"assistant"' if self._sft else media)
+        media = b'"}],"' + medium.encode() + b'":["'
+        end = built.line.find(_ANSWER if self._sft else media)
         front = self._id + b"%d" % number
         if not (whole and built.line.startswith(front) and built.line[:end].endswith(question)):
             return None
@@ -313,32 +381,11 @@ class Templates:
             last,
             at_path < at_verdict,
             b"\\\\" if b"\\" in path else b"/",
-            field,
+            medium,
             built.line[len(front) : end - len(question)],
             media,
             built.characters - len(text) - (len(answer) if self._sft else 0),
         )
-
-
-def _split(line: bytes, template: Template) -> tuple[bytes, bytes, int, int] | None:
-    """Return the path and the text of a row, and where its verdict begins and ends."""
-    start = len(template.head)
-    end = line.find(_ENDING, start)
-    at = end + len(_ENDING)
-    stop = line.find(template.first, at)
-    if end < 0 or stop <= at:
-        return None
-    path = line[start:end]
-    place = stop + len(template.first)
-    if template.path_first:
-        if not line.startswith(path + template.second, place) or not line.endswith(template.last):
-            return None
-        begin = place + len(path) + len(template.second)
-        return path, line[at:stop], begin, len(line) - len(template.last)
-    finish = line.find(template.second, place)
-    if finish < 0 or line[finish + len(template.second) :] != path + template.last:
-        return None
-    return path, line[at:stop], place, finish
 
 
 def plain_bytes(text: bytes, lines: int, scratch: np.ndarray) -> bool:
