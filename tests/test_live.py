@@ -151,6 +151,8 @@ def start_in_background(home: Path, *steps: list[Any]) -> tuple[subprocess.Popen
     """Start the supervisor in a process of its own, to be killed."""
     folder = new_run(home, "tiny", {"recipe": {"name": "tiny"}, "play": steps}, STAGES)
     program = (
+        # A test run in the background of a script has SIGINT ignored, and its children with it.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import sys; from pathlib import Path; from rich.console import Console;"
         "from omnistage.supervise import supervise;"
         f"sys.exit(supervise(Path({str(folder)!r}), {STAGES!r}, {[*CHILD, str(folder)]!r},"
@@ -193,7 +195,10 @@ def test_ctrl_c_ends_the_run_and_says_how_to_go_on(tmp_path: Path, number: int) 
         assert wait_for(lambda: pid_file.exists() and pid_file.read_text() != "")
         assert "sft: started" in process.stdout.readline()
         os.kill(process.pid, number)
-        shown, said = process.communicate(timeout=30)
+        try:
+            shown, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "stopped in sft; run the same command again to go on from there" in shown
     assert said == f"log: {folder / 'log.txt'}\n"
