@@ -74,11 +74,12 @@ def row(kind: str, number: int, old: bool, split: str) -> dict[str, Any]:
     better = "AB"[number % 2]
     length = 110 + number % 60
     text = " ".join(WORDS[(number + i) % len(WORDS)] for i in range(length))
+    quoted = f'"{text}"' if number % 8 == 0 else text  # about as often as annotators quote
     verdict = {
         "score_A": 8 if better == "A" else 3,
         "score_B": 3 if better == "A" else 8,
         "better": better,
-        "reasoning": f'<think>Part 1: Candidate {better} says "{text}".</think>',
+        "reasoning": f"<think>Part 1: Candidate {better} says {quoted}.</think>",
         "final_verdict": f"<answer>[[{better}]]</answer>",
     }
     answer = json.dumps(verdict, ensure_ascii=False)

@@ -5,6 +5,7 @@ import string
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from components.rewrite_paths.rowwork import RowWorker, Shared, Wish
 from components.rewrite_paths.rules import PathRules
 from components.rewrite_paths.sources import Source
 from components.rewrite_paths.stage import STAGE
-from components.rewrite_paths.template import Run, Templates
+from components.rewrite_paths.template import Lines, Run, Templates, read_lines
 from omnistage.events import Events
 from omnistage.records import read_records
 from omnistage.stage import Context, Runtime, execute
@@ -52,14 +53,14 @@ def work(split: Form = "rl", templates: bool = True, wish: Wish = WISH) -> Chunk
     return ChunkWork(worker, known, True)
 
 
+def chunk(lines: list[bytes]) -> Lines:
+    text = b"\n".join(lines) + b"\n"
+    return read_lines(text, np.empty(len(text), dtype=bool))
+
+
 def outcome(lines: list[bytes], split: Form, templates: bool, wish: Wish = WISH) -> Any:
     done = work(split, templates, wish)
-    plain = all(byte >= 32 for line in lines for byte in line)
-    try:
-        b"\n".join(lines).decode()
-    except UnicodeDecodeError:
-        plain = False
-    done.convert(lines, 0, None, plain)
+    done.convert(chunk(lines), 0, None)
     report = done.report()
     files = {name: b"".join(parts) for name, parts in done.parts.items()}
     rows = {split: (r.sizes.tolist(), r.labels.tolist()) for split, r in report.rows.items()}
@@ -206,10 +207,10 @@ def test_template_counts_characters_as_the_general_path_does(bound: int) -> None
 def test_template_refuses_what_a_test_record_shows() -> None:
     done = work("rl")
     plain = json.dumps(shaped("new", "/x/a/images/1.png", "plain", "good")).encode()
-    done.convert([plain], 0, None, plain=True)
+    done.convert(chunk([plain]), 0, None)
     done.worker.shared.test_marks[0] = 1
 
-    done.convert([plain], 1, None, plain=True)
+    done.convert(chunk([plain]), 1, None)
 
     assert done.tally.rejected == {("rl", "shares_media_with_test"): 1}
 
@@ -237,11 +238,12 @@ def test_plain_rows_are_converted_by_a_template(shape: str) -> None:
             row["messages"].append({"role": "assistant", "content": row.pop("solution")})
     done = work("sft" if shape == "sft" else "rl")
 
-    done.convert([json.dumps(row).encode() for row in plain], 0, None, plain=True)
-
     lines = [json.dumps(row).encode() for row in plain]
+
+    done.convert(chunk(lines), 0, None)
+
     [template] = done.templates.known
-    assert done.templates.convert(lines, 0, 1, Run()) == len(lines)
+    assert done.templates.convert(chunk(lines), 0, 1, Run()) == len(lines)
     assert lines[0].startswith(template.head)
 
 

@@ -16,7 +16,7 @@ from components.rewrite_paths.tally import (
     Rejected,
     Tally,
 )
-from components.rewrite_paths.template import Run, Templates
+from components.rewrite_paths.template import Lines, Run, Templates
 
 _LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
 
@@ -90,36 +90,28 @@ class ChunkWork:
         self.kept = {name: _Kept() for name in OUTPUTS}
         self.members: list[int] = []
 
-    def convert(
-        self, lines: list[bytes], first: int, wanted: np.ndarray | None, plain: bool
-    ) -> None:
+    def convert(self, lines: Lines, first: int, wanted: np.ndarray | None) -> None:
         """Convert the lines of a chunk.
 
         Args:
-            lines: Without their line ends.
+            lines: The chunk.
             first: Lines of the file before them.
             wanted: For each line that is not blank whether it is wanted; None for all.
-            plain: Whether templates may be tried, see :func:`plain_bytes`.
         """
         split = self.worker.source.split
         if wanted is None:
-            rows = self._convert_lines(lines, first, plain)
+            rows = self._convert_lines(lines, first)
         else:
             rows = len(wanted)
-            chosen = iter(wanted.tolist())
-            blank = [b""] * len(lines)
-            for place, line in enumerate(lines):
-                if line and not line.isspace() and next(chosen):
-                    blank[place] = line
-            taken = self._convert_lines(blank, first, plain)
+            taken = self._convert_lines(_blank_out(lines, wanted), first)
             self.tally.leave_out(split, "sampling", rows - taken)
         self.tally.read[split] += rows
 
-    def _convert_lines(self, lines: list[bytes], first: int, plain: bool) -> int:
+    def _convert_lines(self, lines: Lines, first: int) -> int:
         """Convert lines, passing over blank ones; return how many are not blank."""
         at = blank = 0
         while at < len(lines):
-            if plain:
+            if lines.plain:
                 at = self._convert_plain(lines, at, first)
                 if at == len(lines) or self.templates.switch(lines[at]):
                     continue
@@ -129,11 +121,11 @@ class ChunkWork:
                 blank += 1
                 continue
             built = self._convert_row(line, first + at)
-            if built and plain:
+            if built and lines.plain:
                 self.templates.learn(line, first + at, built)
         return len(lines) - blank
 
-    def _convert_plain(self, lines: list[bytes], at: int, first: int) -> int:
+    def _convert_plain(self, lines: Lines, at: int, first: int) -> int:
         """Convert lines by the current template up to one that it does not fit; return where."""
         templates, source = self.templates, self.worker.source
         if templates.current is None:
@@ -223,3 +215,14 @@ class ChunkWork:
         else:
             row = b'"row":' + line.strip()
         self.parts["rejected"].append(head[:-1] + b"," + row + b"}\n")
+
+
+def _blank_out(lines: Lines, wanted: np.ndarray) -> Lines:
+    """Return the chunk with blank lines for the rows that are not wanted."""
+    chosen = iter(wanted.tolist())
+    kept = [
+        line if line and not line.isspace() and next(chosen) else b""
+        for line in (lines[place] for place in range(len(lines)))
+    ]
+    ends = np.cumsum([len(line) + 1 for line in kept]) - 1
+    return Lines(b"\n".join(kept), ends.tolist(), lines.plain)

@@ -14,11 +14,11 @@ from components.rewrite_paths.chunk import ChunkWork, Report
 from components.rewrite_paths.rowwork import RowWorker, Shared, Wish
 from components.rewrite_paths.sources import Source
 from components.rewrite_paths.tally import OUTPUTS
-from components.rewrite_paths.template import Templates, plain_bytes
+from components.rewrite_paths.template import Templates, read_lines
 from components.rewrite_paths.turns import ManyProcesses, OneProcess, Turns
 from omnistage.errors import StageFailedError
 
-CHUNK = 1 << 19  # bytes of input: enough to hide the overhead, little enough for the caches
+CHUNK = 1 << 20  # bytes of input: enough to hide the overhead, little enough for the caches
 
 
 @dataclass(frozen=True)
@@ -203,18 +203,14 @@ def _convert_chunk(
     scratch: np.ndarray,
 ) -> Report:
     source = templates.worker.source
-    text = _read(source.path, chunk)
-    lines = text.split(b"\n")
-    plain = plain_bytes(text, len(lines) - 1, scratch)
-    if not lines[-1]:
-        lines.pop()
+    lines = read_lines(_read(source.path, chunk), scratch)
     rows = len(lines)
     if source.wanted is not None:
-        rows = sum(1 for line in lines if line and not line.isspace())
+        rows = sum(1 for place in range(rows) if lines[place].strip())
     first, rows_before = turns.first_line(number, len(lines), rows, chunk.start == 0)
     wanted = None if source.wanted is None else source.wanted[rows_before : rows_before + rows]
     work = ChunkWork(templates.worker, templates, job.remember)
-    work.convert(lines, first, wanted, plain)
+    work.convert(lines, first, wanted)
     blobs = [b"".join(work.parts[name]) for name in OUTPUTS]
     places = turns.places(number, [len(blob) for blob in blobs])
     for handle, blob, place in zip(outputs, blobs, places, strict=True):

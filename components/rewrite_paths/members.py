@@ -120,29 +120,25 @@ class MemberIndex:
         first_with: dict[str, int] = {}  # digest -> member
         numbers: dict[str, int] = {}
         tables: list[dict[str, int]] = []
-        groups = self.groups
-        add_name, add_folder, add_group = (
-            self._names.append,
-            self._folder_of.append,
-            groups.append,
-        )
-        add_seconds, add_kind = self.seconds.append, self.kinds.append
+        same_as = first_with.setdefault
+        names, groups, folders = self._names, self.groups, self._folder_of
+        seconds, kinds = self.seconds, self.kinds
         last, number, table = None, 0, {}
         for member, entry in enumerate(entries):
             folder, _, name = entry["path"].rpartition("/")
-            media = entry["media"]
-            group = first_with.setdefault(entry["sha256"], member)
             if folder != last:
                 last, number = folder, numbers.setdefault(folder, len(tables))
                 if number == len(tables):
                     self._folders.append(folder)
                     tables.append(self._tables.setdefault(_normal(folder), {}))
                 table = tables[number]
-            add_name(name)
-            add_folder(number)
-            add_group(group)
-            add_seconds(media.get("duration") or 0.0 if media else 0.0)
-            add_kind(_kind(media))
+            group = same_as(entry["sha256"], member)
+            names.append(name)
+            folders.append(number)
+            groups.append(group)
+            media = entry["media"]
+            kinds.append(_kind(media))
+            seconds.append(media.get("duration") or 0.0 if media else 0.0)
             key = name if name.isascii() else _normal(name)
             known = table.setdefault(key, member)
             if known != member and known >= 0 and groups[known] != group:
@@ -247,7 +243,7 @@ def _common_ending(a: str, b: str) -> int:
 def _kind(media: Mapping[str, Any] | None) -> int:
     if not media:
         return NO_MEDIUM
-    if "error" in media:
-        return BROKEN
-    kind = _KINDS.get(media["type"], NO_MEDIUM)
-    return SOUND_CLIP if kind == VIDEO and media.get("has_audio") else kind
+    kind = _KINDS.get(media.get("type", ""), NO_MEDIUM)
+    if kind == VIDEO and media.get("has_audio"):
+        return SOUND_CLIP
+    return BROKEN if "error" in media else kind

@@ -31,6 +31,7 @@ MAX_TEMPLATES = 32
 _MAX_FOLDERS = 4096
 _ENDING = b"  \\n"  # what ends a path in OmniCritic's prompts, as it stands in JSON
 _FILE = b" file:"
+_BACKSLASH, _MARK, _LESS = b'\\"<'
 _ANSWER = b'"},{"role":"assistant","content":"'
 _SOLUTION = b'"],"solution":"'
 _THINK = b"<think>"
@@ -41,7 +42,7 @@ _QUOTE = b'\\\\\\"'  # a quotation mark in a text in a JSON text in JSON
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
-    """What stands before a verdict's reasoning, by its scores, and what that implies.
+    """What stands before a verdict's reasoning tells the scores, and these tell the rest.
 
     Attributes:
         label: ``A``, ``B`` or ``equal``.
@@ -73,6 +74,52 @@ def _openings() -> dict[bytes, _Opening]:
 
 
 _OPENINGS = _openings()
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The lines of a chunk, not taken apart.
+
+    Attributes:
+        text: The chunk.
+        ends: Where each line ends, its line end not included.
+        plain: Whether the text is UTF-8 without control characters, so that templates may be tried.
+    """
+
+    text: bytes
+    ends: list[int]
+    plain: bool
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, place: int) -> bytes:
+        start = self.ends[place - 1] + 1 if place else 0
+        return self.text[start : self.ends[place]]
+
+
+def read_lines(text: bytes, scratch: np.ndarray) -> Lines:
+    """Find the lines of a chunk, and whether templates may be tried on them.
+
+    Args:
+        text: The chunk.
+        scratch: Room for as many truth values as it has bytes; memory of its own for each chunk
+            would take longer to get than to fill.
+    """
+    codes = np.frombuffer(text, dtype=np.uint8)
+    found = scratch[: len(text)]
+    np.equal(codes, 10, out=found)
+    ends = np.flatnonzero(found).tolist()
+    np.less(codes, 32, out=found)
+    plain = int(np.count_nonzero(found)) == len(ends)
+    if plain and not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            plain = False
+    if text and not text.endswith(b"\n"):
+        ends.append(len(text))
+    return Lines(text, ends, plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +213,14 @@ class Templates:
         self.current = found
         return True
 
-    def convert(self, lines: list[bytes], at: int, first: int, run: Run) -> int:
+    def convert(self, lines: Lines, at: int, first: int, run: Run) -> int:
         """Convert lines that the current template fits, up to one that is not plain.
 
-        This loop is where the time goes; hence the local names, and no calls but of built-ins.
+        This loop is where the time goes; hence local names, offsets into the chunk instead of
+        copies of its lines, and bytes looked for as numbers, which is faster than as ``bytes``.
 
         Args:
-            lines: Rows as bytes, known to be UTF-8 without control characters.
+            lines: Plain lines.
             at: Place of the first of them to convert.
             first: Number in the file of the first line, from 1.
             run: What they come to is added to it.
@@ -183,76 +231,81 @@ class Templates:
         template = self.current
         if template is None:
             return at
-        head, start = template.head, len(template.head)
-        following, second, last = template.following, template.second, template.last
+        text, ends, ascii_only = lines.text, lines.ends, lines.text.isascii()
+        find, begins = text.find, text.startswith
+        head, following, second, last = (
+            template.head,
+            template.following,
+            template.second,
+            template.last,
+        )
+        to_path, to_next, over_second, over_last = map(len, (head, following, second, last))
         path_first, sft = template.path_first, self._sft
         constant, before, media = template.characters, template.before, template.media
         add, add_characters = run.pieces.extend, run.characters.append
-        add_member = run.members.append
-        add_label = run.labels.append
+        add_member, add_label = run.members.append, run.labels.append
         groups, openings, front = self.worker.shared.index.groups, _OPENINGS, self._id
         filtered, mine, others = self._filtered, self._mine, self._others
         folder, names, shown = b"\xff", {}, b""
-        for place in range(at, len(lines)):
-            line = lines[place]
+        start = ends[at - 1] + 1 if at else 0
+        for place in range(at, len(ends)):
+            stop = ends[place]
             # Where the path, the question and the verdict are.
-            if not line.startswith(head):
+            if not begins(head, start):
                 return place
-            end = line.find(_ENDING, start)
-            begin = end + 4
-            stop = line.find(following, begin)
-            if end < 0 or stop <= begin:
+            start += to_path
+            end = find(_ENDING, start, stop)
+            after = find(following, end, stop)
+            if end < 0 or after <= end + 4:
                 return place
-            path, text = line[start:end], line[begin:stop]
-            begin = stop + len(following)
+            path, question = text[start:end], text[end + 4 : after]
+            start = after + to_next
             if path_first:
-                if not line.startswith(path + second, begin) or not line.endswith(last):
+                if not begins(path + second, start) or not begins(last, stop - over_last):
                     return place
-                begin += len(path) + len(second)
-                verdict = line[begin : len(line) - len(last)]
+                start += len(path) + over_second
+                end = stop - over_last
             else:
-                stop = line.find(second, begin)
-                if stop < 0 or line[stop + len(second) :] != path + last:
+                end = find(second, start, stop)
+                if end < 0 or text[end + over_second : stop] != path + last:
                     return place
-                verdict = line[begin:stop]
             # The question: no tag, no path, and no escapes but of line ends and quotation marks.
-            bare = text.replace(b"\\n", b"")
-            characters = constant - (len(text) - len(bare)) // 2
-            if b"\\" in bare or b'"' in bare:
+            bare = question.replace(b"\\n", b"")
+            escapes = (len(question) - len(bare)) // 2
+            if _BACKSLASH in bare or _MARK in bare:
                 marks = bare.count(b'\\"')
-                if bare.count(b"\\") != marks or bare.count(b'"') != marks or b"\\\\" in text:
+                if bare.count(b"\\") != marks or bare.count(b'"') != marks or b"\\\\" in question:
                     return place
-                characters -= marks
-            if b"<" in bare or b" file:" in bare:
+                escapes += marks
+            if _LESS in bare or bare.find(_FILE) >= 0:
                 return place
             # The verdict: perfect, and no escapes but of quotation marks.
-            stop = verdict.find(_THINK) + 7
-            opening = openings.get(verdict[:stop])
-            if opening is None or not verdict.endswith(opening.ending):
+            after = find(_THINK, start, stop) + 7
+            opening = openings.get(text[start:after])
+            if opening is None:
                 return place
-            thought = verdict[stop : len(verdict) - len(opening.ending)]
-            plain = thought.replace(_QUOTE, b"")
-            if b"\\" in plain or b'"' in plain or b"<" in plain:
+            ending = opening.ending
+            thought = text[after : end - len(ending)]
+            if not begins(ending, end - len(ending)) or _LESS in thought:
                 return place
+            quotes = 0
+            if _BACKSLASH in thought or _MARK in thought:
+                quotes = thought.count(_QUOTE)
+                if thought.count(b"\\") != 3 * quotes or thought.count(b'"') != quotes:
+                    return place
+            verdict = text[start:end]
             # The medium.
-            if not path.startswith(folder):
-                folder, names, shown = self._enter_folder(template, path)
-            name = path[len(folder) :]
-            member = names.get(name)
+            member = names.get(path[len(folder) :]) if path.startswith(folder) else None
             if member is None:
                 folder, names, shown = self._enter_folder(template, path)
-                name = path[len(folder) :]
-                member = names.get(name)
+                member = names.get(path[len(folder) :])
                 if member is None:
                     return place
-            if line.isascii():
-                characters += len(text)
-                if sft:
-                    characters += len(verdict)
-            else:
-                characters += len(text.decode()) + (len(verdict.decode()) if sft else 0)
+            characters = constant - escapes
+            characters += len(question) if ascii_only else len(question.decode())
             if sft:
-                characters -= opening.escapes + (len(thought) - len(plain)) // 2
+                characters += len(verdict) if ascii_only else len(verdict.decode())
+                characters -= opening.escapes + 2 * quotes
             # Filters and other splits.
             group = groups[member]
             if (others is not None and others[group]) or (
@@ -260,15 +313,18 @@ class Templates:
             ):
                 return place
             mine[group] = 1
+            name = path[len(folder) :]
+            number = b"%d" % (first + place)
+            back = (media, shown, name, _SOLUTION, verdict, opening.columns)
             if sft:
-                add((front, b"%d" % (first + place), before, text, _ANSWER, verdict))
+                add((front, number, before, question, _ANSWER, verdict, *back))
             else:
-                add((front, b"%d" % (first + place), before, text))
-            add((media, shown, name, _SOLUTION, verdict, opening.columns))
+                add((front, number, before, question, *back))
             add_characters(characters)
             add_member(member)
             add_label(opening.label)
-        return len(lines)
+            start = stop + 1
+        return len(ends)
 
     def _wanted(self, member: int, characters: int) -> bool:
         """Whether filters, the split and the wish for disjoint media let a record pass."""
@@ -339,7 +395,7 @@ class Templates:
             return
         before, self.current = self.current, template
         again = Run()
-        self.convert([line], 0, number, again)
+        self.convert(Lines(line, [len(line)], True), 0, number, again)
         same = Run(again.pieces, [built.characters], built.members, [built.count[-1]])
         if b"".join(again.pieces) == built.line and again == same:
             self.known.append(template)
@@ -386,28 +442,6 @@ class Templates:
             media,
             built.characters - len(text) - (len(answer) if self._sft else 0),
         )
-
-
-def plain_bytes(text: bytes, lines: int, scratch: np.ndarray) -> bool:
-    """Whether a chunk is UTF-8 and holds no control characters but its line ends.
-
-    Args:
-        text: The chunk.
-        lines: How many line ends it has.
-        scratch: Room for as many truth values as it has bytes; memory of its own for each chunk
-            would take longer to get than to fill.
-    """
-    controls = scratch[: len(text)]
-    np.less(np.frombuffer(text, dtype=np.uint8), 32, out=controls)
-    if int(np.count_nonzero(controls)) != lines:
-        return False
-    if text.isascii():
-        return True
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _strings(row: Mapping[str, Any]) -> tuple[str | None, str, str, str]:
