@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,12 @@ def render(
         examples: From :func:`show_examples`.
         settings: Shown at the end, those that are not the default.
     """
+    changed = settings.model_dump(mode="json", exclude_defaults=True, exclude={"workers"})
+    return _page().render(card=card, examples=examples, settings=changed, splits=SPLITS)
+
+
+@cache
+def _page() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -97,9 +104,7 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    changed = settings.model_dump(mode="json", exclude_defaults=True, exclude={"workers"})
-    page = environment.get_template("card.html.j2")
-    return page.render(card=card, examples=examples, settings=changed, splits=SPLITS)
+    return environment.get_template("card.html.j2")
 
 
 def _by(counts: Counter[tuple[str, str]], place: int) -> Counter[str]:

@@ -225,4 +225,4 @@ def _blank_out(lines: Lines, wanted: np.ndarray) -> Lines:
         for line in (lines[place] for place in range(len(lines)))
     ]
     ends = np.cumsum([len(line) + 1 for line in kept]) - 1
-    return Lines(b"\n".join(kept), ends.tolist(), lines.plain)
+    return Lines(b"\n".join(kept), ends.tolist(), lines.plain, lines.ascii)

@@ -35,6 +35,7 @@ class Shared:
         to_test: For each member: whether records that show it become test records; empty for none.
         test_texts: Digests of the prompts of test records without media.
         text_threshold: Digests of prompts below this become test records; 0 without a split.
+        folders: Names and path of folders that templates have met, see ``template.py``.
     """
 
     index: MemberIndex
@@ -44,6 +45,7 @@ class Shared:
     to_test: bytes = b""
     test_texts: set[bytes] = field(default_factory=set)
     text_threshold: int = 0
+    folders: dict[tuple[str, bytes], tuple[dict[bytes, int], bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
