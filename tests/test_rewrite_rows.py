@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from components.rewrite_paths import engine
 from components.rewrite_paths.chunk import ChunkWork
 from components.rewrite_paths.config import Records, RewriteSettings
+from components.rewrite_paths.lines import Lines, read_lines
 from components.rewrite_paths.media import MediaFinder
 from components.rewrite_paths.members import MemberIndex
+from components.rewrite_paths.plain import Run, Templates
 from components.rewrite_paths.rows import Form
 from components.rewrite_paths.rowwork import RowWorker, Shared, Wish
 from components.rewrite_paths.rules import PathRules
 from components.rewrite_paths.sources import Source
 from components.rewrite_paths.stage import STAGE
-from components.rewrite_paths.template import Lines, Run, Templates, read_lines
 from omnistage.events import Events
 from omnistage.records import read_records
 from omnistage.stage import Context, Runtime, execute

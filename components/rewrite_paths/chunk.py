@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
+from components.rewrite_paths.lines import Lines
 from components.rewrite_paths.members import AUDIO, SOUND_CLIP, VIDEO
+from components.rewrite_paths.plain import Run, Templates
 from components.rewrite_paths.rows import RowError
 from components.rewrite_paths.rowwork import LABELS, Built, LeftOutError, RowWorker, histogram
 from components.rewrite_paths.tally import (
@@ -16,7 +18,6 @@ from components.rewrite_paths.tally import (
     Rejected,
     Tally,
 )
-from components.rewrite_paths.template import Lines, Run, Templates
 
 _LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
 

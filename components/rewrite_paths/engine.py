@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from components.rewrite_paths.chunk import ChunkWork, Report
+from components.rewrite_paths.lines import read_lines
+from components.rewrite_paths.plain import Templates
 from components.rewrite_paths.rowwork import RowWorker, Shared, Wish
 from components.rewrite_paths.sources import Source
 from components.rewrite_paths.tally import OUTPUTS
-from components.rewrite_paths.template import Templates, read_lines
 from components.rewrite_paths.turns import ManyProcesses, OneProcess, Turns
 from omnistage.errors import StageFailedError
 

@@ -35,7 +35,7 @@ class Shared:
         to_test: For each member: whether records that show it become test records; empty for none.
         test_texts: Digests of the prompts of test records without media.
         text_threshold: Digests of prompts below this become test records; 0 without a split.
-        folders: Names and path of folders that templates have met, see ``template.py``.
+        folders: Names and path of folders that templates have met, see ``plain.py``.
     """
 
     index: MemberIndex

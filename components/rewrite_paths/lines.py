@@ -1,0 +1,57 @@
+"""The lines of a chunk of a record file."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_LINE_END = ord("\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The lines of a chunk, not taken apart.
+
+    Attributes:
+        text: The chunk.
+        ends: Where each line ends, its line end not included.
+        plain: Whether the text is UTF-8 without control characters, so that templates may be tried.
+        ascii: Whether each byte is a character.
+    """
+
+    text: bytes
+    ends: list[int]
+    plain: bool
+    ascii: bool
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, place: int) -> bytes:
+        start = self.ends[place - 1] + 1 if place else 0
+        return self.text[start : self.ends[place]]
+
+
+def read_lines(text: bytes, scratch: np.ndarray) -> Lines:
+    """Find the lines of a chunk, and whether templates may be tried on them.
+
+    Args:
+        text: The chunk.
+        scratch: Room for as many truth values as it has bytes; memory of its own for each chunk
+            would take longer to get than to fill.
+    """
+    # As signed numbers, control characters and what is not ASCII both are less than a space.
+    codes = np.frombuffer(text, dtype=np.int8)
+    special = np.flatnonzero(np.less(codes, 32, out=scratch[: len(text)]))
+    found = codes[special]
+    breaks = special[found == _LINE_END]
+    only_ascii = plain = len(breaks) == len(special)
+    if not plain and not ((found >= 0) & (found != _LINE_END)).any():
+        try:
+            text.decode()
+            plain = True
+        except UnicodeDecodeError:
+            plain = False
+    ends = breaks.tolist()
+    if text and not text.endswith(b"\n"):
+        ends.append(len(text))
+    return Lines(text, ends, plain, only_ascii)
