@@ -38,6 +38,8 @@ INDEX = MemberIndex(
         member("a/images/my file: 1.png"),
         member("a/images/sound.png", SOUND),
         member("b/2.png"),
+        member("p/7.png"),
+        member("q/p/7.png"),
         member("a/audio files/1.wav"),
     ]
 )
@@ -172,6 +174,7 @@ def edge_rows(shape: str) -> list[bytes]:
     paths = ['/x/a/images/odd "name".png', "/x/a/images/é.png", "/x/a/images/none.png"]
     paths += ["D:\\a\\images\\2.png", "/x//a/images/2.png", "/x/a/images/sound.png"]
     paths += ["/x/a/images/two  spaces.png", "/x/a/images/my file: 1.png", " /x/a/images/2.png"]
+    paths += ["p/7.png", "q/p/7.png", "/x/q/p/7.png", "/x/p/7.png"]
     rows += [shaped(shape, path, "plain", "good") for path in paths]
     rows += [shaped(shape, plain, "plain", "good", shown=s) for s in ("/x/a/images/2.png", "x y")]
     rows += [shaped(shape, plain, "plain", "good", score_A=a) for a in (0, 3, 10, 11, 8.0)]
@@ -194,6 +197,17 @@ def test_template_takes_no_row_that_is_not_plain(split: Form, shape: str) -> Non
 
     assert fast == outcome(lines, split, templates=False)
     assert len(fast[0][split].splitlines()) > 30
+
+
+@pytest.mark.parametrize("broken", [b"\x00", b"\t", b"\x1f", b"\xff", b"\xed\xa0\x80"])
+def test_template_takes_no_row_with_bytes_that_json_must_not_have(broken: bytes) -> None:
+    plain, other = edge_rows("new")[:2]
+    lines = [plain, other, plain.replace(b"Q: plain", b"Q: " + broken), plain]
+
+    fast = outcome(lines, "rl", templates=True)
+
+    assert fast == outcome(lines, "rl", templates=False)
+    assert b"not_json" in fast[0]["rejected"]
 
 
 @pytest.mark.parametrize("bound", [110, 118, 119, 120, 300, 305])
