@@ -1,6 +1,7 @@
 """No row is lost or changed by chance: not by broken bytes, templates or several processes."""
 
 import json
+import os
 import string
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from components.rewrite_paths.rowwork import RowWorker, Shared, Wish
 from components.rewrite_paths.rules import PathRules
 from components.rewrite_paths.sources import Source
 from components.rewrite_paths.stage import STAGE
+from omnistage.errors import StageFailedError
 from omnistage.events import Events
 from omnistage.records import read_records
 from omnistage.stage import Context, Runtime, execute
@@ -363,6 +365,19 @@ def test_bytes_do_not_depend_on_the_number_of_processes(
     assert runs[0].counts["rejected"]["unknown_format"] > 3
     for run in runs[1:]:
         assert (run.digest, run.counts) == (runs[0].digest, runs[0].counts)
+
+
+def test_process_that_ends_early_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: Any) -> None:
+        os._exit(9)
+
+    monkeypatch.setattr(engine, "CHUNK", 300)
+    monkeypatch.setattr(engine, "_convert_chunk", end)
+
+    with pytest.raises(StageFailedError, match="exit code 9"):
+        rewrite(tmp_path, {"rl.jsonl": many(60)}, workers=2)
 
 
 def test_rejected_rows_name_the_line_they_stand_on(

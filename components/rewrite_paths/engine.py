@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -19,6 +20,7 @@ from components.rewrite_paths.tally import OUTPUTS
 from components.rewrite_paths.turns import ManyProcesses, OneProcess, Turns
 from omnistage.errors import StageFailedError
 
+_WAITING = 4  # converted chunks that a process keeps while those before them are not placed
 CHUNK = 1 << 20  # bytes of input: enough to hide the overhead, little enough for the caches
 
 
@@ -178,6 +180,16 @@ def _work(
     outputs = [
         os.open(job.folder / f"{name}.jsonl", os.O_WRONLY | os.O_CREAT, 0o644) for name in OUTPUTS
     ]
+    waiting: deque[tuple[int, list[bytes], Report]] = deque()
+
+    def place_next(wait: bool) -> bool:
+        number, blobs, report = waiting[0]
+        if not _place(number, blobs, turns, outputs, wait):
+            return False
+        waiting.popleft()
+        deliver(number, report)
+        return True
+
     try:
         templates: Templates | None = None
         scratch = np.empty(max((c.size for c in chunks), default=0), dtype=bool)
@@ -188,7 +200,14 @@ def _work(
                 current = chunk.source
                 source, gives = job.sources[current], job.gives_test[current]
                 templates = Templates(RowWorker(source, job.shared, job.wish, gives))
-            deliver(number, _convert_chunk(job, chunk, number, templates, turns, outputs, scratch))
+            work = _convert_chunk(job, chunk, number, templates, turns, scratch)
+            blobs = [b"".join(work.parts[name]) for name in OUTPUTS]
+            waiting.append((number, blobs, work.report()))
+            # A process that was held up must not hold up the others at once.
+            while waiting and place_next(wait=len(waiting) > _WAITING):
+                pass
+        while waiting:
+            place_next(wait=True)
     finally:
         for handle in outputs:
             os.close(handle)
@@ -200,9 +219,8 @@ def _convert_chunk(
     number: int,
     templates: Templates,
     turns: Turns,
-    outputs: list[int],
     scratch: np.ndarray,
-) -> Report:
+) -> ChunkWork:
     source = templates.worker.source
     lines = read_lines(_read(source.path, chunk), scratch)
     rows = len(lines)
@@ -212,11 +230,17 @@ def _convert_chunk(
     wanted = None if source.wanted is None else source.wanted[rows_before : rows_before + rows]
     work = ChunkWork(templates.worker, templates, job.remember)
     work.convert(lines, first, wanted)
-    blobs = [b"".join(work.parts[name]) for name in OUTPUTS]
-    places = turns.places(number, [len(blob) for blob in blobs])
+    return work
+
+
+def _place(number: int, blobs: list[bytes], turns: Turns, outputs: list[int], wait: bool) -> bool:
+    """Write what a chunk gave to where it belongs, if that is known; return whether it was."""
+    places = turns.places(number, [len(blob) for blob in blobs], wait)
+    if places is None:
+        return False
     for handle, blob, place in zip(outputs, blobs, places, strict=True):
         _write_at(handle, blob, place)
-    return work.report()
+    return True
 
 
 def _read(path: Path, chunk: Chunk) -> bytes:

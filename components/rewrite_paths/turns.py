@@ -23,8 +23,15 @@ class Turns(Protocol):
         """Return how many lines and rows come before a chunk in its file."""
         ...
 
-    def places(self, chunk: int, sizes: Sequence[int]) -> list[int]:
-        """Return the offset in each output file that a chunk's bytes begin at."""
+    def places(self, chunk: int, sizes: Sequence[int], wait: bool) -> list[int] | None:
+        """Return the offset in each output file that a chunk's bytes begin at.
+
+        Args:
+            chunk: Its number.
+            sizes: Its bytes for each output file.
+            wait: Whether to wait until the chunks before it have their places; if not, None is
+                returned while they have not.
+        """
         ...
 
 
@@ -52,7 +59,7 @@ class OneProcess:
         self._lines, self._rows = before[0] + lines, before[1] + rows
         return before
 
-    def places(self, chunk: int, sizes: Sequence[int]) -> list[int]:
+    def places(self, chunk: int, sizes: Sequence[int], wait: bool) -> list[int] | None:
         """Return the offset in each output file that a chunk's bytes begin at."""
         before = list(self.offsets)
         self.offsets = [a + b for a, b in zip(before, sizes, strict=True)]
@@ -95,9 +102,11 @@ class ManyProcesses:
             self._changed.notify_all()
         return before
 
-    def places(self, chunk: int, sizes: Sequence[int]) -> list[int]:
-        """Return the offset in each output file that a chunk's bytes begin at."""
+    def places(self, chunk: int, sizes: Sequence[int], wait: bool) -> list[int] | None:
+        """Return the offset in each output file that a chunk's bytes begin at, or None."""
         with self._changed:
+            if not wait and self._state[2] != chunk:
+                return None
             self._changed.wait_for(lambda: self._state[2] == chunk)
             before = list(self._offsets)
             for number, size in enumerate(sizes):
