@@ -21,7 +21,7 @@ from components.rewrite_paths.turns import ManyProcesses, OneProcess, Turns
 from omnistage.errors import StageFailedError
 
 _WAITING = 4  # converted chunks that a process keeps while those before them are not placed
-CHUNK = 1 << 20  # bytes of input: enough to hide the overhead, little enough for the caches
+CHUNK = 1 << 21  # bytes of input: enough to hide the overhead, little enough for memory
 
 
 @dataclass(frozen=True)

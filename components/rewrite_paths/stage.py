@@ -14,10 +14,10 @@ from components.rewrite_paths.engine import Job, convert_all
 from components.rewrite_paths.media import MediaFinder
 from components.rewrite_paths.members import MemberIndex
 from components.rewrite_paths.plan import plan_split
-from components.rewrite_paths.rows import LEAKS, MISSING
+from components.rewrite_paths.rows import LEAKS, MISSING, Form
 from components.rewrite_paths.rowwork import Shared, Wish
 from components.rewrite_paths.rules import PathRules
-from components.rewrite_paths.sources import ORDER, Source, find_sources
+from components.rewrite_paths.sources import Source, find_sources
 from components.rewrite_paths.tally import OUTPUTS, Tally
 from omnistage.errors import InputError
 from omnistage.records import SPLITS
@@ -104,8 +104,12 @@ def _convert(
 
     offsets = [0] * len(OUTPUTS)
     workers = settings.workers or os.cpu_count() or 1
-    for split in ORDER:
-        mine = [source for source in sources if source.split == split]
+    # What test shows must be known before the others are checked against it.
+    phases: list[tuple[Form, ...]] = [("test",), ("sft", "rl")]
+    if settings.disjoint:
+        phases = [("test",), ("sft",), ("rl",)]
+    for phase in phases:
+        mine = [source for split in phase for source in sources if source.split == split]
         first = [gives.get(source.shown) is source for source in mine]
         job = Job(mine, shared, wish, first, scratch, needed(settings))
         offsets = convert_all(job, workers, offsets, deliver)
