@@ -26,7 +26,7 @@ from benchmarks.loopback_hub import COMMIT, REPO, hub
 from components.download.config import DownloadSettings
 from components.download.stage import download
 from omnistage.events import Events
-from omnistage.stage import Context, Runtime
+from omnistage.stage import Context, TaskRuntime
 from omnistage.store import FolderStore
 
 ARCHIVES = 8
@@ -104,7 +104,7 @@ def _ours(folder: Path) -> None:
     events = Events("download", echo=False)
     store = FolderStore(folder / "store")
     context = Context(
-        "download", settings, {}, store, folder / "work", folder / "out", "", Runtime(), events
+        "download", settings, {}, store, folder / "work", folder / "out", "", TaskRuntime(), events
     )
     result = download(context)
     assert result.counts["archives"] == ARCHIVES

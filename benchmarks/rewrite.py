@@ -29,7 +29,7 @@ from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.stage import STAGE
 from omnistage.artifacts import Manifest
 from omnistage.events import Events
-from omnistage.stage import Context, Runtime
+from omnistage.stage import Context, TaskRuntime
 from omnistage.store import FolderStore
 
 MEMBERS = 13_700  # of each kind: 41 thousand in all, as many as OmniCritic has pairs
@@ -220,7 +220,7 @@ def rewrite(folder: Path, out: Path, manifest: Manifest, workers: int) -> dict[s
         out / "work",
         out / "out",
         "0" * 32,
-        Runtime(),
+        TaskRuntime(),
         events,
     )
     return STAGE.run(context).counts

@@ -145,10 +145,7 @@ class S3Store:
         home = self._home(stage, key)
         with s3_errors(f"removing {self.uri}/{stage}/{key}"):
             client().delete_object(Bucket=self.bucket, Key=f"{home}/{DONE}")
-            names = [name for name, _ in self._list(home + "/")]
-            for start in range(0, len(names), 1000):
-                objects = [{"Key": n} for n in names[start : start + 1000]]
-                client().delete_objects(Bucket=self.bucket, Delete={"Objects": objects})  # pyright: ignore[reportArgumentType]
+            self._delete([name for name, _ in self._list(home + "/")])
 
     def commit(self, folder: Path, kind: Kind, stage: str, key: str, **fields: Any) -> Manifest:
         """Upload the files, then the manifest, then the marker.
@@ -225,6 +222,40 @@ class S3Store:
         """Hold a node-local lock; between nodes the conditional commit decides."""
         with locked(self.scratch / "locks" / f"{stage}.{key}", f"{stage} {key}"):
             yield
+
+    def save_work(self, stage: str, key: str, name: str, source: Path) -> None:
+        """Upload the file to ``<stage>/.<key>.saved/<name>``."""
+        with s3_errors(f"writing {self.uri}"):
+            client().upload_file(
+                str(source), self.bucket, self._saved(stage, key) + name, Config=_TRANSFER
+            )
+
+    def list_work(self, stage: str, key: str) -> list[str]:
+        """Return the kept objects' names below their prefix."""
+        prefix = self._saved(stage, key)
+        with s3_errors(f"reading {self.uri}"):
+            return [name.removeprefix(prefix) for name, _ in self._list(prefix)]
+
+    def fetch_work(self, stage: str, key: str, name: str, target: Path) -> None:
+        """Download a kept object."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with s3_errors(f"reading {self.uri}"):
+            client().download_file(
+                self.bucket, self._saved(stage, key) + name, str(target), Config=_TRANSFER
+            )
+
+    def drop_work(self, stage: str, key: str, prefix: str = "") -> None:
+        """Remove kept objects."""
+        with s3_errors(f"removing from {self.uri}"):
+            self._delete([n for n, _ in self._list(self._saved(stage, key) + prefix)])
+
+    def _saved(self, stage: str, key: str) -> str:
+        return self._home(stage, f".{key}.saved") + "/"
+
+    def _delete(self, names: list[str]) -> None:
+        for start in range(0, len(names), 1000):
+            objects = [{"Key": n} for n in names[start : start + 1000]]
+            client().delete_objects(Bucket=self.bucket, Delete={"Objects": objects})  # pyright: ignore[reportArgumentType]
 
     def _home(self, stage: str, key: str) -> str:
         return "/".join(p for p in (self.prefix, stage, key) if p)

@@ -1,20 +1,18 @@
-"""The one contract of a stage: ``python -m components.<stage> --spec spec.json``.
+"""The one contract of a stage: settings and input artifacts in, one output artifact out.
 
 A stage is a function from settings and input artifacts to one output artifact. What surrounds it
 is the same for all and lives here: the stage key, the look-up in the store, the work folder that
 survives a kill, the commit, and exit codes that tell a wrong input from a passing fault.
 """
 
-import argparse
 import hashlib
 import importlib.metadata
 import platform
 import re
 import shutil
-import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,12 +23,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from omnistage.artifacts import Kind, Manifest
 from omnistage.config import Settings, key_config
-from omnistage.errors import DamagedError, InputError, OmnistageError, machine_errors
+from omnistage.errors import DamagedError, InputError, machine_errors
 from omnistage.events import Events, clock
-from omnistage.files import human_bytes, read_json, write_atomic
-from omnistage.store import Store, manifest_uri, open_store, read_manifest, store_uri
+from omnistage.files import human_bytes
+from omnistage.launch.world import SINGLE_NODE, World
+from omnistage.store import Store, manifest_uri, open_store, store_uri
 
 C = TypeVar("C", bound=Settings)
+
+
+class ClusterRuntime(BaseModel):
+    """How a stage runs as a training job on a cluster."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: str
+    """The trainer's, pinned by digest."""
+    settings: dict[str, Any] = {}
+    """Fields of :class:`omnistage.launch.settings.LaunchSettings` over the cluster's own."""
 
 
 class Runtime(BaseModel):
@@ -44,6 +54,15 @@ class Runtime(BaseModel):
         description="Processes of a training or evaluation stage on one machine; by default one "
         "for each GPU, or one on a machine without.",
     )
+
+
+class TaskRuntime(Runtime):
+    """What a task is told beside a recipe's own :class:`Runtime`."""
+
+    keep_checkpoints: bool = False
+    """Copy checkpoints to the store while training: the work folder ends with this pod."""
+    cluster: ClusterRuntime | None = None
+    """Run as a training job on a cluster instead of here."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +86,10 @@ class Context(Generic[C]):
     out: Path
     """Folder that becomes the artifact; may hold an earlier attempt's files."""
     key: str
-    runtime: Runtime
+    runtime: TaskRuntime
     events: Events
+    world: World = SINGLE_NODE
+    """The nodes that make the artifact together; node 0 keeps it."""
 
     def folder(self, name: str) -> Path:
         """Return the local folder with the files of an input; not to be written to."""
@@ -96,6 +117,10 @@ class Stage(Generic[C]):
     """Packages whose version decides the result; pinned with ``==`` in pyproject.toml."""
 
 
+class NodeDone(Exception):  # noqa: N818 - not an error
+    """Raised by the training on a node that is not node 0 when its processes have ended well."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What :func:`execute` did."""
@@ -103,29 +128,6 @@ class Outcome:
     manifest: Manifest
     cached: bool
     seconds: float
-
-
-class Spec(BaseModel):
-    """The file given to ``--spec``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    config: dict[str, Any]
-    inputs: dict[str, str] = {}
-    """Input name to the URI of its manifest."""
-    store: str
-    """URI of the store that the output goes to."""
-    runtime: Runtime = Runtime()
-    force: bool = False
-    """Make the artifact again although the store has it."""
-    cached_only: bool = False
-    """Fail rather than make the artifact when the store does not have it."""
-    verify_inputs: bool = False
-    """Hash the inputs before they are used (they come from outside this run)."""
-    manifest: str | None = None
-    """File to write the output's manifest to."""
-    events: str | None = None
-    """File to append progress to."""
 
 
 @cache
@@ -183,10 +185,11 @@ def execute(
     inputs: Mapping[str, Manifest],
     store: Store,
     *,
-    runtime: Runtime | None = None,
+    runtime: TaskRuntime | None = None,
     events: Events | None = None,
     force: bool = False,
     cached_only: bool = False,
+    world: World = SINGLE_NODE,
 ) -> Outcome:
     """Return a stage's output from the store, or make it and put it there.
 
@@ -199,17 +202,21 @@ def execute(
         events: Where progress goes.
         force: Make the output again although it is there.
         cached_only: Never make it.
+        world: The nodes that make it together; this is node 0.
 
     Raises:
         InputError: If an input is missing or of the wrong kind, the machine cannot write, or the
             output is not there and ``cached_only`` forbids to make it.
     """
     events = events or Events(stage.name, echo=False)
+    how = runtime or TaskRuntime()
     began = time.monotonic()
-    _check_inputs(stage, inputs)
+    check_inputs(stage, inputs)
     key = stage_key(stage, config, {name: m.digest for name, m in inputs.items()})
     events.emit("started", key=key)
-    with store.lock(stage.name, key):
+    # The job takes the lock itself, on a volume that it may share with this process.
+    lock = nullcontext() if how.cluster else store.lock(stage.name, key)
+    with lock:
         found = None if force else _hit(stage, key, store, events)
         if found:
             seconds = time.monotonic() - began
@@ -222,16 +229,22 @@ def execute(
             )
         if force:
             store.discard(stage.name, key)
-        home = store.work_folder(stage.name, key)
+        if how.cluster:
+            from omnistage.launch.remote import launch_stage
+
+            manifest = launch_stage(stage, config, inputs, store, key, how.cluster, events)
+            seconds = time.monotonic() - began
+            _finished(events, manifest, False, seconds)
+            return Outcome(manifest, cached=False, seconds=seconds)
+        home = _home(how, store, stage.name, key)
         if force:
             shutil.rmtree(home, ignore_errors=True)
         with machine_errors(f"stage {stage.name}"):
             work, out = home / "work", home / "out"
             work.mkdir(parents=True, exist_ok=True)
             out.mkdir(exist_ok=True)
-            how = runtime or Runtime()
             result = stage.run(
-                Context(stage.name, config, inputs, store, work, out, key, how, events)
+                Context(stage.name, config, inputs, store, work, out, key, how, events, world)
             )
             events.message("storing the result")
             manifest = store.commit(
@@ -244,6 +257,8 @@ def execute(
                 produced_by=_provenance(stage, config, inputs, time.monotonic() - began),
             )
             shutil.rmtree(home, ignore_errors=True)
+            if how.keep_checkpoints:
+                store.drop_work(stage.name, key)
     seconds = time.monotonic() - began
     events.message(
         f"done in {clock(seconds)}: {len(manifest.files)} files, {human_bytes(manifest.size)}"
@@ -252,90 +267,24 @@ def execute(
     return Outcome(manifest, cached=False, seconds=seconds)
 
 
-def main(stage: Stage[Any], arguments: list[str] | None = None) -> int:
-    """Run a stage as a program and return its exit code.
-
-    Args:
-        stage: What to run.
-        arguments: The command line; ``sys.argv`` by default.
-    """
-    parser = argparse.ArgumentParser(prog=f"python -m components.{stage.name}")
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--spec", type=Path, help="JSON file: settings, input manifests, store")
-    action.add_argument(
-        "--check", action="store_true", help="check that this image can run the stage, and exit"
-    )
-    options = parser.parse_args(arguments)
-    if options.check:
-        return _check(stage)
-    events = Events(stage.name)
-    try:
-        spec = _read_spec(options.spec)
-        events = Events(stage.name, Path(spec.events) if spec.events else None)
-        run_spec(stage, spec, events)
-    except OmnistageError as e:
-        events.emit("failed", message=str(e), exit_code=e.exit_code)
-        print(f"{stage.name}: error: {e}", file=sys.stderr, flush=True)
-        return e.exit_code
-    except Exception as e:
-        events.emit("failed", message=f"{type(e).__name__}: {e}", exit_code=1)
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome:
-    """Run a stage from its spec and write the manifest where the spec asks for it.
-
-    Raises:
-        InputError: If the settings, an input or the store are wrong.
-    """
-    config = parse_config(stage.config, spec.config, stage.name)
-    inputs = {name: read_manifest(uri) for name, uri in spec.inputs.items()}
-    if spec.verify_inputs:
-        for name, manifest in inputs.items():
-            _verify(name, manifest)
-    outcome = execute(
-        stage,
-        config,
-        inputs,
-        open_store(spec.store),
-        runtime=spec.runtime,
-        events=events,
-        force=spec.force,
-        cached_only=spec.cached_only,
-    )
-    if spec.manifest:
-        write_atomic(Path(spec.manifest), outcome.manifest.to_json())
-    return outcome
-
-
 def _finished(events: Events, manifest: Manifest, cached: bool, seconds: float) -> None:
     where = {"uri": manifest.uri, "manifest": manifest_uri(manifest)}
     events.emit("finished", key=manifest.key, cached=cached, seconds=seconds, **where)
 
 
-def _read_spec(path: Path) -> Spec:
-    try:
-        return Spec.model_validate(read_json(path))
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from e
+def _home(runtime: TaskRuntime, store: Store, stage: str, key: str) -> Path:
+    """Return the folder of an attempt: node-local where checkpoints are kept in the store."""
+    if runtime.keep_checkpoints:
+        return store.scratch / "work" / stage / key
+    return store.work_folder(stage, key)
 
 
-def _verify(name: str, manifest: Manifest) -> None:
-    store = open_store(store_uri(manifest))
-    try:
-        found = store.find(manifest.stage, manifest.key)
-    except DamagedError as e:
-        raise InputError(f"input {name!r}: {e}; run the stage that made it again") from e
-    if found is None or found.digest != manifest.digest:
-        raise InputError(
-            f"input {name!r}: the store no longer has {manifest.digest} at {manifest.uri}"
-        )
+def check_inputs(stage: Stage[Any], inputs: Mapping[str, Manifest]) -> None:
+    """Check that a stage has the inputs it needs, each of the right kind.
 
-
-def _check_inputs(stage: Stage[Any], inputs: Mapping[str, Manifest]) -> None:
+    Raises:
+        InputError: Naming the input.
+    """
     for name, kind in stage.inputs.items():
         if name not in inputs:
             if name in stage.optional:
@@ -376,18 +325,3 @@ def _provenance(
         "seconds": round(seconds, 3),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-def _check(stage: Stage[Any]) -> int:
-    wrong = 0
-    for name in stage.libraries:
-        want = pinned_version(name)
-        try:
-            have = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            have = "not installed"
-        if have != want:
-            print(f"{stage.name}: {name} is {have}; this omnistage wants {want}", file=sys.stderr)
-            wrong += 1
-    print(f"{stage.name}: {'cannot run here' if wrong else 'ready'}")
-    return 2 if wrong else 0

@@ -71,6 +71,22 @@ class Store(Protocol):
         """Context manager: one process at a time makes the artifact of a key."""
         ...
 
+    def save_work(self, stage: str, key: str, name: str, source: Path) -> None:
+        """Keep a file of a stage that is at work, by a relative name, until it is dropped."""
+        ...
+
+    def list_work(self, stage: str, key: str) -> list[str]:
+        """Return the names that are kept."""
+        ...
+
+    def fetch_work(self, stage: str, key: str, name: str, target: Path) -> None:
+        """Copy a kept file to ``target``."""
+        ...
+
+    def drop_work(self, stage: str, key: str, prefix: str = "") -> None:
+        """Remove the kept files whose names begin with ``prefix``."""
+        ...
+
 
 def open_store(uri: str) -> Store:
     """Open a store by its URI.
@@ -270,11 +286,11 @@ class FolderStore:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
             files = hash_files(folder)
-            for entry in files:
-                sync(folder / entry.path)
             manifest = record_manifest((home / CONTENT).as_uri(), files, kind, stage, key, **fields)
             write_atomic(new / MANIFEST, manifest.to_json())
-            folder.rename(new / CONTENT)
+            shutil.move(folder, new / CONTENT)  # copied when made on a node's own disk
+            for entry in files:
+                sync(new / CONTENT / entry.path)
             self.discard(stage, key)
             new.rename(home)
             sync(home.parent)
@@ -302,6 +318,39 @@ class FolderStore:
             (self.root / stage).mkdir(parents=True, exist_ok=True)
         with locked(self.root / stage / f".{key}.lock", f"{stage} {key}"):
             yield
+
+    def save_work(self, stage: str, key: str, name: str, source: Path) -> None:
+        """Copy the file to ``<stage>/.<key>.saved/<name>``; it appears there whole."""
+        target = self._saved(stage, key) / name
+        with machine_errors("writing the store"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f".{target.name}.part")
+            shutil.copyfile(source, part)
+            sync(part)
+            part.rename(target)
+
+    def list_work(self, stage: str, key: str) -> list[str]:
+        """Return the kept files, relative to their folder."""
+        folder = self._saved(stage, key)
+        found = (p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".part"))
+        return [p.relative_to(folder).as_posix() for p in found]
+
+    def fetch_work(self, stage: str, key: str, name: str, target: Path) -> None:
+        """Copy a kept file."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self._saved(stage, key) / name, target)
+
+    def drop_work(self, stage: str, key: str, prefix: str = "") -> None:
+        """Remove kept files."""
+        folder = self._saved(stage, key)
+        for name in self.list_work(stage, key) if prefix else ():
+            if name.startswith(prefix):
+                (folder / name).unlink(missing_ok=True)
+        if not prefix:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _saved(self, stage: str, key: str) -> Path:
+        return self.root / stage / f".{key}.saved"
 
 
 def sync(path: Path) -> None:

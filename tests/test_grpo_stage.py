@@ -11,7 +11,7 @@ from components.grpo.stage import STAGE, Watcher, start_model
 from omnistage.artifacts import Kind, Manifest
 from omnistage.errors import InputError
 from omnistage.events import Events
-from omnistage.stage import Context, Runtime
+from omnistage.stage import Context, TaskRuntime
 from omnistage.store import FolderStore
 
 
@@ -30,7 +30,7 @@ def context(store: FolderStore, sft: Manifest | None, **settings: Any) -> Contex
     config = GRPOSettings.model_validate(settings)
     work = store.work_folder("grpo", "k")
     events = Events("grpo", echo=False)
-    return Context("grpo", config, inputs, store, work, work, "k", Runtime(), events)
+    return Context("grpo", config, inputs, store, work, work, "k", TaskRuntime(), events)
 
 
 def test_it_starts_from_the_fine_tuned_model(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from components.rewrite_paths.stage import STAGE
 from omnistage.errors import StageFailedError
 from omnistage.events import Events
 from omnistage.records import read_records
-from omnistage.stage import Context, Runtime, execute
+from omnistage.stage import Context, TaskRuntime, execute
 from tests.rewrite_kit import SOUND, dataset, judge_row, member, rewrite, verdict
 from tests.test_rewrite_formats import INSTRUCTIONS, ROWS
 
@@ -430,7 +430,7 @@ def test_run_after_a_killed_one_starts_clean(tmp_path: Path) -> None:
         tmp_path / "work",
         tmp_path / "out",
         "0" * 32,
-        Runtime(),
+        TaskRuntime(),
         Events("rewrite_paths", echo=False),
     )
 

@@ -16,12 +16,12 @@ from omnistage.stage import (
     Result,
     Stage,
     execute,
-    main,
     parse_config,
     pinned_version,
     stage_key,
 )
 from omnistage.store import FolderStore, manifest_uri
+from omnistage.task import main
 
 RUNS: list[str] = []
 

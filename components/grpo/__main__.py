@@ -1,6 +1,6 @@
 """``python -m components.grpo --spec spec.json``."""
 
 from components.grpo.stage import STAGE
-from omnistage.stage import main
+from omnistage.task import main
 
 raise SystemExit(main(STAGE))

@@ -173,7 +173,9 @@ def run(context: Context[GRPOSettings]) -> Result:
         context.folder("records") / "rl.jsonl", root, dataset, context.events, gold=True
     )
     model, adapter = start_model(context)
-    checks = preflight(context, model, adapter, dataset) if config.preflight else {}
+    # The checks are the same on every node; the others wait at the rendezvous meanwhile.
+    wanted = config.preflight and context.world.node_rank == 0
+    checks = preflight(context, model, adapter, dataset) if wanted else {}
     watcher = Watcher(config, output_folder(context) / "completions.jsonl")
     trained = train(
         context,

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from omnistage.launch.world import SINGLE_NODE, World
+
 
 @dataclass(frozen=True)
 class Job:
@@ -17,11 +19,30 @@ class Job:
     env: dict[str, str] = field(default_factory=dict)
     """Added to the environment."""
     nproc_per_node: int = 1
+    world: World = SINGLE_NODE
+    """The nodes that run it together."""
 
 
 def gpu_count() -> int:
     """Return the number of NVIDIA GPUs of this machine, from their device files (no torch)."""
     return sum(bool(re.fullmatch(r"nvidia\d+", p.name)) for p in Path("/dev").glob("nvidia*"))
+
+
+_LOST_PEER = re.compile(
+    r"Connection (closed by peer|reset by peer|refused)|Broken pipe|ncclRemoteError"
+    r"|Watchdog caught collective operation timeout|NCCL.*(timeout|timed out)|Gloo.*imed out"
+    r"|Timed out waiting \d+ms for (recv|send)|rendezvous.*(imeout|imed out)|DistNetworkError"
+    r"|Socket Timeout|client socket has timed out",
+    re.IGNORECASE,
+)
+
+
+def lost_peer(text: str) -> bool:
+    """Return whether an error says that another process of a distributed job does not answer.
+
+    That is NCCL's or gloo's time-out or lost connection: a passing fault on this side.
+    """
+    return bool(_LOST_PEER.search(text))
 
 
 def diagnose(log: str) -> str:

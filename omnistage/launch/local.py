@@ -14,11 +14,13 @@ import orjson
 
 from omnistage.errors import InputError, StageFailedError, TransientError
 from omnistage.files import write_atomic
-from omnistage.launch.job import Job, diagnose
+from omnistage.launch.job import Job, diagnose, lost_peer
+from omnistage.launch.world import without_world
 
 _PDEATHSIG = 1
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 10
+_MEET_SECONDS = 7200
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,28 @@ class Request:
 
 
 def render(job: Job) -> Request:
-    """Return the command that a job runs as: plain Python for one process, torchrun for more."""
+    """Return the command that a job runs as: plain Python for one process, torchrun for more.
+
+    Every node of a job on several renders its own command, with its rank.
+    """
     env = dict(job.env)
+    count = f"--nproc_per_node={job.nproc_per_node}"
+    world = job.world
+    torchrun = (sys.executable, "-m", "torch.distributed.run")
+    if world.nodes > 1:
+        gang = (
+            f"--nnodes={world.nodes}",
+            f"--node_rank={world.node_rank}",
+            f"--master_addr={world.address}",
+            f"--master_port={world.port}",
+            # Nodes wait for one another while each fetches its inputs and node 0 runs preflight.
+            f"--rdzv_conf=timeout={_MEET_SECONDS}",
+        )
+        return Request((*torchrun, *gang, count, *job.program), env)
     if job.nproc_per_node == 1:
         return Request((sys.executable, *job.program), env)
     # --standalone picks a free port, so that two runs on one machine do not meet.
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-    count = f"--nproc_per_node={job.nproc_per_node}"
-    return Request((*torchrun, count, *job.program), env)
+    return Request((*torchrun, "--standalone", count, *job.program), env)
 
 
 def run(job: Job, follow: Callable[[], str | None]) -> float:
@@ -55,7 +71,7 @@ def run(job: Job, follow: Callable[[], str | None]) -> float:
     Raises:
         StageFailedError: If the job fails or ``follow`` stopped it.
         InputError: If the job ends with exit code 2.
-        TransientError: If it ends with exit code 75.
+        TransientError: If it ends with exit code 75, or because another node went away.
     """
     request = render(job)
     leader = job.log.with_suffix(".pid")
@@ -66,7 +82,7 @@ def run(job: Job, follow: Callable[[], str | None]) -> float:
     with job.log.open("ab") as log:
         process = subprocess.Popen(
             request.argv,
-            env={**os.environ, **request.env},
+            env={**without_world(os.environ), **request.env},
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -95,9 +111,12 @@ def run(job: Job, follow: Callable[[], str | None]) -> float:
 def _raise(job: Job, code: int, start: int) -> None:
     with job.log.open("rb") as f:
         f.seek(start)
-        text = diagnose(f.read().decode(errors="replace"))
+        log = f.read().decode(errors="replace")
+    text = diagnose(log)
     if code in (2, 75):
         raise (InputError if code == 2 else TransientError)(text)
+    if job.world.nodes > 1 and lost_peer(text):
+        raise TransientError(f"{job.name} lost another node of its job:\n{text}")
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
     advice = ""
     if code == -signal.SIGKILL:

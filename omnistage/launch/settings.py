@@ -48,6 +48,11 @@ class LaunchSettings(Settings):
         default="pytorchjob",
         description="PyTorchJob of the training operator, or TrainJob of Kubeflow Trainer ≥ 2.2.",
     )
+    training_runtime: str = Field(
+        default="omnistage",
+        pattern=_NAME,
+        description="TrainingRuntime of a TrainJob; the chart installs one of this name.",
+    )
     nodes: int = Field(
         default=1, ge=1, le=1000, description="Pods of a training job; evaluation takes one."
     )

@@ -10,11 +10,12 @@ from typing import Any
 from omnistage.errors import InputError, StageFailedError
 from omnistage.launch import local
 from omnistage.launch.job import Job, gpu_count
-from omnistage.stage import Context
+from omnistage.stage import Context, NodeDone
 from omnistage.swift.arguments import Command, check_arguments, command_line
 from omnistage.swift.checkpoints import checkpoints, newest_whole, step_of
 from omnistage.swift.curve import parse_log_line, read_curve
 from omnistage.swift.media import environment
+from omnistage.swift.saved import SavedCheckpoints
 from omnistage.swift.settings import TrainingSettings, process_count, split_batch
 
 LIBRARIES = ("ms-swift", "peft", "torch", "transformers", "trl")
@@ -114,7 +115,7 @@ def train(
         arguments: The stage's own arguments; they and ``config.swift_arguments`` are put over
             :func:`common_arguments` and checked.
         config: The stage's settings.
-        processes: Training processes; by default what the runtime asks for.
+        processes: Training processes of a node; by default what the runtime asks for.
         watch: Sees every line of ``logging.jsonl``; a text that it returns stops the training for
             that reason.
         figures: Which logged figures the progress line shows.
@@ -122,17 +123,31 @@ def train(
     Raises:
         InputError: If an argument is wrong.
         StageFailedError: If the training fails or is stopped by ``watch``.
+        NodeDone: When it has ended well, on a node that is not node 0.
     """
     processes = processes or process_count(context.runtime.nproc_per_node)
+    world = context.world
     output = output_folder(context)
     output.mkdir(exist_ok=True)
     everything = {
-        **common_arguments(config, processes, context.name),
+        **common_arguments(config, processes * world.nodes, context.name),
         **arguments,
         **config.swift_arguments,
         "output_dir": str(output),
     }
     check_arguments(command, everything, f"{context.name}.swift_arguments")
+    saved = None
+    if context.runtime.keep_checkpoints:
+        saved = SavedCheckpoints(
+            context.store,
+            context.name,
+            context.key,
+            context.work,
+            world,
+            processes,
+            context.events,
+        )
+        saved.restore()
     resume = newest_whole(output)
     if resume:
         everything["resume_from_checkpoint"] = str(resume)
@@ -146,12 +161,24 @@ def train(
         log=context.work / "train.log",
         env=environment(config.media, gpu_count()),
         nproc_per_node=processes,
+        world=world,
     )
     log = output / "logging.jsonl"
     follow = _Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)
-    context.events.message(f"starting {processes} training process{'es' * (processes > 1)}")
-    seconds = local.run(job, follow)
+    where = f" on node {world.node_rank} of {world.nodes}" if world.nodes > 1 else ""
+    context.events.message(f"starting {processes} training process{'es' * (processes > 1)}{where}")
+
+    def look() -> str | None:
+        if saved:
+            saved.look()
+        return follow()
+
+    seconds = local.run(job, look)
     context.events.emit("process", name=job.name, seconds=seconds)
+    if saved:
+        saved.wait()
+    if world.node_rank:
+        raise NodeDone
     found = checkpoints(output)
     curve = read_curve(log)
     if not found or not curve:
