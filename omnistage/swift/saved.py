@@ -7,6 +7,7 @@ the gang every node fetches the files of all nodes of the newest whole checkpoin
 on from the same step.
 """
 
+import shutil
 import threading
 import zipfile
 from collections import defaultdict
@@ -191,5 +192,6 @@ class SavedCheckpoints:
                 self.events.warn(
                     f"checkpoint {found.step} in the store is damaged ({name}); trying an older one"
                 )
+                shutil.rmtree(self.work / "output" / f"checkpoint-{found.step}")
                 return False
         return True
