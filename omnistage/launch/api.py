@@ -41,6 +41,7 @@ Kind = Resource | Backend
 PODS = Resource("", "v1", "pods")
 EVENTS = Resource("", "v1", "events")
 WORKLOADS = Resource("kueue.x-k8s.io", "v1beta1", "workloads")
+WORKFLOWS = Resource("argoproj.io", "v1alpha1", "workflows")
 _REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
 
 

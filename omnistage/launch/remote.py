@@ -133,9 +133,13 @@ def launch_stage(
     return manifest
 
 
-def _owner(api: Any, namespace: str, workflow: str) -> dict[str, Any]:
+def _owner(api: Any, namespace: str, workflow: str) -> dict[str, Any] | None:
     """Return the owner reference to a run's Workflow, with which the job goes in the end."""
-    found = api.get("argoproj.io", "v1alpha1", "workflows", namespace, workflow)
+    from omnistage.launch.api import WORKFLOWS
+
+    found = api.get(WORKFLOWS, namespace, workflow)
+    if found is None:
+        return None
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
