@@ -11,6 +11,8 @@ help:
 	@echo "make test   run the tests"
 	@echo "make lint   check style, types and generated documents"
 	@echo "make format put the code into its canonical form"
+	@echo "make charts check the Helm charts and bring their generated parts up to date"
+	@echo "make chart-deps  assemble the platform chart with its dependencies in build/charts"
 	@echo "make bench  run the benchmarks that take minutes, and print their ratios"
 
 .uv/bin/uv:
@@ -43,3 +45,12 @@ bench: $(STAMP)
 	$(RUN)/python benchmarks/rewrite.py
 	$(RUN)/python benchmarks/download.py
 	$(RUN)/python benchmarks/extract.py
+
+.PHONY: charts chart-deps
+
+charts: $(STAMP)
+	$(RUN)/python charts/generate.py
+	for values in charts/omnistage/values*.yaml; do helm lint --strict charts/omnistage -f $$values || exit 1; done
+
+chart-deps: $(STAMP)
+	$(RUN)/python charts/deps.py

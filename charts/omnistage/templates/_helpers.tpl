@@ -1,0 +1,101 @@
+{{- define "omnistage.labels" -}}
+app.kubernetes.io/name: omnistage
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: omnistage
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- /* Labels by which the pods of launchers and of training jobs are known, in every release. */}}
+{{- define "omnistage.launcherPods" -}}
+app.kubernetes.io/name: omnistage
+app.kubernetes.io/component: launcher
+{{- end }}
+
+{{- define "omnistage.trainerPods" -}}
+app.kubernetes.io/name: omnistage
+app.kubernetes.io/component: trainer
+{{- end }}
+
+{{- define "omnistage.launcherImage" -}}
+{{- with .Values.image.launcher -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* The restricted pod standard, as every pod of this project has it. */}}
+{{- define "omnistage.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "omnistage.containerSecurity" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+{{- end }}
+
+{{- /* The settings of training jobs: what the chart knows, and over it what the user set. */}}
+{{- define "omnistage.launchSettings" -}}
+{{- $known := dict
+      "service_account" .Values.serviceAccounts.trainer.name
+      "store_secret" .Values.store.secret
+      "store_config" .Values.store.config -}}
+{{- with .Values.image.pullSecrets }}{{ $_ := set $known "image_pull_secrets" . }}{{ end -}}
+{{- if .Values.queue.create }}{{ $_ := set $known "queue" .Values.queue.name }}{{ end -}}
+{{- if .Values.trainingRuntime.create }}{{ $_ := set $known "training_runtime" .Values.trainingRuntime.name }}{{ end -}}
+{{- if .Values.store.volume.enabled -}}
+{{- $claim := dict "claim" .Values.store.volume.claim "mount_path" "/store" -}}
+{{- $_ := set $known "volumes" (list $claim) -}}
+{{- end -}}
+{{- toYaml (mergeOverwrite $known (deepCopy .Values.launch.settings)) -}}
+{{- end }}
+
+{{- /* Any address, without the API server's where they are known. */}}
+{{- define "omnistage.anywhereButTheApiServer" -}}
+{{- $four := list }}{{ $six := list -}}
+{{- range .Values.networkPolicy.apiServerCIDRs -}}
+{{- if contains ":" . }}{{ $six = append $six . }}{{ else }}{{ $four = append $four . }}{{ end -}}
+{{- end -}}
+- ipBlock:
+    cidr: 0.0.0.0/0
+    {{- with $four }}
+    except: {{ toJson . }}
+    {{- end }}
+- ipBlock:
+    cidr: ::/0
+    {{- with $six }}
+    except: {{ toJson . }}
+    {{- end }}
+{{- end }}
+
+{{- define "omnistage.tcpPorts" -}}
+{{- $ports := list -}}
+{{- range . }}{{ $ports = append $ports (dict "port" . "protocol" "TCP") }}{{ end -}}
+{{- toYaml $ports -}}
+{{- end }}
+
+{{- define "omnistage.dnsRule" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+{{- end }}
+
+{{- /* The pods of training jobs by name, in PromQL: STAGE-KEY-ATTEMPT-… */}}
+{{- define "omnistage.jobPods" -}}
+namespace="{{ .Release.Namespace }}", pod=~"[a-z]+-[0-9a-f]{16}-[0-9]+-.+"
+{{- end }}
