@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from omnistage.artifacts import Manifest
 from omnistage.errors import InputError, StageFailedError
 from omnistage.events import Events
+from omnistage.launch.api import WORKFLOWS, Api
 from omnistage.launch.cluster import ClusterJob
+from omnistage.launch.gang import run_gang
 from omnistage.launch.settings import LaunchSettings, cluster_defaults, merge_settings
 from omnistage.stage import ClusterRuntime, Stage
 from omnistage.store import Store, manifest_uri
@@ -106,9 +108,6 @@ def launch_stage(
         InputError: If the job can never run or its stage found its input wrong.
         StageFailedError: If it failed.
     """
-    from omnistage.launch.api import Api
-    from omnistage.launch.gang import run_gang
-
     api = Api.connect()
     namespace = api.own_namespace()
     workflow = os.environ.get(WORKFLOW_VARIABLE, "")
@@ -133,10 +132,8 @@ def launch_stage(
     return manifest
 
 
-def _owner(api: Any, namespace: str, workflow: str) -> dict[str, Any] | None:
+def _owner(api: Api, namespace: str, workflow: str) -> dict[str, Any] | None:
     """Return the owner reference to a run's Workflow, with which the job goes in the end."""
-    from omnistage.launch.api import WORKFLOWS
-
     found = api.get(WORKFLOWS, namespace, workflow)
     if found is None:
         return None
