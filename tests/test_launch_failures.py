@@ -16,9 +16,9 @@ def master(*, at: int = 0, rank: int = 0, lines: tuple[str, ...] = (), **status:
     """Node 0's pod; ``at`` is the second after noon of its last line."""
     name = f"{JOB}-master-0" if rank == 0 else f"{JOB}-worker-{rank - 1}"
     metadata = {"name": name, "uid": f"uid-{rank}", **status.pop("metadata", {})}
-    last = 1795262400.0 + at
+    timed = [(1795262400.0 + at, line) for line in lines]
     gone = status.pop("gone_at", None)
-    return PodView({"metadata": metadata, "status": status}, rank, lines, last, gone)
+    return PodView({"metadata": metadata, "status": status}, rank, timed, gone)
 
 
 def worker(index: int = 0, **more: Any) -> PodView:
@@ -177,6 +177,31 @@ def test_a_peer_that_dies_of_the_lost_connection_is_not_the_cause():
 
     assert "illegal memory access" in str(failure.error)
     assert not failure.retryable
+
+
+def test_a_pod_that_wrote_its_error_but_was_still_ending_is_blamed_for_it():
+    lost = "sft: error: lost another node: Connection closed by peer [198.18.0.7]:2911"
+    pods = [
+        master(lines=(lost,), **terminated(75, 5)),
+        worker(at=3, lines=("ValueError: bad batch",), **deleted(6), **running()),
+    ]
+    failure = explain(JOB, pods, [])
+
+    assert "node 1" in str(failure.error)
+    assert "ValueError: bad batch" in str(failure.error)
+    assert not failure.retryable
+
+
+def test_what_a_pod_writes_when_it_is_deleted_with_its_job_is_not_the_cause():
+    lost = "sft: error: lost another node: Connection closed by peer [198.18.0.7]:2911"
+    pods = [
+        master(lines=(lost,), **terminated(75, 5)),
+        worker(at=7, lines=("SignalException: got signal: 15",), **deleted(6), **running()),
+    ]
+    failure = explain(JOB, pods, [])
+
+    assert "node 0" in str(failure.error)
+    assert failure.retryable
 
 
 def test_when_all_lost_each_other_the_gang_starts_again():

@@ -6,6 +6,7 @@ for minutes must not cost a training run of days. What the server refuses is an 
 """
 
 import json
+import os
 import random
 import sys
 import time
@@ -99,8 +100,10 @@ class Api:
                 config.load_incluster_config(client_configuration=settings)
                 namespace = _SERVICE_ACCOUNT.joinpath("namespace").read_text().strip()
             else:
-                config.load_kube_config(client_configuration=settings)
-                context = config.list_kube_config_contexts()[1]["context"]
+                # By default the package reads the variable once, when it is imported.
+                files = os.environ.get("KUBECONFIG") or None
+                config.load_kube_config(files, client_configuration=settings)
+                context = config.list_kube_config_contexts(files)[1]["context"]
                 namespace = context.get("namespace") or namespace
         except config.ConfigException as e:
             raise InputError(

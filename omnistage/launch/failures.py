@@ -4,7 +4,7 @@ Pure functions over pods and events as the API server gives them.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ _OVER_LIMIT = re.compile(
 )
 _PROCESS_KILLED = re.compile(r"killed by SIG(KILL|TERM)|Signal (9|15) \(SIG|exitcode *: *-(9|15)\b")
 _STAGE_ERROR = re.compile(r"^[a-z_]+: error: ")
+_ERROR = re.compile(r"^(\[rank\d+\]: )?([\w.]*(Error|Exception)\b|[a-z_]+: error: )", re.MULTILINE)
 _MEMORY_ADVICE = (
     "The pod used more memory than cluster.memory allows, /dev/shm (cluster.shm) included. Raise "
     "cluster.memory; or lower per_device_batch_size (the global batch stays), the number of data "
@@ -49,10 +50,8 @@ class PodView:
     """As it was last seen."""
     rank: int
     """Rank of its node."""
-    lines: Sequence[str] = ()
-    """Last lines of its log, without time stamps."""
-    last_line: float = 0.0
-    """When the last of them was written, in seconds since the epoch."""
+    lines: Sequence[tuple[float, str]] = ()
+    """Last lines of its log, each with when it was written, in seconds since the epoch."""
     gone_at: float | None = None
     """When it was found deleted or replaced although its gang was running."""
 
@@ -81,9 +80,11 @@ class _Ending:
     deleted: bool = False
     lost: bool = False
     """Died because another pod did not answer."""
+    until: float = float("inf")
+    """What it wrote later has another cause."""
 
 
-def explain(name: str, pods: Iterable[PodView], events: Sequence[Mapping[str, Any]]) -> Failure:
+def explain(name: str, pods: Sequence[PodView], events: Sequence[Mapping[str, Any]]) -> Failure:
     """Return why a gang failed.
 
     The pod that failed first is blamed: not those that lost their peers afterwards, nor those that
@@ -101,10 +102,12 @@ def explain(name: str, pods: Iterable[PodView], events: Sequence[Mapping[str, An
             retryable=False,
         )
     first = _first(endings)
+    if first.lost:
+        first = _silent_culprit(first, pods) or first
     failed = sum(not e.deleted for e in endings)
     order = " first" if failed > 1 else ""
     who = f"job {name}: node {first.pod.rank} (pod {first.pod.name})"
-    said = _last_words(first.pod)
+    said = _last_words(first.pod, first.until)
     if first.code == 2:
         return Failure(InputError(f"{said}\n({who} ended with exit code 2)"))
     warned = told([e for e in events if e["involvedObject"].get("name") in (name, first.pod.name)])
@@ -125,7 +128,25 @@ def _first(endings: Sequence[_Ending]) -> _Ending:
     earliest = min((e.at for e in failed), default=float("inf"))
     # A pod that was deleted afterwards was deleted because the job had failed.
     deleted = [e for e in endings if e.deleted and e.at < earliest]
-    return min([*failed, *deleted], key=lambda e: (e.lost, e.at, e.pod.last_line, e.pod.rank))
+    return min([*failed, *deleted], key=lambda e: (e.lost, e.at, _last_time(e.pod), e.pod.rank))
+
+
+def _silent_culprit(lost: _Ending, pods: Sequence[PodView]) -> _Ending | None:
+    """Return the pod that wrote an error but did not end before another one missed it.
+
+    torchrun takes its time to end the other processes of its node; by then the job has failed, and
+    the pod is deleted.
+    """
+    until = lost.at + 1  # a pod's times are cut to seconds
+    for pod in pods:
+        words = _last_words(pod, until)
+        if pod is not lost.pod and _ERROR.search(words) and not lost_peer(words):
+            return _Ending(pod, until, "wrote an error", False, until=until)
+    return None
+
+
+def _last_time(pod: PodView) -> float:
+    return pod.lines[-1][0] if pod.lines else 0.0
 
 
 def _ending(pod: PodView) -> _Ending | None:
@@ -203,9 +224,9 @@ def _deletion(manifest: Mapping[str, Any]) -> float | None:
     return None if at is None else at - (metadata.get("deletionGracePeriodSeconds") or 0)
 
 
-def _last_words(pod: PodView) -> str:
+def _last_words(pod: PodView, until: float = float("inf")) -> str:
     """Return the part of a pod's log that says why it ended: the stage's own message, if any."""
-    lines = list(pod.lines)
+    lines = [line for at, line in pod.lines if at < until]
     if not lines:
         # The kubelet puts the end of the log there, but at most 2 KB of it.
         ended = [c["state"]["terminated"] for c in containers(pod.manifest) if _terminated(c)]

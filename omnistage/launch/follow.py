@@ -31,7 +31,7 @@ class PodLog:
         self._uid: str = metadata["uid"]
         self._container: str = pod["spec"]["containers"][0]["name"]
         self._say = say
-        self._lines: deque[str] = deque(maxlen=_KEPT)
+        self._lines: deque[tuple[float, str]] = deque(maxlen=_KEPT)
         self._stamp = ""
         self._position = (0, 0)
         """Time of the last line, in nanoseconds, and how many lines have that time."""
@@ -43,13 +43,9 @@ class PodLog:
         self._thread = threading.Thread(target=self._run, name=f"log {self._pod}", daemon=True)
         self._thread.start()
 
-    def lines(self) -> list[str]:
-        """Return the last lines."""
+    def lines(self) -> list[tuple[float, str]]:
+        """Return the last lines, each with when it was written by its node's clock."""
         return list(self._lines)
-
-    def last_line(self) -> float:
-        """Return when the last line was written, in seconds since the epoch by its node's clock."""
-        return self._position[0] / 1e9
 
     def finish(self, timeout: float) -> None:
         """Wait for the end of the log, at most so many seconds, and stop."""
@@ -67,7 +63,7 @@ class PodLog:
                     return
             except OmnistageError as e:
                 if isinstance(e, ApiError) and e.status in (401, 403):
-                    self._lines.append(f"(its log cannot be read: {e})")
+                    self._lines.append((time.time(), f"(its log cannot be read: {e})"))
                     return
             self._stopped.wait(_PAUSE)
 
@@ -117,7 +113,7 @@ class PodLog:
         self.heard = time.monotonic()
         # A progress bar rewrites its line: only what it came to is kept.
         shown = line.rstrip("\r").rpartition("\r")[2]
-        self._lines.append(shown)
+        self._lines.append((at / 1e9, shown))
         self._say(shown)
 
 

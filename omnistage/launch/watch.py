@@ -222,7 +222,6 @@ class Watch:
                     pod,
                     self._backend.node_rank(pod),
                     log.lines() if log else (),
-                    log.last_line() if log else 0.0,
                     self._gone.get(uid),
                 )
             )
@@ -231,7 +230,7 @@ class Watch:
     def _said_by_node_0(self) -> list[str]:
         for uid, pod in self._pods.items():
             if self._backend.node_rank(pod) == 0 and uid in self._logs:
-                return self._logs[uid].lines()
+                return [line for _, line in self._logs[uid].lines()]
         return []
 
     def _finish_logs(self) -> None:
