@@ -97,15 +97,18 @@ def environment(job: ClusterJob) -> list[dict[str, Any]]:
 
 
 def resources(job: ClusterJob) -> dict[str, Any]:
-    """Return requests and limits, equal, so that a pod has the Guaranteed class of service."""
+    """Return requests and limits of a pod.
+
+    Memory and devices are limited to what is asked for; the CPU is not, because a throttled thread
+    of NCCL or of a data worker makes the GPUs of the whole gang wait.
+    """
     settings = job.settings
-    amounts = {
-        "cpu": settings.cpu,
+    limits = {
         "memory": settings.memory,
         settings.gpu_resource: str(settings.gpus_per_node),
         **{name: str(count) for name, count in settings.rdma.items()},
     }
-    return {"requests": amounts, "limits": dict(amounts)}
+    return {"requests": {"cpu": settings.cpu, **limits}, "limits": limits}
 
 
 def volumes(job: ClusterJob) -> list[dict[str, Any]]:

@@ -76,7 +76,7 @@ class LaunchSettings(Settings):
         },
         description="The cluster's node pools by name.",
     )
-    cpu: str = Field(default="8", pattern=_QUANTITY, description="CPU cores of a pod.")
+    cpu: str = Field(default="8", pattern=_QUANTITY, description="CPU cores that a pod asks for.")
     memory: str = Field(
         default="64Gi", pattern=_QUANTITY, description="Memory of a pod, shared memory included."
     )
