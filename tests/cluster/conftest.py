@@ -1,0 +1,100 @@
+"""Fixtures of the tests that need a real cluster."""
+
+import contextlib
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from omnistage.launch.settings import ClaimMount
+from tests.cluster import operators, storage, tools
+from tests.cluster.cluster import Cluster, own_cluster, running
+
+
+@pytest.fixture(scope="session")
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """The cluster started by hand on this machine, else one for these tests alone."""
+    if found := running():
+        yield found
+        return
+    try:
+        tools.require_machine()
+        tools.build()
+    except tools.ToolsError as e:
+        pytest.exit(str(e), returncode=1)
+    # What the start of the cluster says on stderr is for whoever waits for it.
+    capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with contextlib.ExitStack() as stack:
+        with capture.global_and_fixture_disabled():
+            own = stack.enter_context(own_cluster())
+        yield own
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: Cluster) -> Callable[..., str]:
+    """kubectl as the cluster's administrator: returns its output, raises ClusterError."""
+    return cluster.kubectl
+
+
+@pytest.fixture(scope="session")
+def helm(cluster: Cluster) -> Callable[..., str]:
+    """helm as the cluster's administrator: returns its output, raises ClusterError."""
+    return cluster.helm
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A new namespace that enforces the restricted pod standard; deleted with all its volumes."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
+    name = f"{words}-{uuid.uuid4().hex[:5]}"
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": name,
+                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+            },
+        }
+    )
+    cluster.wait(
+        "the namespace's service account",
+        lambda: cluster.get("serviceaccounts", "-n", name)["items"],
+    )
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    cluster.kubectl("delete", "pv", "-l", f"omnistage.dev/namespace={name}", "--wait=false")
+
+
+@pytest.fixture
+def host_mounts(cluster: Cluster, namespace: str) -> list[ClaimMount]:
+    """The claims, made in the test's namespace, with which pods run ``local/host:1``."""
+    cluster.apply(*storage.host_claims(namespace))
+    return storage.host_mounts()
+
+
+@pytest.fixture(scope="session")
+def s3(cluster: Cluster) -> Iterator[storage.S3]:
+    """An S3 endpoint with a bucket, under one URL for the tests and for pods."""
+    with storage.s3_server(cluster.address) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def training_operator(cluster: Cluster) -> None:
+    """The Kubeflow training operator: PyTorchJobs run."""
+    operators.install(cluster, "training-operator")
+
+
+@pytest.fixture(scope="session")
+def trainer_operator(cluster: Cluster) -> None:
+    """Kubeflow Trainer, JobSet and the runtime torch-distributed: TrainJobs run."""
+    operators.install(cluster, "trainer")
+
+
+@pytest.fixture(scope="session")
+def kueue(cluster: Cluster) -> None:
+    """Kueue, without queues: a test or a chart makes those."""
+    operators.install(cluster, "kueue")

@@ -1,0 +1,208 @@
+"""The cluster itself behaves as one of a cloud does, so that other tests may rely on it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnistage.launch.settings import ClaimMount
+from tests.cluster import images, storage
+from tests.cluster.cluster import Cluster, ClusterError
+from tests.cluster.components import GPU_TAINT
+
+TOLERATION = {"key": GPU_TAINT["key"], "operator": "Exists", "effect": "NoSchedule"}
+
+
+def container(
+    *command: str, gpus: int = 0, mounts: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Return a container that the restricted pod standard lets run."""
+    return {
+        "name": "pytorch",
+        "image": images.HOST,
+        "command": list(command),
+        "volumeMounts": mounts or [],
+        "resources": {"limits": {"nvidia.com/gpu": gpus}} if gpus else {},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+
+
+def pod_spec(one: dict[str, Any], mounts: list[ClaimMount], **more: Any) -> dict[str, Any]:
+    volumes, places = storage.pod_volumes(mounts)
+    return {
+        "containers": [{**one, "volumeMounts": places}],
+        "volumes": volumes,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": images.USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        **more,
+    }
+
+
+def start_pod(cluster: Cluster, namespace: str, name: str, spec: dict[str, Any]) -> None:
+    metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
+    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+
+def wait_for_phase(cluster: Cluster, namespace: str, name: str, phase: str) -> None:
+    def seen() -> bool:
+        return cluster.get("pod", name, "-n", namespace)["status"].get("phase") == phase
+
+    cluster.wait(f"pod {name} is {phase}", seen)
+
+
+def test_a_pod_runs_this_repository_with_its_own_python(
+    cluster: Cluster, namespace: str, host_mounts: list[ClaimMount]
+) -> None:
+    program = "import os, omnistage; print(omnistage.__file__, os.getuid(), os.environ['HOME'])"
+    one = container("python", "-c", program)
+    start_pod(cluster, namespace, "one", pod_spec(one, host_mounts))
+    wait_for_phase(cluster, namespace, "one", "Succeeded")
+    log = cluster.kubectl("logs", "one", "-n", namespace)
+    module = Path(storage.REPOSITORY, "omnistage/__init__.py")
+    assert log == f"{module} 65532 /tmp\n"
+
+
+def test_a_program_can_be_run_in_a_running_pod(
+    cluster: Cluster, namespace: str, host_mounts: list[ClaimMount]
+) -> None:
+    start_pod(cluster, namespace, "one", pod_spec(container("sleep", "600"), host_mounts))
+    wait_for_phase(cluster, namespace, "one", "Running")
+    assert cluster.kubectl("exec", "one", "-n", namespace, "--", "id", "-u") == "65532\n"
+
+
+def test_a_service_has_a_name_and_reaches_its_pod_on_another_node(
+    cluster: Cluster, namespace: str, host_mounts: list[ClaimMount]
+) -> None:
+    serve = container("python", "-m", "http.server", "8080", "--directory", "/usr/share/doc/dash")
+    on_gpu_node = {"nodeSelector": {"omnistage.dev/pool": "gpu"}, "tolerations": [TOLERATION]}
+    start_pod(cluster, namespace, "web", pod_spec(serve, host_mounts, **on_gpu_node))
+    service = {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}
+    metadata = {"name": "web", "namespace": namespace}
+    cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service})
+    ask = (
+        "import time, urllib.request\n"
+        "for attempt in range(100):\n"
+        "    try:\n"
+        "        answer = urllib.request.urlopen('http://web/copyright', timeout=2)\n"
+        "        break\n"
+        "    except OSError:\n"
+        "        time.sleep(0.2)\n"
+        "print(answer.status)\n"
+    )
+    spec = pod_spec(container("python", "-c", ask), host_mounts)
+    start_pod(cluster, namespace, "client", spec)
+    wait_for_phase(cluster, namespace, "client", "Succeeded")
+    assert cluster.kubectl("logs", "client", "-n", namespace) == "200\n"
+    nodes = {
+        name: cluster.get("pod", name, "-n", namespace)["spec"]["nodeName"]
+        for name in ("web", "client")
+    }
+    assert nodes == {"web": "omnistage-gpu", "client": "omnistage-cpu"}
+
+
+def scheduling_message(cluster: Cluster, namespace: str, name: str) -> str:
+    def refused() -> str:
+        conditions = cluster.get("pod", name, "-n", namespace)["status"].get("conditions", [])
+        return next((c["message"] for c in conditions if c.get("reason") == "Unschedulable"), "")
+
+    return cluster.wait("the scheduler's reason", refused)
+
+
+def test_eight_gpus_are_there_and_sixteen_are_not(cluster: Cluster, namespace: str) -> None:
+    for name, gpus in (("eight", 8), ("sixteen", 16)):
+        spec = pod_spec(container("/bin/true", gpus=gpus), [], tolerations=[TOLERATION])
+        start_pod(cluster, namespace, name, spec)
+    assert "Insufficient nvidia.com/gpu" in scheduling_message(cluster, namespace, "sixteen")
+    scheduled = cluster.wait(
+        "the pod of eight has a node",
+        lambda: cluster.get("pod", "eight", "-n", namespace)["spec"].get("nodeName"),
+    )
+    assert scheduled == "omnistage-gpu"
+
+
+def test_gpu_nodes_refuse_pods_that_do_not_tolerate_their_taint(
+    cluster: Cluster, namespace: str
+) -> None:
+    start_pod(cluster, namespace, "one", pod_spec(container("/bin/true", gpus=1), []))
+    assert "untolerated taint" in scheduling_message(cluster, namespace, "one")
+
+
+def test_a_privileged_pod_is_refused_in_a_restricted_namespace(
+    cluster: Cluster, namespace: str
+) -> None:
+    one = {**container("/bin/true"), "securityContext": {"privileged": True}}
+    with pytest.raises(ClusterError, match='violates PodSecurity "restricted.*privileged'):
+        start_pod(cluster, namespace, "one", pod_spec(one, []))
+
+
+def test_pods_and_this_machine_share_one_s3_endpoint(
+    cluster: Cluster, namespace: str, host_mounts: list[ClaimMount], s3: storage.S3
+) -> None:
+    s3.client().put_object(Bucket=s3.bucket, Key="greeting", Body=b"from outside")
+    cluster.apply(*s3.objects(namespace))
+    program = (
+        "import boto3; s3 = boto3.client('s3')\n"
+        f"found = s3.get_object(Bucket='{s3.bucket}', Key='greeting')['Body'].read()\n"
+        f"s3.put_object(Bucket='{s3.bucket}', Key='answer', Body=found + b', read by a pod')"
+    )
+    sources = [
+        {"secretRef": {"name": "omnistage-store"}},
+        {"configMapRef": {"name": "omnistage-store"}},
+    ]
+    one = {**container("python", "-c", program), "envFrom": sources}
+    start_pod(cluster, namespace, "one", pod_spec(one, host_mounts))
+    wait_for_phase(cluster, namespace, "one", "Succeeded")
+    answer = s3.client().get_object(Bucket=s3.bucket, Key="answer")["Body"].read()
+    assert answer == b"from outside, read by a pod"
+
+
+ALL_REDUCE = """\
+import json, os, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+total = torch.ones(1)
+dist.all_reduce(total)
+print(json.dumps({"sum": total.item(), "rank": os.environ["RANK"]}))
+"""
+
+
+@pytest.mark.usefixtures("training_operator")
+def test_a_pytorchjob_joins_master_and_worker_in_a_restricted_namespace(
+    cluster: Cluster,
+    namespace: str,
+    host_mounts: list[ClaimMount],
+    kubectl: Callable[..., str],
+) -> None:
+    program = "import json, os; print(json.dumps(dict(os.environ)), flush=True)\n" + ALL_REDUCE
+    spec = pod_spec(container("python", "-c", program, gpus=4), host_mounts)
+    spec["tolerations"] = [TOLERATION]
+    replica = {"replicas": 1, "restartPolicy": "Never", "template": {"spec": spec}}
+    job = {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "metadata": {"name": "sum", "namespace": namespace},
+        "spec": {"pytorchReplicaSpecs": {"Master": replica, "Worker": replica}},
+    }
+    cluster.apply(job)
+    kubectl(
+        *("wait", "pytorchjob/sum", "-n", namespace),
+        *("--for=condition=Succeeded", "--timeout=120s"),
+    )
+    first, last = kubectl("logs", "sum-master-0", "-n", namespace).splitlines()
+    assert json.loads(last) == {"sum": 2.0, "rank": "0"}
+    variables = json.loads(first)
+    assert variables["MASTER_PORT"] == "23456"
+    assert variables["PET_NNODES"] == "2"
+    worker = json.loads(kubectl("logs", "sum-worker-0", "-n", namespace).splitlines()[0])
+    assert worker["MASTER_ADDR"] == "sum-master-0"
+    assert worker["RANK"] == "1"
