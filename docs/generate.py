@@ -7,6 +7,7 @@ to date. Neither torch nor ms-swift is needed.
 
 import argparse
 import inspect
+import json
 import math
 import re
 import sys
@@ -23,6 +24,7 @@ from components.download.tiny.data import TinyDataSettings
 from components.download.tiny.model import TinyModelSettings
 from components.grpo.rewards import METRIC_NAMES, RANGES, REQUIRED_VARIABLES, REWARDS
 from omnistage.errors import InputError
+from omnistage.launch.settings import LaunchSettings
 from omnistage.recipe import read_recipe, shipped_recipes
 from pipelines.post_training import IMAGES, SOURCES, STAGES, Recipe, StageRuntimes
 
@@ -47,6 +49,7 @@ class Variant:
 
     model: type[BaseModel]
     where: list[str]
+    counts: bool = True
 
 
 def settings() -> str:
@@ -59,7 +62,7 @@ def settings() -> str:
         model = _class(field.annotation)
         if model is None:
             continue
-        counts = model is not StageRuntimes
+        counts = model not in (StageRuntimes, LaunchSettings)
         parts += ["", f"### `{name}`", "", *_table(_SETTING, _rows(model, name, variants, counts))]
     for model, where in (
         (TinyDataSettings, "`settings` of `type: tiny` in `data.sources`"),
@@ -71,7 +74,8 @@ def settings() -> str:
     while len(shown) < len(variants):  # showing one may find others inside it
         name = next(n for n in variants if n not in shown)
         variant = variants[name]
-        shown[name] = _table(_SETTING, _rows(variant.model, "", variants, True, _kind(variant)))
+        rows = _rows(variant.model, "", variants, variant.counts, _kind(variant))
+        shown[name] = _table(_SETTING, rows)
     for name, table in shown.items():
         variant = variants[name]
         parts += ["", f"**{_title(variant)}** (in {' and '.join(variant.where)})", "", *table]
@@ -80,7 +84,6 @@ def settings() -> str:
 
 def stages() -> str:
     """Return the table of stages: inputs, output and where each runs."""
-    image = {stage: name for name, of in IMAGES.items() for stage in of}
     rows = []
     for name, stage in STAGES.items():
         inputs = [
@@ -88,10 +91,9 @@ def stages() -> str:
             for i, kind in stage.inputs.items()
         ]
         libraries = ", ".join(stage.libraries)
-        rows.append(
-            (f"`{name}`", "; ".join(inputs) or "–", stage.kind, image[name], libraries or "–")
-        )
-    head = ("stage", "inputs", "output", "image", "libraries whose version counts")
+        images = ", ".join(image for image, of in IMAGES.items() if name in of)
+        rows.append((f"`{name}`", "; ".join(inputs) or "–", stage.kind, images, libraries or "–"))
+    head = ("stage", "inputs", "output", "images", "libraries whose version counts")
     return "\n".join(_table(head, rows))
 
 
@@ -197,7 +199,7 @@ def _rows(
             continue
         where = f"`{dotted}` of {inside}" if inside else f"`{dotted}`"
         for found in _models(field.annotation):
-            variant = variants.setdefault(found.__name__, Variant(found, []))
+            variant = variants.setdefault(found.__name__, Variant(found, [], kept))
             if where not in variant.where:
                 variant.where.append(where)
 
@@ -278,10 +280,17 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, float):
         return f"`{value:.4g}`"
     if isinstance(value, dict):
-        return ", ".join(f"`{k}: {v}`" for k, v in value.items()) or "empty"
+        return ", ".join(f"`{k}: {_plain(v)}`" for k, v in value.items()) or "empty"
     if isinstance(value, list):
         return ", ".join(f"`{v}`" for v in value) or "empty"
     return f"`{value}`" if value != "" else "empty"
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, BaseModel):
+        return str(value)
+    given = value.model_dump(mode="json", exclude_unset=True)
+    return json.dumps(given).replace('"', "")
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:

@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from omnistage.cli_cluster import add_cluster_commands
+from omnistage.cli_options import (
+    add_command,
+    home_argument,
+    load,
+    recipe_arguments,
+    stage_option,
+    store_option,
+)
 from omnistage.errors import InputError, OmnistageError
 
-PIPELINES = {"post_training": "pipelines.post_training"}
-"""A recipe's ``pipeline`` to the module with its ``Recipe``, ``STAGES`` and ``plan``."""
 CHILD = "pipelines.local"
 """The module that runs a pipeline, in a process of its own, from the folder of a run."""
 
@@ -41,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = _command(commands, "run", _run, "run a recipe on this machine")
-    _recipe_arguments(run)
+    run = add_command(commands, "run", _run, "run a recipe on this machine")
+    recipe_arguments(run)
     run.add_argument("--from", dest="first", metavar="STAGE", help="begin at this stage")
     run.add_argument("--to", dest="last", metavar="STAGE", help="end with this stage")
     run.add_argument(
@@ -50,29 +57,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
 
-    build = _command(commands, "compile", _compile, "make packages for 'kfp run create'")
-    _recipe_arguments(build)
-    build.add_argument("--out", type=Path, default=Path("build"), help="folder (default: build)")
-    build.add_argument(
-        "--image",
-        action="append",
-        default=[],
-        metavar="NAME=REF@sha256:…",
-        help="image of a kind of stage, pinned by digest",
-    )
+    add_cluster_commands(commands)
 
-    show = _command(commands, "show", _show, "what a run did, and where its artifacts are")
+    show = add_command(commands, "show", _show, "what a run did, and where its artifacts are")
     show.add_argument("run", nargs="?", help="name, part of a name or folder (default: latest)")
     show.add_argument("--all", action="store_true", help="list all runs")
     show.add_argument("--json", action="store_true", help="print JSON")
-    _home_argument(show)
+    home_argument(show)
 
-    _command(commands, "recipes", _recipes, "list the recipes that come with omnistage")
+    add_command(commands, "recipes", _recipes, "list the recipes that come with omnistage")
 
-    verify = _command(commands, "verify", _verify, "check every byte of stored artifacts")
+    verify = add_command(commands, "verify", _verify, "check every byte of stored artifacts")
     verify.add_argument("artifact", nargs="+", help="folder or URI of an artifact or its manifest")
 
-    export = _command(commands, "convert", _convert, "write canonical records for another trainer")
+    export = add_command(
+        commands, "convert", _convert, "write canonical records for another trainer"
+    )
     export.add_argument("records", type=Path, help="folder with sft.jsonl, rl.jsonl, test.jsonl")
     export.add_argument("--to", required=True, choices=FORMATS, help="format of that trainer")
     export.add_argument("--out", type=Path, required=True, help="folder to write to")
@@ -82,69 +82,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, call: Any, about: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
-    command.set_defaults(command=call)
-    return command
-
-
-def _recipe_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", help="a shipped recipe's name, or the path of a YAML file")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=VALUE",
-        help="put a value over the recipe's; may be given several times",
-    )
-    command.add_argument("--store", help="folder or s3://… for artifacts (default: HOME/store)")
-    _home_argument(command)
-
-
-def _home_argument(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--home",
-        type=Path,
-        default=Path(".omnistage"),
-        help="folder for runs and, by default, the store (default: .omnistage)",
-    )
-
-
-def _load(options: argparse.Namespace) -> tuple[Any, Any]:
-    """Return the pipeline's module and the validated recipe."""
-    import importlib
-
-    from omnistage.recipe import find_recipe, read_recipe, validate, with_overrides
-    from omnistage.recipe_errors import nearest
-
-    written = read_recipe(find_recipe(options.recipe))
-    document = with_overrides(written, options.set)
-    name = document.values.get("pipeline")
-    if not isinstance(name, str) or name not in PIPELINES:
-        hint = nearest(str(name), PIPELINES) or f"it is one of {', '.join(PIPELINES)}"
-        wrong = "missing" if name is None else f"no pipeline {name!r}"
-        raise InputError(document.say(("pipeline",), f"{wrong}; {hint}"))
-    pipeline = importlib.import_module(PIPELINES[name])
-    document = with_overrides(written, options.set, pipeline.Recipe)
-    return pipeline, validate(document, pipeline.Recipe)
-
-
-def _store(options: argparse.Namespace) -> str:
-    from omnistage.store import uri_path
-
-    store = options.store or str(options.home / "store")
-    return store if store.startswith("s3://") else uri_path(store).absolute().as_uri()
-
-
 def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from omnistage.runs import new_run
     from omnistage.supervise import supervise
 
-    pipeline, recipe = _load(options)
+    pipeline, recipe = load(options)
     names = _stages(pipeline, options)
-    store = _store(options)
+    store = store_option(options)
     if options.dry_run:
         return _dry_run(pipeline, recipe, store, names, options.force)
     request = {
@@ -161,19 +107,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def _stages(pipeline: Any, options: argparse.Namespace) -> list[str]:
     """Return the names of the stages up to ``--to``; those before ``--from`` must be cached."""
-    from omnistage.recipe_errors import nearest
-
     names = list(pipeline.STAGES)
-    for flag, name in (
-        ("--from", options.first),
-        ("--to", options.last),
-        *(("--force", name) for name in options.force),
-    ):
-        if name is not None and name not in names:
-            hint = nearest(name, names) or f"stages are {', '.join(names)}"
-            raise InputError(f"{flag} {name}: no such stage; {hint}")
-    first = names.index(options.first) if options.first else 0
-    last = names.index(options.last) if options.last else len(names) - 1
+    first = stage_option(pipeline, "--from", options.first) if options.first else 0
+    last = stage_option(pipeline, "--to", options.last) if options.last else len(names) - 1
+    for name in options.force:
+        stage_option(pipeline, "--force", name)
     if first > last:
         raise InputError(f"--from {options.first} comes after --to {options.last}")
     return names[: last + 1]
@@ -197,18 +135,6 @@ def _dry_run(pipeline: Any, recipe: Any, store: str, names: list[str], force: li
             table.add_row(planned.name, what, key, planned.reason)
     Console(soft_wrap=True).print(table)
     return 0
-
-
-def _compile(options: argparse.Namespace) -> None:
-    pipeline, recipe = _load(options)
-    images = {}
-    for image in options.image:
-        name, equals, reference = image.partition("=")
-        if not (name and equals and reference):
-            raise InputError(f"--image {image}: expected name=reference@sha256:…")
-        images[name] = reference
-    for path in pipeline.compile_packages(recipe, options.out, _store(options), images):
-        print(path)
 
 
 def _show(options: argparse.Namespace) -> None:

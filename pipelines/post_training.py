@@ -3,6 +3,9 @@
 One definition for every place: ``kfp.local`` runs it on a laptop, and it compiles to a package
 for ``kfp run create``. Each stage also compiles to a package of its own, whose inputs are the
 URIs of manifests.
+
+On a cluster every task runs in the launcher image; the tasks of sft, grpo and eval launch jobs of
+the trainer image. An exit task ends whatever a run leaves behind.
 """
 
 import inspect
@@ -10,205 +13,133 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
-from pydantic import Field, model_validator
 
-from components.download.config import DownloadSettings, ModelSettings
-from components.download.stage import MODEL_STAGE
-from components.download.stage import STAGE as DOWNLOAD
-from components.eval.config import EvalSettings
-from components.eval.stage import STAGE as EVAL
-from components.grpo.config import GRPOSettings
-from components.grpo.stage import STAGE as GRPO
-from components.rewrite_paths.config import RewriteSettings
-from components.rewrite_paths.stage import STAGE as REWRITE
-from components.sft.config import SFTSettings
-from components.sft.stage import STAGE as SFT
-from omnistage.config import Settings
-from omnistage.errors import DamagedError, InputError
-from omnistage.stage import Runtime, Stage, stage_key
-from omnistage.store import open_store
+from omnistage.errors import InputError
+from omnistage.kubeflow import CACHED_ONLY_VARIABLE
+from pipelines.on_cluster import EXIT, ClusterNames, check_store, place
+from pipelines.settings import (
+    IMAGES,
+    LAUNCHED,
+    SOURCES,
+    STAGES,
+    PlannedStage,
+    Recipe,
+    StageRuntimes,
+    config_of,
+    plan,
+    resolve,
+)
 
-STAGES: dict[str, Stage[Any]] = {
-    s.name: s for s in (DOWNLOAD, MODEL_STAGE, REWRITE, SFT, GRPO, EVAL)
-}
-SOURCES: dict[str, dict[str, str]] = {
-    "rewrite_paths": {"data": "download"},
-    "sft": {"data": "download", "records": "rewrite_paths", "model": "download_model"},
-    "grpo": {
-        "data": "download",
-        "records": "rewrite_paths",
-        "model": "download_model",
-        "sft": "sft",
-    },
-    "eval": {
-        "data": "download",
-        "records": "rewrite_paths",
-        "model": "download_model",
-        "sft": "sft",
-        "grpo": "grpo",
-    },
-}
-"""For each stage, which stage makes each of its inputs."""
-IMAGES = {
-    "launcher": ("download", "download_model", "rewrite_paths"),
-    "trainer": ("sft", "grpo", "eval"),
-}
-"""Image to the stages that run in it."""
-_SECTIONS = {"download": "data", "download_model": "model"}
-_SEEDED = ("rewrite_paths", "sft", "grpo", "eval")
-
-
-class StageRuntimes(Settings):
-    """How the stages that start torchrun run on this machine."""
-
-    sft: Runtime = Field(default=Runtime(), description="Of supervised fine-tuning.")
-    grpo: Runtime = Field(default=Runtime(), description="Of GRPO.")
-    eval: Runtime = Field(default=Runtime(), description="Of the evaluation.")
-
-
-class Recipe(Settings):
-    """A recipe: the settings of every stage of this pipeline."""
-
-    name: str = Field(
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$",
-        description="Of runs and packages: small letters, digits and hyphens.",
-    )
-    description: str = Field(default="", description="One line for `omnistage recipes`.")
-    pipeline: Literal["post_training"] = Field(description="The pipeline that is run.")
-    seed: int = Field(
-        default=42, ge=0, description="Of every stage whose section does not give its own."
-    )
-    data: DownloadSettings = Field(description="Where the data set comes from.")
-    model: ModelSettings = Field(description="Where the base model comes from.")
-    rewrite_paths: RewriteSettings = Field(description="How records become canonical ones.")
-    sft: SFTSettings = Field(default=SFTSettings(), description="Supervised fine-tuning.")
-    grpo: GRPOSettings = Field(default=GRPOSettings(), description="GRPO.")
-    eval: EvalSettings = Field(default=EvalSettings(), description="Evaluation.")
-    runtime: StageRuntimes = Field(
-        default=StageRuntimes(), description="How stages run here; decides no result."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _hand_down(cls, values: Any) -> Any:
-        """Give the recipe's seed to the stages and its name to the report."""
-        if not isinstance(values, dict):
-            return values
-        values = dict(values)
-        seed = values.get("seed", cls.model_fields["seed"].default)
-        for name in _SEEDED:
-            section = values.get(name, {})
-            if isinstance(section, dict):
-                values[name] = {"seed": seed, **section}
-        if isinstance(values["eval"], dict):
-            values["eval"] = {"title": values.get("name", ""), **values["eval"]}
-        return values
+__all__ = [
+    "IMAGES",
+    "SOURCES",
+    "STAGES",
+    "ClusterNames",
+    "PlannedStage",
+    "Recipe",
+    "StageRuntimes",
+    "build",
+    "build_single",
+    "check_images",
+    "compile_packages",
+    "config_of",
+    "plan",
+    "resolve",
+]
 
 
 @dataclass(frozen=True)
-class PlannedStage:
-    """What a run would do with a stage."""
+class Parameter:
+    """What one changes when a package is submitted; everything else is compiled in."""
 
     name: str
-    key: str | None
-    """None while an input of it is not made yet."""
-    cached: bool | None
-    """Whether the store has its result; None when that depends on a stage before it."""
-    reason: str
+    kind: type
+    about: str
+    default: Any = inspect.Parameter.empty
 
 
-def config_of(recipe: Recipe, stage: str) -> Settings:
-    """Return a stage's section of a recipe."""
-    return getattr(recipe, _SECTIONS.get(stage, stage))
+_PLACE = (
+    Parameter("node_pool", str, "Node pool of the training jobs; empty for the recipe's.", ""),
+    Parameter("queue", str, "Kueue LocalQueue of the training jobs; empty for the recipe's.", ""),
+    Parameter("nodes", int, "Pods of a job; 0 for the recipe's. Evaluation takes one.", 0),
+    Parameter("gpus_per_node", int, "GPUs of a pod; 0 for the recipe's.", 0),
+)
+_SOURCE = (
+    Parameter("data", str, "URI of the data set, instead of the recipe's sources.", ""),
+    Parameter("model", str, "URI of the base model, instead of the recipe's sources.", ""),
+)
+_FETCHES = {"download": "data", "download_model": "model"}
+"""Stage to the parameter that replaces its sources."""
 
 
-def resolve(recipe: Recipe) -> Recipe:
-    """Return the recipe with what its sources point to here pinned down.
+@dataclass(frozen=True)
+class Target:
+    """What a package is compiled for."""
 
-    A folder is named by its path, but what counts for the stage key is what is in it now.
-
-    Raises:
-        InputError: If a source is not there.
-    """
-    return recipe.model_copy(
-        update={"data": recipe.data.resolve(), "model": recipe.model.resolve()}
-    )
+    images: Mapping[str, str]
+    """Image of each name in :data:`IMAGES`, pinned by digest."""
+    names: ClusterNames
+    cached_only: Sequence[str] = ()
+    """Stages that are taken from the store and never made."""
 
 
-def plan(recipe: Recipe, store: str) -> list[PlannedStage]:
-    """Return what a run would do, stage by stage, as far as it can be known before.
-
-    Args:
-        recipe: What to run.
-        store: URI of the store.
-    """
-    recipe, opened = resolve(recipe), open_store(store)
-    digests: dict[str, str] = {}
-    planned = []
-    for name, stage in STAGES.items():
-        sources = SOURCES.get(name, {})
-        waits = [s for s in sources.values() if s not in digests]
-        if waits:
-            reason = f"depends on what {', '.join(waits)} will make"
-            planned.append(PlannedStage(name, None, None, reason))
-            continue
-        key = stage_key(stage, config_of(recipe, name), {i: digests[s] for i, s in sources.items()})
-        try:
-            found = opened.find(name, key)
-            reason = "in the store, whole" if found else "not in the store"
-        except DamagedError as e:
-            found, reason = None, str(e)
-        if found:
-            digests[name] = found.digest
-        planned.append(PlannedStage(name, key, found is not None, reason))
-    return planned
-
-
-def build(
-    recipe: Recipe,
-    store: str,
-    *,
-    to: str = "eval",
-    images: Mapping[str, str] | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Any:
-    """Return the pipeline of a recipe, up to a stage.
+def build(recipe: Recipe, store: str, *, to: str = "eval") -> Any:
+    """Return the pipeline of a recipe, up to a stage, for this machine.
 
     Args:
         recipe: Already resolved, see :func:`resolve`.
         store: URI of the store; the default of the pipeline's parameter ``store``.
         to: The last stage.
-        images: Image of each name in :data:`IMAGES`; none for a run without containers.
-        environment: Variables for every task; nothing in them may decide a result.
     """
     from kfp import dsl
 
-    last = list(STAGES).index(to)
-    wanted = list(STAGES)[: last + 1]
+    wanted = list(STAGES)[: list(STAGES).index(to) + 1]
 
     def pipeline(store: str = store) -> None:
         tasks: dict[str, Any] = {}
         for name in wanted:
             sources = {i: tasks[s] for i, s in SOURCES.get(name, {}).items()}
-            tasks[name] = _task(recipe, name, store, sources)
-            _prepare(tasks[name], name, images or {}, environment or {})
+            runtime = getattr(recipe.runtime, name).model_dump() if name in LAUNCHED else None
+            tasks[name] = _task(recipe, name, store, sources, runtime)
 
     return dsl.pipeline(
         name=f"post-training-{recipe.name}", description=recipe.description or "Post-training."
     )(pipeline)
 
 
-def build_single(recipe: Recipe, name: str, store: str, images: Mapping[str, str]) -> Any:
+def build_package(recipe: Recipe, store: str, target: Target) -> Any:
+    """Return the pipeline of a recipe for a cluster.
+
+    Args:
+        recipe: Already resolved.
+        store: URI of the store; the default of the pipeline's parameter ``store``.
+        target: What it is compiled for.
+    """
+
+    def body(values: Mapping[str, Any]) -> None:
+        with _ended(recipe, list(STAGES), store, values["store"], target):
+            tasks: dict[str, Any] = {}
+            for name in STAGES:
+                sources = {i: tasks[s] for i, s in SOURCES.get(name, {}).items()}
+                tasks[name] = _placed(recipe, name, store, values, sources, target)
+
+    about = recipe.description or "Post-training."
+    return _pipeline(
+        f"post-training-{recipe.name}", about, (*_SOURCE, _store(store), *_PLACE), body
+    )
+
+
+def build_single(recipe: Recipe, name: str, store: str, target: Target) -> Any:
     """Return a pipeline of one stage, whose inputs are parameters: the URIs of manifests.
 
     Args:
         recipe: Already resolved.
         name: The stage.
         store: URI of the store; the default of the pipeline's parameter ``store``.
-        images: Image of each name in :data:`IMAGES`.
+        target: What it is compiled for.
     """
     from kfp import dsl
 
@@ -216,30 +147,41 @@ def build_single(recipe: Recipe, name: str, store: str, images: Mapping[str, str
 
     stage = STAGES[name]
 
-    def pipeline(*values: Any) -> None:
-        arguments = dict(zip([*stage.inputs, "store"], values, strict=True))
-        imported = {
-            i: dsl.importer(
-                artifact_uri=arguments[i],
-                artifact_class=getattr(kubeflow, kind),
-                reimport=False,
-            )
-            for i, kind in stage.inputs.items()
-        }
-        task = _task(recipe, name, arguments["store"], imported)
-        _prepare(task, name, images, {})
+    def body(values: Mapping[str, Any]) -> None:
+        with _ended(recipe, [name], store, values["store"], target):
+            imported = {
+                i: dsl.importer(
+                    artifact_uri=values[i],
+                    artifact_class=getattr(kubeflow, kind),
+                    reimport=False,
+                )
+                for i, kind in stage.inputs.items()
+            }
+            _placed(recipe, name, store, values, imported, target)
 
-    uri = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    pipeline.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
-        [inspect.Parameter(i, uri, annotation=str) for i in stage.inputs]
-        + [inspect.Parameter("store", uri, annotation=str, default=store)]
+    inputs = [
+        Parameter(i, str, f"URI of the manifest of a {kind}, in S3.")
+        for i, kind in stage.inputs.items()
+    ]
+    sources = [p for p in _SOURCE if p.name == _FETCHES.get(name)]
+    place = [p for p in _PLACE if p.name in _place_of(name)]
+    return _pipeline(
+        f"{name.replace('_', '-')}-{recipe.name}",
+        f"The stage {name} alone.",
+        (*inputs, *sources, _store(store), *place),
+        body,
     )
-    title = f"{name.replace('_', '-')}-{recipe.name}"
-    return dsl.pipeline(name=title, description=f"The stage {name} alone.")(pipeline)
 
 
 def compile_packages(
-    recipe: Recipe, folder: Path, store: str, images: Mapping[str, str]
+    recipe: Recipe,
+    folder: Path,
+    store: str,
+    images: Mapping[str, str],
+    *,
+    names: ClusterNames | None = None,
+    first: str | None = None,
+    only: Sequence[str] | None = None,
 ) -> list[Path]:
     """Compile the pipeline and each stage alone into packages for ``kfp run create``.
 
@@ -248,19 +190,28 @@ def compile_packages(
         folder: Where the packages go: ``post_training.yaml`` and ``<stage>.yaml``.
         store: URI of the store.
         images: Image of each name in :data:`IMAGES`, pinned by digest.
+        names: Names of objects in the namespace that are not the chart's own.
+        first: Stage to begin at; those before it are taken from the store or the run fails.
+        only: Which packages; by default all.
 
     Raises:
-        InputError: If an image is missing or not pinned by digest.
+        InputError: If an image is missing or not pinned by digest, or a cluster cannot reach the
+            store.
     """
     from kfp import compiler
 
     check_images(images)
+    check_store(store, recipe.cluster)
     recipe = resolve(recipe)
+    before = list(STAGES)[: list(STAGES).index(first)] if first else ()
+    target = Target(images, names or ClusterNames(), before)
     folder.mkdir(parents=True, exist_ok=True)
-    built = {"post_training": build(recipe, store, images=images)}
-    built |= {name: build_single(recipe, name, store, images) for name in STAGES}
     paths = []
-    for name, pipeline in built.items():
+    for name in only or ("post_training", *STAGES):
+        if name in STAGES:
+            pipeline = build_single(recipe, name, store, target)
+        else:
+            pipeline = build_package(recipe, store, target)
         path = folder / f"{name}.yaml"
         compiler.Compiler().compile(pipeline, str(path))
         paths.append(path)
@@ -288,7 +239,80 @@ def check_images(images: Mapping[str, str]) -> None:
         )
 
 
-def _task(recipe: Recipe, name: str, store: Any, sources: Mapping[str, Any]) -> Any:
+def _pipeline(
+    name: str,
+    about: str,
+    parameters: Sequence[Parameter],
+    body: Callable[[Mapping[str, Any]], None],
+) -> Any:
+    """Return a pipeline with these parameters; KFP reads them from signature and docstring."""
+    from kfp import dsl
+
+    def pipeline(*values: Any) -> None:
+        body({p.name: value for p, value in zip(parameters, values, strict=True)})
+
+    lines = "\n".join(f"    {p.name}: {p.about}" for p in parameters)
+    pipeline.__doc__ = f"{about}\n\nArgs:\n{lines}\n"
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    pipeline.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
+        [inspect.Parameter(p.name, kind, annotation=p.kind, default=p.default) for p in parameters]
+    )
+    return dsl.pipeline(name=name, description=about)(pipeline)
+
+
+def _store(store: str) -> Parameter:
+    return Parameter("store", str, "URI of the store.", store)
+
+
+def _ended(recipe: Recipe, stages: list[str], compiled: str, store: Any, target: Target) -> Any:
+    """Return the group of tasks after which the exit task runs."""
+    from kfp import dsl
+
+    from pipelines.exit_task import end_run
+
+    last: Any = end_run(store=store, stages=",".join(stages)).set_display_name(EXIT)  # pyright: ignore[reportCallIssue]
+    place(last, EXIT, target.images["launcher"], compiled, recipe.cluster, target.names)
+    return dsl.ExitHandler(last, name="stages")
+
+
+def _placed(
+    recipe: Recipe,
+    name: str,
+    compiled: str,
+    values: Mapping[str, Any],
+    sources: Mapping[str, Any],
+    target: Target,
+) -> Any:
+    """Add the task of a stage as it runs on a cluster."""
+    runtime = None
+    arguments = {parameter: values[parameter] for parameter in _place_of(name)}
+    if name in LAUNCHED:
+        settings = recipe.cluster.model_dump(mode="json", exclude_unset=True)
+        runtime = {"cluster": {"image": target.images["trainer"], "settings": settings}}
+    if name in _FETCHES:
+        arguments["source"] = values[_FETCHES[name]]
+    task = _task(recipe, name, values["store"], sources, runtime, arguments)
+    place(task, name, target.images["launcher"], compiled, recipe.cluster, target.names)
+    if name in target.cached_only:
+        task.set_env_variable(CACHED_ONLY_VARIABLE, name)
+    return task
+
+
+def _place_of(stage: str) -> list[str]:
+    """Return the parameters of a stage's job."""
+    if stage not in LAUNCHED:
+        return []
+    return [p.name for p in _PLACE if stage != "eval" or p.name != "nodes"]
+
+
+def _task(
+    recipe: Recipe,
+    name: str,
+    store: Any,
+    sources: Mapping[str, Any],
+    runtime: Mapping[str, Any] | None,
+    more: Mapping[str, Any] | None = None,
+) -> Any:
     from components.download.component import download, download_model
     from components.eval.component import evaluate
     from components.grpo.component import grpo
@@ -305,9 +329,10 @@ def _task(recipe: Recipe, name: str, store: Any, sources: Mapping[str, Any]) -> 
     }
     renamed = {"eval": {"grpo": "adapter"}}.get(name, {})
     # As JSON text: KFP's own dictionaries turn every integer into a float.
-    arguments: dict[str, Any] = {"config": _json(config_of(recipe, name)), "store": store}
-    if name in StageRuntimes.model_fields:
-        arguments["runtime"] = _json(getattr(recipe.runtime, name))
+    settings = config_of(recipe, name).model_dump(mode="json")
+    arguments: dict[str, Any] = {"config": _json(settings), "store": store, **(more or {})}
+    if runtime is not None:
+        arguments["runtime"] = _json(runtime)
     for i, source in sources.items():
         arguments[renamed.get(i, i)] = _artifact(source)
     return made[name](**arguments).set_display_name(name)
@@ -319,13 +344,5 @@ def _artifact(task: Any) -> Any:
     return task.outputs["report" if "report" in outputs else outputs[0]]
 
 
-def _prepare(task: Any, name: str, images: Mapping[str, str], env: Mapping[str, str]) -> None:
-    for image, stages in IMAGES.items():
-        if name in stages and image in images:
-            task.set_container_image(images[image])
-    for variable, value in env.items():
-        task.set_env_variable(variable, value)
-
-
-def _json(settings: Any) -> str:
-    return orjson.dumps(settings.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS).decode()
+def _json(values: Mapping[str, Any]) -> str:
+    return orjson.dumps(values, option=orjson.OPT_SORT_KEYS).decode()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from omnistage import cli
+from omnistage import cli, cli_options
 from omnistage.files import read_json
 from omnistage.store import FolderStore, uri_path
 
@@ -18,7 +18,7 @@ DIGEST = "sha256:" + "0" * 64
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A recipe of the toy pipeline whose run makes a report."""
-    monkeypatch.setattr(cli, "PIPELINES", {"toy": "toy_pipeline"})
+    monkeypatch.setattr(cli_options, "PIPELINES", {"toy": "toy_pipeline"})
     monkeypatch.setattr(cli, "CHILD", "fake_child")
     monkeypatch.syspath_prepend(str(HERE))
     monkeypatch.setenv("PYTHONPATH", str(HERE))
@@ -116,7 +116,8 @@ def test_a_dry_run_says_what_would_run_and_leaves_nothing(
 def test_two_runs_at_once_have_folders_of_their_own(toy: str, tmp_path: Path) -> None:
     slow = "play=[[sleep, 1]]"
     program = (
-        "import sys; from omnistage import cli; cli.PIPELINES = {'toy': 'toy_pipeline'};"
+        "import sys; from omnistage import cli, cli_options;"
+        "cli_options.PIPELINES = {'toy': 'toy_pipeline'};"
         "cli.CHILD = 'fake_child'; sys.exit(cli.main(sys.argv[1:]))"
     )
     both = [
@@ -131,10 +132,11 @@ def test_compile_prints_the_packages(
     toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--store", "s3://b/p", "--image", f"train=host/name@{DIGEST}"]
+    arguments += ["--hub-secret", "tokens"]
     assert cli.main(["compile", toy, "--out", "packages", *arguments]) == 0
     assert capsys.readouterr().out == "packages/toy.yaml\n"
     written = (tmp_path / "packages" / "toy.yaml").read_text()
-    assert written == f"s3://b/p [('train', 'host/name@{DIGEST}')]"
+    assert written == f"s3://b/p [('train', 'host/name@{DIGEST}')] tokens"
 
 
 def test_compile_refuses_an_image_without_a_name(

@@ -2,32 +2,39 @@
 
 from kfp import dsl
 
-from omnistage.kubeflow import BaseModel, DatasetTarball
+from omnistage import kubeflow
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
-def download(config: str, store: str, tarball: dsl.Output[DatasetTarball]):
+def download(
+    config: str, store: str, tarball: dsl.Output[kubeflow.DatasetTarball], source: str = ""
+):
     """Fetch, verify and index a data set.
 
     Args:
         config: DownloadSettings as JSON.
         store: URI of the store.
         tarball: The archives, verified, with an index of their members.
+        source: URI of the data set, instead of the sources in config; empty for those.
     """
-    from omnistage.kubeflow import run_stage
+    from components.download.source_uri import with_source
 
-    run_stage("components.download.stage:STAGE", config, store, tarball)
+    stage = "components.download.stage:STAGE"
+    kubeflow.run_stage(stage, config, store, tarball, change=with_source(source))
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
-def download_model(config: str, store: str, model: dsl.Output[BaseModel]):
+def download_model(
+    config: str, store: str, model: dsl.Output[kubeflow.BaseModel], source: str = ""
+):
     """Fetch and verify a base model.
 
     Args:
         config: ModelSettings as JSON.
-        store: URI of the store.
         model: The model folder.
+        source: URI of the model, instead of the sources in config; empty for those.
     """
-    from omnistage.kubeflow import run_stage
+    from components.download.source_uri import with_source
 
-    run_stage("components.download.stage:MODEL_STAGE", config, store, model)
+    stage = "components.download.stage:MODEL_STAGE"
+    kubeflow.run_stage(stage, config, store, model, change=with_source(source))

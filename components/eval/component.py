@@ -2,14 +2,7 @@
 
 from kfp import dsl
 
-from omnistage.kubeflow import (
-    BaseModel,
-    DatasetTarball,
-    EvalReport,
-    LoRAAdapter,
-    RewrittenJSONL,
-    SFTCheckpoint,
-)
+from omnistage import kubeflow
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -17,32 +10,31 @@ def evaluate(
     config: str,
     runtime: str,
     store: str,
-    data: dsl.Input[DatasetTarball],
-    records: dsl.Input[RewrittenJSONL],
-    model: dsl.Input[BaseModel],
-    sft: dsl.Input[SFTCheckpoint],
-    adapter: dsl.Input[LoRAAdapter],
-    report: dsl.Output[EvalReport],
+    data: dsl.Input[kubeflow.DatasetTarball],
+    records: dsl.Input[kubeflow.RewrittenJSONL],
+    model: dsl.Input[kubeflow.BaseModel],
+    sft: dsl.Input[kubeflow.SFTCheckpoint],
+    adapter: dsl.Input[kubeflow.LoRAAdapter],
+    report: dsl.Output[kubeflow.EvalReport],
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    node_pool: str = "",
+    queue: str = "",
+    gpus_per_node: int = 0,
 ):
-    """Judge the test records with the base, the SFT and the GRPO model.
+    """Judge the test records with the base, the SFT and the GRPO model, on one node.
 
     Args:
         config: EvalSettings as JSON.
-        runtime: Runtime as JSON.
-        store: URI of the store.
-        data: The data set, for its media.
-        records: Canonical records.
-        model: The base model.
-        sft: The fine-tuned model.
+        runtime: TaskRuntime as JSON.
         adapter: The adapter that GRPO trained.
         report: Judgements, and the report as HTML and JSON.
         html: The report, for the KFP pages.
         metrics: Accuracy of each model with its interval.
+        node_pool: Node pool; empty, like the two below when 0 or empty, for the recipe's.
     """
-    from omnistage.kubeflow import publish_report, run_stage
-
     inputs = {"data": data, "records": records, "model": model, "sft": sft, "grpo": adapter}
-    made = run_stage("components.eval.stage:STAGE", config, store, report, inputs, runtime)
-    publish_report(made, html, metrics)
+    at = {"node_pool": node_pool, "queue": queue, "gpus_per_node": gpus_per_node}
+    stage = "components.eval.stage:STAGE"
+    made = kubeflow.run_stage(stage, config, store, report, inputs, runtime, at)
+    kubeflow.publish_report(made, html, metrics)

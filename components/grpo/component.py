@@ -2,13 +2,7 @@
 
 from kfp import dsl
 
-from omnistage.kubeflow import (
-    BaseModel,
-    DatasetTarball,
-    LoRAAdapter,
-    RewrittenJSONL,
-    SFTCheckpoint,
-)
+from omnistage import kubeflow
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -16,25 +10,31 @@ def grpo(
     config: str,
     runtime: str,
     store: str,
-    data: dsl.Input[DatasetTarball],
-    records: dsl.Input[RewrittenJSONL],
-    model: dsl.Input[BaseModel],
-    sft: dsl.Input[SFTCheckpoint],
-    adapter: dsl.Output[LoRAAdapter],
+    data: dsl.Input[kubeflow.DatasetTarball],
+    records: dsl.Input[kubeflow.RewrittenJSONL],
+    model: dsl.Input[kubeflow.BaseModel],
+    sft: dsl.Input[kubeflow.SFTCheckpoint],
+    adapter: dsl.Output[kubeflow.LoRAAdapter],
+    node_pool: str = "",
+    queue: str = "",
+    nodes: int = 0,
+    gpus_per_node: int = 0,
 ):
     """Train a LoRA adapter with GRPO on the RL records.
 
     Args:
         config: GRPOSettings as JSON.
-        runtime: Runtime as JSON.
-        store: URI of the store.
+        runtime: TaskRuntime as JSON.
         data: The data set, for its media.
         records: Canonical records.
         model: The base model.
         sft: The fine-tuned model to start from.
         adapter: The adapter, with reward curves and completions.
+        node_pool: Node pool; empty, like the three below when 0 or empty, for the recipe's.
+        queue: Kueue LocalQueue.
+        nodes: Pods of the job.
+        gpus_per_node: GPUs of a pod.
     """
-    from omnistage.kubeflow import run_stage
-
     inputs = {"data": data, "records": records, "model": model, "sft": sft}
-    run_stage("components.grpo.stage:STAGE", config, store, adapter, inputs, runtime)
+    at = {"node_pool": node_pool, "queue": queue, "nodes": nodes, "gpus_per_node": gpus_per_node}
+    kubeflow.run_stage("components.grpo.stage:STAGE", config, store, adapter, inputs, runtime, at)

@@ -2,15 +2,15 @@
 
 from kfp import dsl
 
-from omnistage.kubeflow import DatasetTarball, RewrittenJSONL
+from omnistage import kubeflow
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
 def rewrite_paths(
     config: str,
     store: str,
-    data: dsl.Input[DatasetTarball],
-    records: dsl.Output[RewrittenJSONL],
+    data: dsl.Input[kubeflow.DatasetTarball],
+    records: dsl.Output[kubeflow.RewrittenJSONL],
 ):
     """Turn a data set's records into canonical ones, with every medium found in its index.
 
@@ -20,6 +20,5 @@ def rewrite_paths(
         data: The downloaded data set.
         records: Canonical records in the splits sft, rl and test.
     """
-    from omnistage.kubeflow import run_stage
-
-    run_stage("components.rewrite_paths.stage:STAGE", config, store, records, {"data": data})
+    stage = "components.rewrite_paths.stage:STAGE"
+    kubeflow.run_stage(stage, config, store, records, {"data": data})

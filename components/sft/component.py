@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from omnistage.kubeflow import BaseModel, DatasetTarball, RewrittenJSONL, SFTCheckpoint
+from omnistage import kubeflow
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -10,23 +10,31 @@ def sft(
     config: str,
     runtime: str,
     store: str,
-    data: dsl.Input[DatasetTarball],
-    records: dsl.Input[RewrittenJSONL],
-    model: dsl.Input[BaseModel],
-    checkpoint: dsl.Output[SFTCheckpoint],
+    data: dsl.Input[kubeflow.DatasetTarball],
+    records: dsl.Input[kubeflow.RewrittenJSONL],
+    model: dsl.Input[kubeflow.BaseModel],
+    checkpoint: dsl.Output[kubeflow.SFTCheckpoint],
+    node_pool: str = "",
+    queue: str = "",
+    nodes: int = 0,
+    gpus_per_node: int = 0,
 ):
     """Fine-tune the base model on the SFT records.
 
     Args:
         config: SFTSettings as JSON.
-        runtime: Runtime as JSON.
+        runtime: TaskRuntime as JSON.
         store: URI of the store.
         data: The data set, for its media.
         records: Canonical records.
         model: The base model.
         checkpoint: The fine-tuned model or adapter, with its logs.
+        node_pool: Node pool; empty, like the three below when 0 or empty, for the recipe's.
+        queue: Kueue LocalQueue.
+        nodes: Pods of the job.
+        gpus_per_node: GPUs of a pod.
     """
-    from omnistage.kubeflow import run_stage
-
     inputs = {"data": data, "records": records, "model": model}
-    run_stage("components.sft.stage:STAGE", config, store, checkpoint, inputs, runtime)
+    at = {"node_pool": node_pool, "queue": queue, "nodes": nodes, "gpus_per_node": gpus_per_node}
+    stage = "components.sft.stage:STAGE"
+    kubeflow.run_stage(stage, config, store, checkpoint, inputs, runtime, at)

@@ -39,10 +39,14 @@ def plan(recipe: Recipe, store: str) -> list[Planned]:
     ]
 
 
+class ClusterNames(NamedTuple):
+    hub_secret: str = "hub"
+
+
 def compile_packages(
-    recipe: Recipe, folder: Path, store: str, images: dict[str, str]
+    recipe: Recipe, folder: Path, store: str, images: dict[str, str], *, names: ClusterNames
 ) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     package = folder / f"{recipe.name}.yaml"
-    package.write_text(f"{store} {sorted(images.items())}")
+    package.write_text(f"{store} {sorted(images.items())} {names.hub_secret}")
     return [package]

@@ -1,0 +1,17 @@
+"""The KFP component that ends every run on a cluster, however its stages ended."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python", install_kfp_package=False)
+def end_run(store: str, stages: str, status: dsl.PipelineTaskFinalStatus):
+    """Cancel the jobs that the run left behind, and record what happened and why.
+
+    Args:
+        store: URI of the store.
+        stages: Names of the run's stages, separated by commas.
+        status: How the stages ended as a whole.
+    """
+    from omnistage.run_end import end_run
+
+    end_run(store, stages.split(","), status.state, status.error_message or "")
