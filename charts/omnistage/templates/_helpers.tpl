@@ -56,11 +56,43 @@ runAsNonRoot: true
 {{- with .Values.image.pullSecrets }}{{ $_ := set $known "image_pull_secrets" . }}{{ end -}}
 {{- if .Values.queue.create }}{{ $_ := set $known "queue" .Values.queue.name }}{{ end -}}
 {{- if .Values.trainingRuntime.create }}{{ $_ := set $known "training_runtime" .Values.trainingRuntime.name }}{{ end -}}
+{{- $settings := deepCopy .Values.launch.settings -}}
+{{- with include "omnistage.claims" . | fromYamlArray }}{{ $_ := set $settings "volumes" . }}{{ end -}}
+{{- toYaml (mergeOverwrite $known $settings) -}}
+{{- end }}
+
+{{- /* Claims mounted into every pod: the store's, then those of launch.settings.volumes. */}}
+{{- define "omnistage.claims" -}}
+{{- $claims := .Values.launch.settings.volumes | default list -}}
 {{- if .Values.store.volume.enabled -}}
-{{- $claim := dict "claim" .Values.store.volume.claim "mount_path" "/store" -}}
-{{- $_ := set $known "volumes" (list $claim) -}}
+{{- $claims = prepend $claims (dict "claim" .Values.store.volume.claim "mount_path" "/store") -}}
 {{- end -}}
-{{- toYaml (mergeOverwrite $known (deepCopy .Values.launch.settings)) -}}
+{{- toYaml $claims -}}
+{{- end }}
+
+{{- define "omnistage.claimVolumes" -}}
+{{- $names := list -}}
+{{- range include "omnistage.claims" . | fromYamlArray }}{{ $names = append $names .claim }}{{ end -}}
+{{- range uniq $names }}
+- name: claim-{{ . }}
+  persistentVolumeClaim:
+    claimName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- /* Takes the root context and whether nothing may be written. */}}
+{{- define "omnistage.claimMounts" -}}
+{{- $readOnly := .readOnly -}}
+{{- range include "omnistage.claims" .root | fromYamlArray }}
+- name: claim-{{ .claim }}
+  mountPath: {{ .mount_path }}
+  {{- with .sub_path }}
+  subPath: {{ . }}
+  {{- end }}
+  {{- if or .read_only $readOnly }}
+  readOnly: true
+  {{- end }}
+{{- end }}
 {{- end }}
 
 {{- /* Any address, without the API server's where they are known. */}}
