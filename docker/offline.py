@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -25,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CACHE = Path("/var/cache/omnistage-images")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "omnistage", "images")
 TARGETS = {
     "launcher": ("launcher.Dockerfile", "launcher", "PYTHON_BASE"),
     "trainer-cpu": ("trainer.Dockerfile", "trainer-cpu", "TRAINER_BASE"),
@@ -187,14 +188,15 @@ def secrets(folder: Path) -> list[str]:
         for name, value in os.environ.items()
         if (name.startswith(_SETTINGS) or name.lower() in _PROXIES) and name not in _LOCAL_PATHS
     }
+    pip = shutil.which("pip") or shutil.which("pip3")
+    configured = ""
+    if pip:
+        command = [pip, "config", "list"]
+        configured = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for option in ("index-url", "extra-index-url", "trusted-host"):
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "config", "get", f"global.{option}"],
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode == 0:
-            settings.setdefault(f"PIP_{option.upper().replace('-', '_')}", done.stdout.strip())
+        found = re.search(rf"^global\.{option}='(.*)'$", configured, re.M)
+        if found:
+            settings.setdefault(f"PIP_{option.upper().replace('-', '_')}", found[1])
     if "PIP_INDEX_URL" in settings:
         settings.setdefault("UV_DEFAULT_INDEX", settings["PIP_INDEX_URL"])
     packages = folder / "packages"
@@ -233,6 +235,7 @@ def archive(docker: Docker, target: str, name: str, file: Path) -> None:
         docker.run("save", "--output", str(part), name)
         for old in cache.glob(f"{target}-{'[0-9a-f]' * 16}.tar"):
             old.unlink()
+        part.chmod(0o644)
         part.rename(file)
 
 
