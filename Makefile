@@ -4,11 +4,12 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 STAMP := .venv/.omnistage-synced
 
-.PHONY: demo test lint format bench help
+.PHONY: demo test test-cluster lint format bench help
 
 help:
 	@echo "make demo   run the whole pipeline on the tiny recipe and print the report's path"
 	@echo "make test   run the tests"
+	@echo "make test-cluster  run the tests that need a Kubernetes cluster, on one that they start"
 	@echo "make lint   check style, types and generated documents"
 	@echo "make format put the code into its canonical form"
 	@echo "make charts check the Helm charts and bring their generated parts up to date"
@@ -28,6 +29,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(RUN)/pytest
+
+test-cluster: $(STAMP)
+	@$(RUN)/python -m tests.cluster.tools
+	$(RUN)/pytest tests/cluster
 
 lint: $(STAMP)
 	$(RUN)/ruff check .

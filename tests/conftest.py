@@ -10,6 +10,9 @@ from moto.server import ThreadedMotoServer
 from omnistage import s3
 from omnistage.store import FolderStore, Store, open_store
 
+# These start a Kubernetes cluster: `make test-cluster`, or name the folder.
+collect_ignore = ["cluster"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

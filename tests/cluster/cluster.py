@@ -93,7 +93,10 @@ def running() -> Cluster | None:
     state = json.loads(STATE.read_text())
     process = Path(f"/proc/{state['process']}/cmdline")
     alive = process.exists() and b"tests.cluster.node" in process.read_bytes()
-    return Cluster() if alive and state["shared"] else None
+    if not (alive and state["shared"]):
+        return None
+    os.environ["OMNISTAGE_CLUSTER_CACHE"] = state["cache"]  # its programs, kubectl among them
+    return Cluster()
 
 
 @contextlib.contextmanager

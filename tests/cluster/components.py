@@ -152,6 +152,7 @@ class Plan:
             "kube-controller-manager",
             "--leader-elect=false",
             "--use-service-account-credentials",
+            "--pvclaimbinder-sync-period=1s",  # 15 s for a claim that came before its volume
             kubeconfig=self._user("controllers", "system:kube-controller-manager"),
             bind_address="127.0.0.1",
             root_ca_file=str(self._ca.file),

@@ -86,10 +86,15 @@ def prepare() -> None:
         run("ip", "address", "add", f"{address}/32", "dev", "lo")
     # A Docker daemon sets the policy of FORWARD to DROP, which would cut pods from each other.
     for side in ("-s", "-d"):
-        run(
-            *("iptables", "-w", "-I", "FORWARD", side, NETWORK, "-j", "ACCEPT"),
-            *("-m", "comment", "--comment", MARK),
-        )
+        _insert_rule("FORWARD", side, NETWORK, "-j", "ACCEPT")
+    # Before kube-proxy knows a service its address is as good as any other: nothing may go out
+    # to the real network and be answered there, as by a proxy that takes every connection.
+    for chain in ("FORWARD", "OUTPUT"):
+        _insert_rule(chain, "-d", SERVICE_NETWORK, "-j", "REJECT")
+
+
+def _insert_rule(chain: str, *rule: str) -> None:
+    run("iptables", "-w", "-I", chain, *rule, "-m", "comment", "--comment", MARK)
 
 
 def make_cgroup(name: str) -> str:
@@ -231,8 +236,9 @@ def _drop_files() -> None:
     for entry in Path("/var/log/containers").glob("*.log"):
         if entry.is_symlink() and str(entry.readlink()).startswith(f"{ROOT}/"):
             entry.unlink()
-    for result in Path("/var/lib/cni/results").glob(f"{MARK}-*"):
-        result.unlink()
+    for result in Path("/var/lib/cni/results").glob("*"):
+        if f"{ROOT}/" in result.read_text():
+            result.unlink()
     listening = Path("/proc/net/unix").read_text()
     for socket in Path("/run/containerd/s").glob("*"):
         if str(socket) not in listening:

@@ -60,7 +60,8 @@ class Server:
         self._wait("both nodes are Ready", self._nodes_are_ready)
         self.keep_gpus()
         say("nodes Ready", begin)
-        STATE.write_text(json.dumps({"process": os.getpid(), "shared": shared}))
+        cache = str(tools.cache_folder())
+        STATE.write_text(json.dumps({"process": os.getpid(), "shared": shared, "cache": cache}))
 
     def keep(self) -> None:
         """Watch over the processes until one of them ends.
@@ -166,7 +167,11 @@ def main() -> None:
 
 def _serve(exclusive: bool, operators: list[str]) -> None:
     with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("cluster: waiting for the other one on this machine to end", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         server = Server()
         try:
             server.start(shared=not exclusive)

@@ -144,6 +144,11 @@ def _kueue(cluster: Cluster) -> None:
         *("--set", "controllerManager.manager.image.pullPolicy=IfNotPresent"),
         *("--set", "controllerManager.manager.resources.requests.cpu=50m"),
     )
+    # While an aggregated API does not answer, no namespace can be deleted.
+    cluster.kubectl(
+        *("wait", "apiservice/v1beta1.visibility.kueue.x-k8s.io"),
+        *("--for=condition=Available", "--timeout=120s"),
+    )
 
 
 def _applied(cluster: Cluster, one: dict[str, Any]) -> bool:

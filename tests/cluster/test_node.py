@@ -15,15 +15,12 @@ from tests.cluster.components import GPU_TAINT
 TOLERATION = {"key": GPU_TAINT["key"], "operator": "Exists", "effect": "NoSchedule"}
 
 
-def container(
-    *command: str, gpus: int = 0, mounts: list[dict[str, Any]] | None = None
-) -> dict[str, Any]:
+def container(*command: str, gpus: int = 0) -> dict[str, Any]:
     """Return a container that the restricted pod standard lets run."""
     return {
         "name": "pytorch",
         "image": images.HOST,
         "command": list(command),
-        "volumeMounts": mounts or [],
         "resources": {"limits": {"nvidia.com/gpu": gpus}} if gpus else {},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -36,8 +33,10 @@ def container(
 def pod_spec(one: dict[str, Any], mounts: list[ClaimMount], **more: Any) -> dict[str, Any]:
     volumes, places = storage.pod_volumes(mounts)
     return {
-        "containers": [{**one, "volumeMounts": places}],
-        "volumes": volumes,
+        "containers": [
+            {**one, "volumeMounts": [*places, {"name": "tmp", "mountPath": "/tmp"}]},
+        ],
+        "volumes": [*volumes, {"name": "tmp", "emptyDir": {}}],
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 1,
         "securityContext": {
