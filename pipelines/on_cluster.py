@@ -63,7 +63,13 @@ class ClusterNames:
 
 
 def place(
-    task: Any, name: str, image: str, store: str, settings: LaunchSettings, names: ClusterNames
+    task: Any,
+    name: str,
+    image: str,
+    store: str,
+    settings: LaunchSettings,
+    names: ClusterNames,
+    caching: bool = True,
 ) -> None:
     """Give a task its image and its pod's settings.
 
@@ -74,9 +80,10 @@ def place(
         store: URI of the store when the package is compiled: a folder is mounted.
         settings: The recipe's launch settings.
         names: Names of objects in the namespace.
+        caching: Whether Kubeflow Pipelines may take a stage's result from its own cache.
     """
     task.set_container_image(image)
-    task.set_caching_options(name != EXIT)
+    task.set_caching_options(caching and name != EXIT)
     need = _RESOURCES.get(name, _LAUNCHER)
     task.set_cpu_request(need.cpu).set_cpu_limit(need.cpu_limit)
     task.set_memory_request(need.memory).set_memory_limit(need.memory_limit)

@@ -84,6 +84,8 @@ class Target:
     names: ClusterNames
     cached_only: Sequence[str] = ()
     """Stages that are taken from the store and never made."""
+    caching: bool = True
+    """Whether KFP may skip a stage that it knows; the store is asked in any case."""
 
 
 def build(recipe: Recipe, store: str, *, to: str = "eval") -> Any:
@@ -182,6 +184,7 @@ def compile_packages(
     names: ClusterNames | None = None,
     first: str | None = None,
     only: Sequence[str] | None = None,
+    caching: bool = True,
 ) -> list[Path]:
     """Compile the pipeline and each stage alone into packages for ``kfp run create``.
 
@@ -193,6 +196,7 @@ def compile_packages(
         names: Names of objects in the namespace that are not the chart's own.
         first: Stage to begin at; those before it are taken from the store or the run fails.
         only: Which packages; by default all.
+        caching: Whether KFP may skip a stage that it knows; the store is asked in any case.
 
     Raises:
         InputError: If an image is missing or not pinned by digest, or a cluster cannot reach the
@@ -204,7 +208,7 @@ def compile_packages(
     check_store(store, recipe.cluster)
     recipe = resolve(recipe)
     before = list(STAGES)[: list(STAGES).index(first)] if first else ()
-    target = Target(images, names or ClusterNames(), before)
+    target = Target(images, names or ClusterNames(), before, caching)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name in only or ("post_training", *STAGES):
@@ -292,7 +296,8 @@ def _placed(
     if name in _FETCHES:
         arguments["source"] = values[_FETCHES[name]]
     task = _task(recipe, name, values["store"], sources, runtime, arguments)
-    place(task, name, target.images["launcher"], compiled, recipe.cluster, target.names)
+    image = target.images["launcher"]
+    place(task, name, image, compiled, recipe.cluster, target.names, target.caching)
     if name in target.cached_only:
         task.set_env_variable(CACHED_ONLY_VARIABLE, name)
     return task

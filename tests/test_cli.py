@@ -136,7 +136,7 @@ def test_compile_prints_the_packages(
     assert cli.main(["compile", toy, "--out", "packages", *arguments]) == 0
     assert capsys.readouterr().out == "packages/toy.yaml\n"
     written = (tmp_path / "packages" / "toy.yaml").read_text()
-    assert written == f"s3://b/p [('train', 'host/name@{DIGEST}')] tokens"
+    assert written == f"s3://b/p [('train', 'host/name@{DIGEST}')] tokens True"
 
 
 def test_compile_refuses_an_image_without_a_name(

@@ -44,9 +44,15 @@ class ClusterNames(NamedTuple):
 
 
 def compile_packages(
-    recipe: Recipe, folder: Path, store: str, images: dict[str, str], *, names: ClusterNames
+    recipe: Recipe,
+    folder: Path,
+    store: str,
+    images: dict[str, str],
+    *,
+    names: ClusterNames,
+    caching: bool,
 ) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     package = folder / f"{recipe.name}.yaml"
-    package.write_text(f"{store} {sorted(images.items())} {names.hub_secret}")
+    package.write_text(f"{store} {sorted(images.items())} {names.hub_secret} {caching}")
     return [package]
