@@ -49,15 +49,16 @@ ENV PATH=/opt/omnistage/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 COPY --from=dependencies /opt/omnistage /opt/omnistage
-# the one layer that a change of the sources makes anew
+# from here on, a change of the sources makes layers anew: a few megabytes
 RUN --mount=type=bind,from=project,source=/dist,target=/dist \
     --mount=type=bind,from=tools,source=/opt/tools/venv,target=/opt/tools/venv \
     /opt/tools/venv/bin/uv pip install --python /opt/omnistage --no-cache --no-deps --offline \
         --link-mode copy --compile-bytecode /dist/*.whl
 USER 65532:65532
 WORKDIR /tmp
-RUN --mount=type=bind,source=docker/check_imports.py,target=/check_imports.py \
-    python /check_imports.py torch swift transformers deepspeed \
+RUN --mount=type=bind,source=docker/check_imports.py,target=/opt/check_imports.py \
+    --mount=type=tmpfs,target=/tmp \
+    python /opt/check_imports.py torch swift transformers deepspeed \
     && python -m components.download --check \
     && python -m components.download.model --check \
     && python -m components.rewrite_paths --check \

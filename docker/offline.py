@@ -255,16 +255,6 @@ def saved(target: str, cache: Path = CACHE) -> Path:
     return file
 
 
-def _place(source: Path, file: Path) -> None:
-    part = file.with_name(f"{file.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:  # another file system
-        shutil.copyfile(source, part)
-    part.replace(file)
-
-
 def _build_all(targets: list[str], cache: Path) -> None:
     lacking = requirements()
     if lacking:
@@ -288,7 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--save needs --only")
     try:
         if options.save:
-            _place(saved(options.only, options.cache), options.save)
+            shutil.copyfile(saved(options.only, options.cache), options.save)
         else:
             _build_all([options.only] if options.only else list(TARGETS), options.cache)
     except OfflineError as e:

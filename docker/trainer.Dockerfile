@@ -94,14 +94,15 @@ COPY --from=dependencies /opt/omnistage /opt/omnistage
 WORKDIR /tmp
 
 FROM runtime AS trainer-cpu
-# the one layer that a change of the sources makes anew
+# from here on, a change of the sources makes layers anew: a few megabytes
 RUN --mount=type=bind,from=project,source=/dist,target=/dist \
     --mount=type=bind,from=tools,source=/opt/tools/venv,target=/opt/tools/venv \
     /opt/tools/venv/bin/uv pip install --python /opt/omnistage --no-cache --no-deps --offline \
         --link-mode copy --compile-bytecode /dist/*.whl
 USER 65532:65532
-RUN --mount=type=bind,source=docker/check_imports.py,target=/check_imports.py \
-    python /check_imports.py kfp kubernetes \
+RUN --mount=type=bind,source=docker/check_imports.py,target=/opt/check_imports.py \
+    --mount=type=tmpfs,target=/tmp \
+    python /opt/check_imports.py kfp kubernetes \
     && python -m components.sft --check \
     && python -m components.grpo --check \
     && python -m components.eval --check
@@ -142,8 +143,9 @@ ENV CUDA_HOME=/opt/cuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 65532:65532
-RUN --mount=type=bind,source=docker/check_imports.py,target=/check_imports.py \
-    python /check_imports.py kfp kubernetes \
+RUN --mount=type=bind,source=docker/check_imports.py,target=/opt/check_imports.py \
+    --mount=type=tmpfs,target=/tmp \
+    python /opt/check_imports.py kfp kubernetes \
     && python -m components.sft --check \
     && python -m components.grpo --check \
     && python -m components.eval --check \
