@@ -59,3 +59,20 @@ charts: $(STAMP)
 
 chart-deps: $(STAMP)
 	$(RUN)/python charts/deps.py
+
+.PHONY: images images-offline pin-bases
+
+images: docker/base-images.env
+	mkdir -p build
+	set -a && . docker/base-images.env && REVISION=$$(git rev-parse HEAD) \
+	  docker buildx bake --file docker/docker-bake.hcl --push --metadata-file build/images.json
+	python3 docker/digests.py built build/images.json
+
+docker/base-images.env: docker/base-images.tags
+	python3 docker/digests.py bases
+
+pin-bases:
+	python3 docker/digests.py bases
+
+images-offline:
+	python3 docker/offline.py
