@@ -180,7 +180,7 @@ def _processes() -> list[int]:
         mine = any(os.fsencode(ROOT) in word for word in words[1:])
         if mine and Path(os.fsdecode(words[0])).name in _COMPONENTS:
             found.add(int(folder.name))
-    return sorted(found - {os.getpid()})
+    return sorted(found - {0, os.getpid()})  # 0 is a process of another PID namespace
 
 
 _COMPONENTS = (

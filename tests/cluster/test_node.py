@@ -1,7 +1,7 @@
 """The cluster itself behaves as one of a cloud does, so that other tests may rely on it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,17 @@ print(json.dumps({"sum": total.item(), "rank": os.environ["RANK"]}))
 """
 
 
+def pytorchjob(namespace: str, spec: dict[str, Any], queue: str = "") -> dict[str, Any]:
+    replica = {"replicas": 1, "restartPolicy": "Never", "template": {"spec": spec}}
+    labels = {"kueue.x-k8s.io/queue-name": queue} if queue else {}
+    return {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "metadata": {"name": "sum", "namespace": namespace, "labels": labels},
+        "spec": {"pytorchReplicaSpecs": {"Master": replica, "Worker": replica}},
+    }
+
+
 @pytest.mark.usefixtures("training_operator")
 def test_a_pytorchjob_joins_master_and_worker_in_a_restricted_namespace(
     cluster: Cluster,
@@ -183,16 +194,8 @@ def test_a_pytorchjob_joins_master_and_worker_in_a_restricted_namespace(
     kubectl: Callable[..., str],
 ) -> None:
     program = "import json, os; print(json.dumps(dict(os.environ)), flush=True)\n" + ALL_REDUCE
-    spec = pod_spec(container("python", "-c", program, gpus=4), host_mounts)
-    spec["tolerations"] = [TOLERATION]
-    replica = {"replicas": 1, "restartPolicy": "Never", "template": {"spec": spec}}
-    job = {
-        "apiVersion": "kubeflow.org/v1",
-        "kind": "PyTorchJob",
-        "metadata": {"name": "sum", "namespace": namespace},
-        "spec": {"pytorchReplicaSpecs": {"Master": replica, "Worker": replica}},
-    }
-    cluster.apply(job)
+    one = container("python", "-c", program, gpus=4)
+    cluster.apply(pytorchjob(namespace, pod_spec(one, host_mounts, tolerations=[TOLERATION])))
     kubectl(
         *("wait", "pytorchjob/sum", "-n", namespace),
         *("--for=condition=Succeeded", "--timeout=120s"),
@@ -205,3 +208,114 @@ def test_a_pytorchjob_joins_master_and_worker_in_a_restricted_namespace(
     worker = json.loads(kubectl("logs", "sum-worker-0", "-n", namespace).splitlines()[0])
     assert worker["MASTER_ADDR"] == "sum-master-0"
     assert worker["RANK"] == "1"
+
+
+@pytest.mark.usefixtures("trainer_operator")
+def test_a_trainjob_joins_two_nodes_in_a_restricted_namespace(
+    cluster: Cluster,
+    namespace: str,
+    host_mounts: list[ClaimMount],
+    kubectl: Callable[..., str],
+) -> None:
+    spec = pod_spec(container(), host_mounts, tolerations=[TOLERATION])
+    del spec["restartPolicy"], spec["terminationGracePeriodSeconds"]  # the runtime's to say
+    (one,) = spec["containers"]
+    spec["containers"] = [
+        {
+            "name": "node",
+            "volumeMounts": one["volumeMounts"],
+            "securityContext": one["securityContext"],
+        }
+    ]
+    patch = {"name": "node", "template": {"spec": {"template": {"spec": spec}}}}
+    job = {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainJob",
+        "metadata": {"name": "sum", "namespace": namespace},
+        "spec": {
+            "runtimeRef": {"name": "torch-distributed"},
+            "trainer": {
+                "image": images.HOST,
+                "command": ["sh", "-c", 'echo "$PROGRAM" > /tmp/sum.py; exec torchrun /tmp/sum.py'],
+                "env": [{"name": "PROGRAM", "value": ALL_REDUCE}],
+                "numNodes": 2,
+                "numProcPerNode": 1,
+                "resourcesPerNode": {"limits": {"nvidia.com/gpu": 1}},
+            },
+            "runtimePatches": [
+                {
+                    "manager": "omnistage.dev/test",
+                    "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [patch]}}},
+                }
+            ],
+        },
+    }
+    cluster.apply(job)
+    kubectl(
+        *("wait", "trainjob/sum", "-n", namespace),
+        *("--for=condition=Complete", "--timeout=120s"),
+    )
+    of_job = ("-n", namespace, "-l", "jobset.sigs.k8s.io/jobset-name=sum")
+    lines = kubectl("logs", *of_job).splitlines()
+    said = [json.loads(line) for line in lines if line.startswith("{")]
+    assert sorted(one["rank"] for one in said) == ["0", "1"]
+    assert {one["sum"] for one in said} == {2.0}
+
+
+@pytest.fixture
+def queue(cluster: Cluster, namespace: str, kueue: None) -> Iterator[str]:
+    """A Kueue queue of the namespace, with all GPUs of the cluster."""
+    api = {"apiVersion": "kueue.x-k8s.io/v1beta1"}
+    gpus = {"name": "nvidia.com/gpu", "nominalQuota": 8}
+    group = {
+        "coveredResources": ["nvidia.com/gpu"],
+        "flavors": [{"name": namespace, "resources": [gpus]}],
+    }
+    whole = {"metadata": {"name": namespace}}
+    cluster.apply(
+        {**api, "kind": "ResourceFlavor", **whole, "spec": {}},
+        {
+            **api,
+            "kind": "ClusterQueue",
+            **whole,
+            "spec": {"namespaceSelector": {}, "resourceGroups": [group]},
+        },
+        {
+            **api,
+            "kind": "LocalQueue",
+            "metadata": {"name": "gpus", "namespace": namespace},
+            "spec": {"clusterQueue": namespace},
+        },
+    )
+    yield "gpus"
+    cluster.kubectl("delete", "pytorchjobs", "--all", "-n", namespace)
+    cluster.kubectl("delete", "clusterqueue,resourceflavor", namespace)
+
+
+@pytest.mark.usefixtures("training_operator")
+def test_a_queue_starts_a_job_that_fits_its_quota(
+    cluster: Cluster, namespace: str, queue: str
+) -> None:
+    spec = pod_spec(container("/bin/true", gpus=4), [], tolerations=[TOLERATION])
+    cluster.apply(pytorchjob(namespace, spec, queue))
+    pods = cluster.wait(
+        "the queue lets the job's pods be created",
+        lambda: cluster.get("pods", "-n", namespace)["items"],
+    )
+    assert pods[0]["metadata"]["name"].startswith("sum-")
+
+
+@pytest.mark.usefixtures("training_operator")
+def test_a_queue_holds_a_job_beyond_its_quota_and_says_why(
+    cluster: Cluster, namespace: str, queue: str
+) -> None:
+    spec = pod_spec(container("/bin/true", gpus=8), [], tolerations=[TOLERATION])
+    cluster.apply(pytorchjob(namespace, spec, queue))
+
+    def reason() -> str:
+        workloads = cluster.get("workloads", "-n", namespace)["items"]
+        conditions = [c for w in workloads for c in w.get("status", {}).get("conditions", [])]
+        return next((c["message"] for c in conditions if c["type"] == "QuotaReserved"), "")
+
+    assert "request > maximum capacity (16 > 8)" in cluster.wait("the queue's reason", reason)
+    assert cluster.get("pods", "-n", namespace)["items"] == []
