@@ -14,6 +14,13 @@ from omnistage.cli_options import (
 )
 from omnistage.errors import InputError, TransientError
 
+_NAMES = {
+    "hub_secret": ("omnistage-hub", "Secret with HF_TOKEN or MODELSCOPE_API_TOKEN"),
+    "launch_config": ("omnistage-launch", "ConfigMap with launch.yaml"),
+    "store_claim": ("omnistage-store", "claim mounted at /store"),
+}
+"""Objects in the namespace, by the names that the chart gives them."""
+
 
 def add_cluster_commands(commands: Any) -> None:
     """Add the commands to the command line."""
@@ -53,20 +60,35 @@ def add_cluster_commands(commands: Any) -> None:
         help="stay until the run has ended, and end with its result",
     )
 
+    launch = add_command(
+        commands, "launch", _launch, "run one stage as a job of the kubeconfig's cluster"
+    )
+    recipe_arguments(launch)
+    launch.add_argument("stage", help="sft, grpo or eval")
+    launch.add_argument("--dry-run", action="store_true", help="print the job's exact manifest")
+    _image_argument(launch, "trainer=REF, the image of the job")
+    _names_arguments(launch, "launch_config")
+
 
 def _package_arguments(command: argparse.ArgumentParser) -> None:
     _image_argument(command, "image of launcher and of trainer, pinned by digest")
-    for option, what in (
-        ("--hub-secret", "Secret with HF_TOKEN or MODELSCOPE_API_TOKEN (default: omnistage-hub)"),
-        ("--launch-config", "ConfigMap with launch.yaml (default: omnistage-launch)"),
-        ("--store-claim", "claim mounted at /store (default: omnistage-store)"),
-    ):
-        command.add_argument(option, metavar="NAME", help=what)
+    _names_arguments(command, *_NAMES)
     command.add_argument(
         "--no-cache",
         action="store_true",
         help="run every task in a pod; the store still has what was made before",
     )
+
+
+def _names_arguments(command: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        default, what = _NAMES[name]
+        command.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar="NAME",
+            default=default,
+            help=f"{what} (default: {default})",
+        )
 
 
 def _image_argument(command: argparse.ArgumentParser, about: str) -> None:
@@ -89,13 +111,12 @@ def _compile_packages(options: argparse.Namespace, folder: Path, **more: Any) ->
     pipeline, recipe = load(options)
     if more.get("first"):
         stage_option(pipeline, "--from", more["first"])
-    names = {n: getattr(options, n) for n in ("hub_secret", "launch_config", "store_claim")}
     return pipeline.compile_packages(
         recipe,
         folder,
         store_option(options),
         _images(options),
-        names=pipeline.ClusterNames(**{n: v for n, v in names.items() if v}),
+        names=pipeline.ClusterNames(**{name: getattr(options, name) for name in _NAMES}),
         caching=not options.no_cache,
         **more,
     )
@@ -136,3 +157,19 @@ def _submit(options: argparse.Namespace) -> int:
     except (KeyboardInterrupt, TransientError):
         print("the run goes on; the same command follows it again", file=sys.stderr)
         raise
+
+
+def _launch(options: argparse.Namespace) -> None:
+    import yaml
+
+    pipeline, recipe = load(options)
+    stage_option(pipeline, "", options.stage)
+    images = _images(options)
+    if set(images) != {"trainer"}:
+        raise InputError("launch: give the image of the job as --image trainer=REPOSITORY@sha256:…")
+    arguments = (recipe, options.stage, store_option(options), images["trainer"])
+    if options.dry_run:
+        manifest = pipeline.render_stage(*arguments, options.launch_config)
+        print(yaml.safe_dump(manifest, sort_keys=False), end="")
+        return
+    print(pipeline.launch_stage(*arguments, options.launch_config).uri)

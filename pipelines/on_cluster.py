@@ -4,25 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kfp import kubernetes
-
 from omnistage.errors import InputError
+from omnistage.launch.pod import CONFIG_KEYS, SECRET_KEYS
 from omnistage.launch.remote import RUN_VARIABLE, WORKFLOW_VARIABLE
 from omnistage.launch.settings import DEFAULTS_FILE, LaunchSettings
 from omnistage.run_record import POD_VARIABLE
 from omnistage.store import uri_path
 from pipelines.settings import LAUNCHED
 
-STORE_SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 HUB_SECRET_KEYS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
-STORE_CONFIG_KEYS = (
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_REGION",
-    "AWS_REQUEST_CHECKSUM_CALCULATION",
-    "AWS_RESPONSE_CHECKSUM_VALIDATION",
-    "HF_ENDPOINT",
-)
-"""Keys that become variables of a task; KFP has no way to take all keys of a ConfigMap."""
+HUB_CONFIG_KEYS = ("HF_ENDPOINT",)
 STORE_MOUNT = "/store"
 """Where the claim of a store on a volume is mounted."""
 EXIT = "exit"
@@ -82,6 +73,8 @@ def place(
         names: Names of objects in the namespace.
         caching: Whether Kubeflow Pipelines may take a stage's result from its own cache.
     """
+    from kfp import kubernetes
+
     task.set_container_image(image)
     task.set_caching_options(caching and name != EXIT)
     need = _RESOURCES.get(name, _LAUNCHER)
@@ -126,6 +119,8 @@ def check_store(store: str, settings: LaunchSettings) -> None:
 
 
 def _set_environment(task: Any, name: str, settings: LaunchSettings, names: ClusterNames) -> None:
+    from kfp import kubernetes
+
     task.set_env_variable("HOME", "/tmp").set_env_variable("OMNISTAGE_SCRATCH", "/scratch")
     for variable, path in (
         (RUN_VARIABLE, "metadata.labels['pipeline/runid']"),
@@ -135,17 +130,17 @@ def _set_environment(task: Any, name: str, settings: LaunchSettings, names: Clus
         kubernetes.use_field_path_as_env(task, variable, path)
     if settings.store_config:
         kubernetes.use_config_map_as_env(
-            task, settings.store_config, _same(STORE_CONFIG_KEYS), optional=True
+            task, settings.store_config, _same((*CONFIG_KEYS, *HUB_CONFIG_KEYS)), optional=True
         )
     if settings.store_secret:
-        kubernetes.use_secret_as_env(
-            task, settings.store_secret, _same(STORE_SECRET_KEYS), optional=True
-        )
+        kubernetes.use_secret_as_env(task, settings.store_secret, _same(SECRET_KEYS), optional=True)
     if name in _DOWNLOADS:
         kubernetes.use_secret_as_env(task, names.hub_secret, _same(HUB_SECRET_KEYS), optional=True)
 
 
 def _mount(task: Any, store: str, settings: LaunchSettings, names: ClusterNames) -> None:
+    from kfp import kubernetes
+
     kubernetes.empty_dir_mount(task, "tmp", "/tmp")
     kubernetes.empty_dir_mount(task, "scratch", "/scratch")
     kubernetes.use_config_map_as_volume(

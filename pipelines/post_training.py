@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from omnistage.errors import InputError
-from omnistage.kubeflow import CACHED_ONLY_VARIABLE
+from pipelines.by_hand import launch_stage, render_stage
 from pipelines.on_cluster import EXIT, ClusterNames, check_store, place
 from pipelines.settings import (
     IMAGES,
@@ -46,7 +46,9 @@ __all__ = [
     "check_images",
     "compile_packages",
     "config_of",
+    "launch_stage",
     "plan",
+    "render_stage",
     "resolve",
 ]
 
@@ -288,6 +290,8 @@ def _placed(
     target: Target,
 ) -> Any:
     """Add the task of a stage as it runs on a cluster."""
+    from omnistage.kubeflow import CACHED_ONLY_VARIABLE
+
     runtime = None
     arguments = {parameter: values[parameter] for parameter in _place_of(name)}
     if name in LAUNCHED:

@@ -16,11 +16,12 @@ from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.stage import STAGE as REWRITE
 from components.sft.config import SFTSettings
 from components.sft.stage import STAGE as SFT
+from omnistage.artifacts import Manifest
 from omnistage.config import Settings
-from omnistage.errors import DamagedError
+from omnistage.errors import DamagedError, InputError
 from omnistage.launch.settings import LaunchSettings
 from omnistage.stage import Runtime, Stage, stage_key
-from omnistage.store import open_store
+from omnistage.store import Store, open_store
 
 STAGES: dict[str, Stage[Any]] = {
     s.name: s for s in (DOWNLOAD, MODEL_STAGE, REWRITE, SFT, GRPO, EVAL)
@@ -159,3 +160,29 @@ def plan(recipe: Recipe, store: str) -> list[PlannedStage]:
             digests[name] = found.digest
         planned.append(PlannedStage(name, key, found is not None, reason))
     return planned
+
+
+def stored_inputs(recipe: Recipe, stage: str, store: Store) -> dict[str, Manifest]:
+    """Return the inputs of a stage, which the stages before it have put into a store.
+
+    Args:
+        recipe: Already resolved.
+        stage: The stage that needs them.
+        store: Where they are.
+
+    Raises:
+        InputError: If one is not there, naming the stage that makes it.
+    """
+    made: dict[str, Manifest] = {}
+    for name, source in SOURCES.get(stage, {}).items():
+        before = stored_inputs(recipe, source, store)
+        digests = {i: m.digest for i, m in before.items()}
+        key = stage_key(STAGES[source], config_of(recipe, source), digests)
+        found = store.find(source, key)
+        if found is None:
+            raise InputError(
+                f"{stage}: its input {name!r} is not in {store.uri}: {source} {key} was not made; "
+                f"run the recipe up to {source} first"
+            )
+        made[name] = found
+    return made

@@ -40,7 +40,9 @@ def plan(recipe: Recipe, store: str) -> list[Planned]:
 
 
 class ClusterNames(NamedTuple):
-    hub_secret: str = "hub"
+    hub_secret: str
+    launch_config: str
+    store_claim: str
 
 
 def compile_packages(
