@@ -291,6 +291,9 @@ class Api:
                 wait = max(wait, _retry_after(response))
             except (urllib3.exceptions.HTTPError, OSError) as e:
                 said = str(e)
+                if "CERTIFICATE_VERIFY_FAILED" in said:
+                    host = self._client.configuration.host
+                    raise InputError(f"{host} is not the cluster of the kubeconfig: {said}") from e
             passed = time.monotonic() - began
             what = f"the API server at {self._client.configuration.host}: {method} {path}: {said}"
             if passed + wait > limit:

@@ -162,7 +162,8 @@ def waits_for(
             states = [c.get("state", {}).get("waiting") or {} for c in containers(pod)]
             reasons = [f"{s['reason']} {s.get('message', '')}".strip() for s in states if s]
             return f"pod {pod['metadata']['name']} starts: {'; '.join(reasons) or 'no state yet'}"
-    return f"{len(pods)} of {expected} pods are there{told(events)}"
+    failed = [e for e in events if e.get("reason", "").startswith("Failed")]
+    return f"{len(pods)} of {expected} pods are there{told(failed)}"
 
 
 def _about(pod: str, events: Sequence[Mapping[str, Any]], reason: str) -> str:

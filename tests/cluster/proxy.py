@@ -14,7 +14,7 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -171,8 +171,6 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._pass_on(response)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _serve
-
     @contextlib.contextmanager
     def _ask(self, body: bytes) -> Iterator[urllib3.BaseHTTPResponse]:
         upstream = self.owner.upstream
@@ -232,3 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()
+
+
+for _method in ("GET", "POST", "PATCH", "DELETE"):
+    setattr(_Handler, f"do_{_method}", _Handler._serve)
