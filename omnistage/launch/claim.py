@@ -72,7 +72,8 @@ def claim(
             say(f"finds that {_named(backend, latest)} has ended")
             return replace(job, attempt=attempt_of(latest)), latest
         fresh = [(b, m) for b, m in found if _just_finished(b, m, api.now())]
-        won = [m for b, m in fresh if b is backend and b.status(m).phase == "succeeded"]
+        done = [m for b, m in fresh if b is backend and b.status(m).phase == "succeeded"]
+        won = [m for m in done if _same(job, backend, m)]
         if won:
             return replace(job, attempt=attempt_of(won[0])), won[0]
         if fresh:
@@ -207,9 +208,9 @@ def _adopt(
 def _same_or_refused(
     job: ClusterJob, backend: Backend, other: Backend, manifest: Mapping[str, Any]
 ) -> None:
-    wanted = backend.render(replace(job, attempt=attempt_of(manifest)))
-    if other is backend and _hash(wanted) == _hash(manifest):
+    if other is backend and _same(job, backend, manifest):
         return
+    wanted = backend.render(replace(job, attempt=attempt_of(manifest)))
     name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
     if other is not backend:
         how = f"it is a {other.kind}, wanted is a {backend.kind}"
@@ -242,6 +243,11 @@ def _is_outcome(job: ClusterJob, backend: Backend, manifest: Mapping[str, Any]) 
         return False
     if attempt_of(manifest) < job.attempt:
         return False
+    return _same(job, backend, manifest)
+
+
+def _same(job: ClusterJob, backend: Backend, manifest: Mapping[str, Any]) -> bool:
+    """Return whether a job is what this launcher would make as the same attempt."""
     return _hash(backend.render(replace(job, attempt=attempt_of(manifest)))) == _hash(manifest)
 
 
