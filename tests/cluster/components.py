@@ -279,7 +279,6 @@ class Plan:
             "failSwapOn": False,
             "oomScoreAdj": 0,
             "enforceNodeAllocatable": [],
-            "localStorageCapacityIsolation": False,
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,  # nothing could be pulled again
             "serializeImagePulls": False,

@@ -58,6 +58,7 @@ class Server:
             self._run(plan.others)
             loaded.result()
         self._wait("both nodes are Ready", self._nodes_are_ready)
+        self._wait("pods may be made", lambda: self._ask("get", "serviceaccount", "default"))
         self.keep_gpus()
         say("nodes Ready", begin)
         cache = str(tools.cache_folder())
