@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,28 @@ def own_cluster() -> Iterator[Cluster]:
         child.wait()
     if child.returncode != 0:
         raise ClusterError("the cluster ended badly; its own message is above")
+
+
+@contextlib.contextmanager
+def restricted_namespace(cluster: Cluster, words: str) -> Iterator[str]:
+    """Make a namespace that enforces the restricted pod standard; delete it after use.
+
+    Its volumes (storage.claim) are deleted too. The name begins with these words.
+    """
+    begin = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:40].strip("-")
+    name = f"{begin}-{uuid.uuid4().hex[:5]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": name, "labels": labels}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    cluster.wait(
+        "the namespace's service account",
+        lambda: cluster.get("serviceaccounts", "-n", name)["items"],
+    )
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+        cluster.kubectl("delete", "pv", "-l", f"omnistage.dev/namespace={name}", "--wait=false")
 
 
 def say(what: str, begin: float) -> None:

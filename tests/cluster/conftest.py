@@ -1,8 +1,6 @@
 """Fixtures of the tests that need a real cluster."""
 
 import contextlib
-import re
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +8,7 @@ import pytest
 
 from omnistage.launch.settings import ClaimMount
 from tests.cluster import operators, storage, tools
-from tests.cluster.cluster import Cluster, own_cluster, running
+from tests.cluster.cluster import Cluster, own_cluster, restricted_namespace, running
 
 
 @pytest.fixture(scope="session")
@@ -47,25 +45,8 @@ def helm(cluster: Cluster) -> Callable[..., str]:
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A new namespace that enforces the restricted pod standard; deleted with all its volumes."""
-    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
-    name = f"{words}-{uuid.uuid4().hex[:5]}"
-    cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {
-                "name": name,
-                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-            },
-        }
-    )
-    cluster.wait(
-        "the namespace's service account",
-        lambda: cluster.get("serviceaccounts", "-n", name)["items"],
-    )
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
-    cluster.kubectl("delete", "pv", "-l", f"omnistage.dev/namespace={name}", "--wait=false")
+    with restricted_namespace(cluster, request.node.name) as name:
+        yield name
 
 
 @pytest.fixture

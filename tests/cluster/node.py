@@ -23,7 +23,7 @@ from typing import Any
 from tests.cluster import images, machine, tools
 from tests.cluster.cluster import STATE, Cluster, ClusterError, say
 from tests.cluster.components import NODES, Plan, Program
-from tests.cluster.operators import install
+from tests.cluster.operators import install, require_known
 
 LOCK = Path("/run/omnistage-cluster.lock")
 START_TIMEOUT = 120.0
@@ -159,9 +159,11 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     try:
+        operators = [name for name in arguments.operators.split(",") if name]
+        require_known(operators)
         tools.require_machine()
         tools.build()
-        _serve(arguments.exclusive, [name for name in arguments.operators.split(",") if name])
+        _serve(arguments.exclusive, operators)
     except (tools.ToolsError, ClusterError) as e:
         sys.exit(str(e))
 

@@ -51,10 +51,8 @@ def install(cluster: Cluster, name: str) -> None:
     """Install an operator with its images, unless it is there, and wait until it answers.
 
     Raises:
-        ClusterError: If there is no operator of that name, or it does not answer in 3 minutes.
+        ClusterError: If it cannot be installed or does not answer within 3 minutes.
     """
-    if name not in _OPERATORS:
-        raise ClusterError(f"no operator {name!r}; there are {', '.join(_OPERATORS)}")
     put_up, sample = _OPERATORS[name]
     begin = time.monotonic()
     with (machine.ROOT / f"{name}.lock").open("w") as lock:
@@ -65,6 +63,17 @@ def install(cluster: Cluster, name: str) -> None:
         put_up(cluster)
         cluster.wait(f"{name} answers its webhook", lambda: _answers(cluster, sample), 180)
     say(f"{name} installed", begin)
+
+
+def require_known(names: list[str]) -> None:
+    """Make sure that there are operators of these names.
+
+    Raises:
+        ClusterError: Naming those that there are.
+    """
+    for name in names:
+        if name not in _OPERATORS:
+            raise ClusterError(f"no operator {name!r}; there are {', '.join(_OPERATORS)}")
 
 
 def load_image(name: str) -> None:
