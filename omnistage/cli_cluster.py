@@ -7,6 +7,7 @@ from typing import Any
 
 from omnistage.cli_options import (
     add_command,
+    home_argument,
     load,
     recipe_arguments,
     stage_option,
@@ -68,6 +69,25 @@ def add_cluster_commands(commands: Any) -> None:
     launch.add_argument("--dry-run", action="store_true", help="print the job's exact manifest")
     _image_argument(launch, "trainer=REF, the image of the job")
     _names_arguments(launch, "launch_config")
+
+    doctor = add_command(commands, "doctor", _doctor, "check this machine, or a cluster")
+    doctor.add_argument("--cluster", action="store_true", help="check the cluster instead")
+    doctor.add_argument("--namespace", help="of the cluster (default: this pod's or kubeconfig's)")
+    doctor.add_argument("--recipe", help="whose section 'cluster' is looked at")
+    doctor.add_argument("--store", help="that is written to (default: HOME/store on a machine)")
+    doctor.add_argument(
+        "--service-account",
+        default="omnistage-launcher",
+        help="of launcher pods (default: %(default)s)",
+    )
+    doctor.add_argument(
+        "--pull-timeout", type=float, default=300, help="seconds for an image (default: 300)"
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    _image_argument(doctor, "image that a node has or can pull, such as trainer=…")
+    _names_arguments(doctor, "launch_config")
+    home_argument(doctor)
+    doctor.set_defaults(set=[])
 
 
 def _package_arguments(command: argparse.ArgumentParser) -> None:
@@ -173,3 +193,25 @@ def _launch(options: argparse.Namespace) -> None:
         print(yaml.safe_dump(manifest, sort_keys=False), end="")
         return
     print(pipeline.launch_stage(*arguments, options.launch_config).uri)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from omnistage.doctor import check_machine, report
+
+    if not options.cluster:
+        return report(list(check_machine(options.home, store_option(options))), options.json)
+    from omnistage.doctor_cluster import Wanted, check_cluster
+
+    settings = {}
+    if options.recipe:
+        settings = load(options)[1].cluster.model_dump(mode="json", exclude_unset=True)
+    wanted = Wanted(
+        options.namespace,
+        settings,
+        _images(options),
+        store_option(options) if options.store else None,
+        options.launch_config,
+        options.service_account,
+        options.pull_timeout,
+    )
+    return report(list(check_cluster(wanted)), options.json)
