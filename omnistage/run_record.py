@@ -23,7 +23,9 @@ from omnistage.store import uri_path
 
 POD_VARIABLE = "OMNISTAGE_POD_NAME"
 SUMMARY = "summary"
-_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)(_ID)?$")
+_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
+_TEXTS = ("message", "wrong")
+"""What may repeat the words of other programs."""
 
 TaskState = Literal["running", "done", "cached", "failed"]
 
@@ -121,18 +123,18 @@ def _parse(data: bytes, uri: str) -> dict[str, Any]:
     return record
 
 
-def _without_secrets(value: Any) -> Any:
-    """Return a record in which the values of this process's secret variables are put out."""
+def _without_secrets(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without the values of this process's secret variables in its messages."""
     secrets = [v for n, v in os.environ.items() if _SECRET.search(n) and len(v) >= 6]
 
-    def clean(value: Any) -> Any:
+    def clean(value: Any, name: str) -> Any:
         if isinstance(value, dict):
-            return {k: clean(v) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [clean(v) for v in value]
-        if isinstance(value, str):
+            return {k: clean(v, k) for k, v in value.items()}
+        if isinstance(value, list):
+            return [clean(v, name) for v in value]
+        if isinstance(value, str) and name in _TEXTS:
             for secret in secrets:
                 value = value.replace(secret, "***")
         return value
 
-    return clean(value)
+    return clean(record, "")

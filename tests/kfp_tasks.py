@@ -17,12 +17,14 @@ import copy
 import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from omnistage.launch.settings import ClaimMount
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -189,6 +191,7 @@ def pod(
     service_account: str = "omnistage-launcher",
     artifacts: Mapping[str, Any] | None = None,
     image: str = "",
+    mounts: Sequence[ClaimMount] = (),
 ) -> dict[str, Any]:
     """Return a task as the pod that Kubeflow Pipelines makes of it.
 
@@ -202,14 +205,15 @@ def pod(
         service_account: Whom the pod acts as.
         artifacts: Volume that is mounted at ``/s3``; by default one that ends with the pod.
         image: Instead of the package's, for a cluster that has it by another name.
+        mounts: Further claims, for an image that has its files from them.
     """
     asked = copy.deepcopy(dict(task.kubernetes))
     container = task.container
-    mounts: list[dict[str, Any]] = [{"name": "artifacts", "mountPath": "/s3"}]
+    places: list[dict[str, Any]] = [{"name": "artifacts", "mountPath": "/s3"}]
     volumes: list[dict[str, Any]] = [{"name": "artifacts", **(artifacts or {"emptyDir": {}})}]
-    for number, (volume, mount) in enumerate(_volumes(asked)):
+    for number, (volume, mount) in enumerate([*_volumes(asked), *map(_claimed, mounts)]):
         volumes.append({"name": f"v{number}", **volume})
-        mounts.append({"name": f"v{number}", **mount})
+        places.append({"name": f"v{number}", **mount})
     env = [*container.get("env", []), *_environment(asked)]
     env.append(_field("KFP_POD_NAME", "metadata.name"))
     resources = container.get("resources", {})
@@ -226,7 +230,7 @@ def pod(
                 "image": image or container["image"],
                 "command": command(task, given),
                 "env": env,
-                "volumeMounts": mounts,
+                "volumeMounts": places,
                 "resources": {
                     "requests": _amounts(resources, "Request"),
                     "limits": _amounts(resources, "Limit"),
@@ -326,6 +330,11 @@ def _volumes(asked: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, A
         mount = {"mountPath": v["mountPath"]}
         found.append((claim, {**mount, **({"subPath": v["subPath"]} if "subPath" in v else {})}))
     return found
+
+
+def _claimed(mount: ClaimMount) -> tuple[dict[str, Any], dict[str, Any]]:
+    claim = {"persistentVolumeClaim": {"claimName": mount.claim}}
+    return claim, {"mountPath": mount.mount_path, "readOnly": mount.read_only}
 
 
 def _environment(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
