@@ -18,6 +18,7 @@ CHART = REPOSITORY / "charts" / "omnistage"
 SMALL = {"cpu": "100m", "memory": "256Mi"}
 
 Doctor = Callable[..., dict[str, dict[str, str]]]
+Install = Callable[..., None]
 
 
 @pytest.fixture
@@ -36,9 +37,7 @@ def doctor(
 
 
 @pytest.fixture
-def chart(
-    cluster: Cluster, namespace: str, s3: S3, tmp_path: Path
-) -> Iterator[Callable[..., None]]:
+def chart(cluster: Cluster, namespace: str, s3: S3, tmp_path: Path) -> Iterator[Install]:
     """Installs the chart, with values of the test's own."""
     secret, _ = s3.objects(namespace)
 
