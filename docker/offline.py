@@ -135,6 +135,14 @@ def daemon(cache: Path = CACHE) -> Iterator[Docker]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
+            _unmount_below(Path(run))
+
+
+def _unmount_below(folder: Path) -> None:
+    """Unmount what the daemon leaves mounted, such as the network namespace of its containers."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for path in reversed([m for m in mounted if m.startswith(f"{folder}/")]):
+        subprocess.run(["umount", path], check=True)
 
 
 def _wait(docker: Docker, process: subprocess.Popen[bytes], log: Path) -> None:
