@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from omnistage.doctor_rules import rights
 from omnistage.launch.cluster import ClusterJob
 from omnistage.launch.settings import LaunchSettings, merge_settings
 from pipelines.post_training import IMAGES
@@ -145,6 +146,7 @@ def leaves_of_schema(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
         ("omnistage", "store.s3.endpoint", "minio:9000"),
         ("omnistage", "store.env.AWS_SECRET_ACCESS_KEY", "hunter2"),
         ("omnistage", "store.env.HF_TOKEN", "hf_x"),
+        ("omnistage", "store.uri", "https://bucket"),
         ("omnistage", "launch.settings.backend", "mpijob"),
         ("omnistage", "launch.settings.gpus", 8),
         ("omnistage", "launch.settings.nodes", 0),
@@ -181,6 +183,22 @@ def test_a_schema_refuses_what_is_wrong(chart: str, at: str, wrong: object) -> N
 def test_the_job_settings_of_every_values_file_are_launch_settings(name: str) -> None:
     settings = merge_settings(merged(name)["launch"]["settings"])
     assert settings.pool().tolerations
+
+
+def test_the_launchers_role_grants_what_doctor_asks_for() -> None:
+    text = (CHARTS / "omnistage" / "templates" / "rbac.yaml").read_text()
+    rules = re.search(r"^kind: Role$.*?^rules:\n(.*?)^---", text, re.M | re.S)
+    assert rules
+    granted = {
+        (verb, group, resource)
+        for rule in yaml.safe_load(rules[1])
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    for backend in ("pytorchjob", "trainjob"):
+        needed = rights(merge_settings({"backend": backend, "queue": "one"}))
+        assert set(needed) <= granted
 
 
 def test_accounts_and_secrets_are_called_what_launch_settings_call_them() -> None:

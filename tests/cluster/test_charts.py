@@ -216,7 +216,8 @@ def test_doctor_may_look_at_nodes_only_when_that_is_switched_on(
 ) -> None:
     install(cluster, namespace, values={"rbac": {"clusterReader": True}})
     launcher = f"{namespace}:omnistage-launcher"
-    may = [("/nodes", "list"), ("storage.k8s.io/storageclasses", "list")]
+    may = [("/nodes", "list"), ("apps/deployments", "list"), ("/namespaces", "get")]
+    may += [("storage.k8s.io/storageclasses", "list")]
     may += [("apiextensions.k8s.io/customresourcedefinitions", "get")]
     others = [("/nodes", "patch"), ("/secrets", "list"), ("/pods", "list")]
     assert allowed(cluster, launcher, "", may + others) == set(may)
@@ -250,7 +251,13 @@ def host_values(
     return {
         "image": {"launcher": {"repository": repository, "tag": tag}},
         "store": {"secret": "", "volume": {"enabled": True, "create": False}},
-        "launch": {"settings": {"volumes": [m.model_dump() for m in host_mounts]}},
+        "launch": {
+            "settings": {
+                "cpu": "1",
+                "memory": "2Gi",
+                "volumes": [m.model_dump() for m in host_mounts],
+            }
+        },
         "tensorboard": {
             "image": images.HOST,
             "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
@@ -285,12 +292,15 @@ def test_tensorboard_shows_the_stores_curves_in_a_restricted_namespace(
     assert shown == ["sft/runs"]
 
 
+@pytest.mark.usefixtures("training_operator")
 def test_helm_test_runs_doctor_in_a_restricted_namespace(
     cluster: Cluster, namespace: str, host_values: dict[str, Any]
 ) -> None:
-    install(cluster, namespace, values=host_values)
+    install(cluster, namespace, values={**host_values, "rbac": {"clusterReader": True}})
     said = helm(cluster, "test", "omnistage", "-n", namespace, "--logs", "--timeout", "3m")
     assert "Phase:          Succeeded" in said
+    right = {line.split()[1] for line in said.splitlines() if line.startswith("ok ")}
+    assert {"api", "namespace", "settings", "crd", "operator", "gpus", "rbac", "store"} <= right
     assert names(cluster, "pods", "-n", namespace) == set()
 
 

@@ -28,6 +28,10 @@ app.kubernetes.io/component: trainer
 {{- end -}}
 {{- end }}
 
+{{- define "omnistage.storeUri" -}}
+{{ .Values.store.uri | default (ternary "file:///store" "" .Values.store.volume.enabled) }}
+{{- end }}
+
 {{- /* The restricted pod standard, as every pod of this project has it. */}}
 {{- define "omnistage.podSecurity" -}}
 runAsNonRoot: true
