@@ -116,7 +116,7 @@ LABEL org.opencontainers.image.title="omnistage trainer (CPU)" \
       org.opencontainers.image.revision="${REVISION}"
 
 FROM runtime AS trainer
-# Triton, torch.compile and FlashInfer compile kernels while they run
+# Triton and torch.compile compile kernels while they run
 # hadolint ignore=DL3008 # as above
 RUN --mount=type=bind,source=docker/with-packages.sh,target=/with-packages.sh \
     --mount=type=secret,id=packages --mount=type=secret,id=ca \
@@ -133,15 +133,19 @@ RUN --mount=type=cache,target=/root/.cache \
         --requirement /trainer-gpu.txt \
     && /opt/tools/venv/bin/uv pip install --python /opt/omnistage --no-deps --offline \
         --link-mode copy --compile-bytecode /wheels/*.whl \
-    && ln -s /opt/omnistage/lib/python3*/site-packages/nvidia/cu13 /opt/cuda
+    && ln -s /opt/omnistage/lib/python3*/site-packages/nvidia/cu13 /opt/cuda \
+    && ln -s lib /opt/cuda/lib64 \
+    && ln -s libcudart.so.13 /opt/cuda/lib/libcudart.so
 RUN --mount=type=bind,from=project,source=/dist,target=/dist \
     --mount=type=bind,from=tools,source=/opt/tools/venv,target=/opt/tools/venv \
     /opt/tools/venv/bin/uv pip install --python /opt/omnistage --no-cache --no-deps --offline \
-        --link-mode copy --compile-bytecode /dist/*.whl \
-    && /opt/tools/venv/bin/uv pip check --python /opt/omnistage
+        --link-mode copy --compile-bytecode /dist/*.whl
+# vLLM's default sampler is FlashInfer's, which every pod would compile anew at its first step
 ENV CUDA_HOME=/opt/cuda \
     NVIDIA_VISIBLE_DEVICES=all \
-    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    VLLM_USE_FLASHINFER_SAMPLER=0 \
+    VLLM_NO_USAGE_STATS=1
 USER 65532:65532
 RUN --mount=type=bind,source=docker/check_imports.py,target=/opt/check_imports.py \
     --mount=type=tmpfs,target=/tmp \
