@@ -35,6 +35,8 @@ POOL = NodePool(
     node_selector={"omnistage.dev/pool": "gpu"},
     tolerations=[{"key": GPU_TAINT["key"], "operator": "Exists", "effect": GPU_TAINT["effect"]}],
 )
+# A shell that is process 1 ignores signals that it does not trap, to the end of its pod's grace.
+_PRELUDE = "trap 'exit 143' TERM; NODE=${PET_NODE_RANK:-0}"
 
 
 def shell_job(
@@ -56,7 +58,7 @@ def shell_job(
         stage="sft",
         key=hashlib.sha256(namespace.encode()).hexdigest()[:32],
         image=images.HOST,
-        command=("sh", "-c", f"NODE=${{PET_NODE_RANK:-0}}\n{script}"),
+        command=("sh", "-c", f"{_PRELUDE}\n{script}"),
         settings=LaunchSettings(**{**small, **settings}),
         namespace=namespace,
         run=run,

@@ -178,7 +178,7 @@ def test_what_a_stage_calls_a_wrong_input_is_one_and_is_not_tried_again(place: P
 @pytest.mark.parametrize("backend", ["pytorchjob", "trainjob"])
 def test_cancelling_a_run_ends_its_jobs_to_the_last_pod(place: Place, backend: str):
     place.use_training_runtime()
-    job = place.job("trap '' TERM; sleep 600 & wait", backend=backend)
+    job = place.job(UNTIL_GO, backend=backend)
     launcher = Launcher(job, place.cluster.kubeconfig, place.folder / "launcher.log")
     place.wait("its pods are there", lambda: len(place.pods(job)) == 2)
     launcher.kill()
