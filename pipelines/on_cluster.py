@@ -10,7 +10,6 @@ from omnistage.launch.remote import RUN_VARIABLE, WORKFLOW_VARIABLE
 from omnistage.launch.settings import DEFAULTS_FILE, LaunchSettings
 from omnistage.run_record import POD_VARIABLE
 from omnistage.store import uri_path
-from pipelines.settings import LAUNCHED
 
 HUB_SECRET_KEYS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
 HUB_CONFIG_KEYS = ("HF_ENDPOINT",)
@@ -60,6 +59,8 @@ def place(
     store: str,
     settings: LaunchSettings,
     names: ClusterNames,
+    *,
+    launched: bool = False,
     caching: bool = True,
 ) -> None:
     """Give a task its image and its pod's settings.
@@ -71,16 +72,17 @@ def place(
         store: URI of the store when the package is compiled: a folder is mounted.
         settings: The recipe's launch settings.
         names: Names of objects in the namespace.
+        launched: Whether the task is the launcher of a job.
         caching: Whether Kubeflow Pipelines may take a stage's result from its own cache.
     """
     from kfp import kubernetes
 
     task.set_container_image(image)
     task.set_caching_options(caching and name != EXIT)
-    need = _RESOURCES.get(name, _LAUNCHER)
+    need = _LAUNCHER if launched else _RESOURCES.get(name, _LAUNCHER)
     task.set_cpu_request(need.cpu).set_cpu_limit(need.cpu_limit)
     task.set_memory_request(need.memory).set_memory_limit(need.memory_limit)
-    kubernetes.set_timeout(task, timeout(name, settings))
+    kubernetes.set_timeout(task, timeout(name, settings, launched))
     kubernetes.set_security_context(
         task,
         run_as_non_root=True,
@@ -95,9 +97,9 @@ def place(
     _mount(task, store, settings, names)
 
 
-def timeout(name: str, settings: LaunchSettings) -> int:
+def timeout(name: str, settings: LaunchSettings, launched: bool) -> int:
     """Return the seconds that a task may take; a launcher's covers its job's own time-outs."""
-    if name not in LAUNCHED:
+    if not launched:
         return _TIMEOUTS[name]
     return round(settings.queue_timeout + settings.start_timeout) + settings.run_timeout + _SETTLE
 

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from omnistage.errors import InputError
-from pipelines.by_hand import launch_stage, render_stage
+from pipelines.by_hand import input_uris, launch_stage, render_stage
 from pipelines.on_cluster import EXIT, ClusterNames, check_store, place
 from pipelines.settings import (
     IMAGES,
@@ -29,6 +29,7 @@ from pipelines.settings import (
     Recipe,
     StageRuntimes,
     config_of,
+    launched,
     plan,
     resolve,
 )
@@ -46,7 +47,9 @@ __all__ = [
     "check_images",
     "compile_packages",
     "config_of",
+    "input_uris",
     "launch_stage",
+    "parameters",
     "plan",
     "render_stage",
     "resolve",
@@ -131,9 +134,7 @@ def build_package(recipe: Recipe, store: str, target: Target) -> Any:
                 tasks[name] = _placed(recipe, name, store, values, sources, target)
 
     about = recipe.description or "Post-training."
-    return _pipeline(
-        f"post-training-{recipe.name}", about, (*_SOURCE, _store(store), *_PLACE), body
-    )
+    return _pipeline(f"post-training-{recipe.name}", about, parameters(store), body)
 
 
 def build_single(recipe: Recipe, name: str, store: str, target: Target) -> Any:
@@ -294,17 +295,31 @@ def _placed(
 
     runtime = None
     arguments = {parameter: values[parameter] for parameter in _place_of(name)}
-    if name in LAUNCHED:
+    if name in launched(recipe):
         settings = recipe.cluster.model_dump(mode="json", exclude_unset=True)
         runtime = {"cluster": {"image": target.images["trainer"], "settings": settings}}
     if name in _FETCHES:
         arguments["source"] = values[_FETCHES[name]]
     task = _task(recipe, name, values["store"], sources, runtime, arguments)
     image = target.images["launcher"]
-    place(task, name, image, compiled, recipe.cluster, target.names, target.caching)
+    place(
+        task,
+        name,
+        image,
+        compiled,
+        recipe.cluster,
+        target.names,
+        launched=name in launched(recipe),
+        caching=target.caching,
+    )
     if name in target.cached_only:
         task.set_env_variable(CACHED_ONLY_VARIABLE, name)
     return task
+
+
+def parameters(store: str) -> tuple[Parameter, ...]:
+    """Return what one may give when the whole pipeline is submitted."""
+    return (*_SOURCE, _store(store), *_PLACE)
 
 
 def _place_of(stage: str) -> list[str]:

@@ -45,7 +45,7 @@ SOURCES: dict[str, dict[str, str]] = {
 }
 """For each stage, which stage makes each of its inputs."""
 LAUNCHED = ("sft", "grpo", "eval")
-"""Stages that are training jobs on a cluster."""
+"""Stages that are training jobs on a cluster; see also :func:`launched`."""
 IMAGES = {"launcher": tuple(STAGES), "trainer": LAUNCHED}
 """Image to the stages that need it: the tasks run in the launcher, the jobs in the trainer."""
 _SECTIONS = {"download": "data", "download_model": "model"}
@@ -101,6 +101,15 @@ class Recipe(Settings):
         if isinstance(values["eval"], dict):
             values["eval"] = {"title": values.get("name", ""), **values["eval"]}
         return values
+
+
+def launched(recipe: Recipe) -> tuple[str, ...]:
+    """Return the stages of a recipe that are jobs on a cluster.
+
+    They need the trainer's image: so does the tiny base model, which torch makes.
+    """
+    tiny = any(source.type == "tiny" for source in recipe.model.sources)
+    return ("download_model", *LAUNCHED) if tiny else LAUNCHED
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ def download(
 
     Args:
         config: DownloadSettings as JSON.
-        store: URI of the store.
         tarball: The archives, verified, with an index of their members.
         source: URI of the data set, instead of the sources in config; empty for those.
     """
@@ -25,7 +24,11 @@ def download(
 
 @dsl.component(base_image="python", install_kfp_package=False)
 def download_model(
-    config: str, store: str, model: dsl.Output[kubeflow.BaseModel], source: str = ""
+    config: str,
+    store: str,
+    model: dsl.Output[kubeflow.BaseModel],
+    source: str = "",
+    runtime: str = "{}",
 ):
     """Fetch and verify a base model.
 
@@ -33,8 +36,9 @@ def download_model(
         config: ModelSettings as JSON.
         model: The model folder.
         source: URI of the model, instead of the sources in config; empty for those.
+        runtime: TaskRuntime as JSON.
     """
     from components.download.source_uri import with_source
 
     stage = "components.download.stage:MODEL_STAGE"
-    kubeflow.run_stage(stage, config, store, model, change=with_source(source))
+    kubeflow.run_stage(stage, config, store, model, {}, runtime, change=with_source(source))

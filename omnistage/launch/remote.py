@@ -19,8 +19,10 @@ from omnistage.store import Store, manifest_uri
 
 RUN_VARIABLE = "OMNISTAGE_RUN_ID"
 WORKFLOW_VARIABLE = "OMNISTAGE_WORKFLOW"
-ONE_NODE_STAGES = frozenset({"eval"})
+ONE_NODE_STAGES = frozenset({"download_model", "eval"})
 """Stages whose processes do not talk to each other over nodes."""
+_PROGRAMS = {"download_model": "components.download.model"}
+"""Stages whose program does not have their name."""
 
 
 def launch_settings(cluster: ClusterRuntime, stage: str) -> LaunchSettings:
@@ -77,12 +79,13 @@ def stage_job(
             "keep_checkpoints": remote or settings.nodes > 1,
         },
     }
+    program = _PROGRAMS.get(stage.name, f"components.{stage.name}")
     text = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS).decode()
     return ClusterJob(
         stage=stage.name,
         key=key,
         image=cluster.image,
-        command=("python", "-m", f"components.{stage.name}", "--spec", text),
+        command=("python", "-m", program, "--spec", text),
         settings=settings,
         namespace=namespace,
         run=run,
