@@ -27,6 +27,7 @@ from omnistage.errors import InputError
 from omnistage.launch.settings import LaunchSettings
 from omnistage.recipe import read_recipe, shipped_recipes
 from pipelines.post_training import IMAGES, SOURCES, STAGES, Recipe, StageRuntimes
+from pipelines.post_training import parameters as pipeline_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 _SETTING = ("setting", "type", "default", "counts", "what it is")
@@ -120,9 +121,17 @@ def recipes() -> str:
     return "\n".join(_table(("recipe", "what it is"), rows))
 
 
+def parameters() -> str:
+    """Return the table of the parameters of a submitted run."""
+    kinds = {str: "text", int: "whole number"}
+    rows = [(f"`{p.name}`", kinds[p.kind], p.about) for p in pipeline_parameters("")]
+    return "\n".join(_table(("parameter", "type", "what it is"), rows))
+
+
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/recipes.md": {"recipes": recipes, "settings": settings, "rewards": rewards},
     "docs/architecture.md": {"stages": stages},
+    "docs/kubeflow.md": {"parameters": parameters},
 }
 """File to the generated blocks in it."""
 

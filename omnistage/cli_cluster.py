@@ -61,6 +61,12 @@ def add_cluster_commands(commands: Any) -> None:
         help="stay until the run has ended, and end with its result",
     )
 
+    inputs = add_command(
+        commands, "inputs", _inputs, "where a stage's inputs are, as its own package takes them"
+    )
+    recipe_arguments(inputs)
+    inputs.add_argument("stage", help="the stage")
+
     launch = add_command(
         commands, "launch", _launch, "run one stage as a job of the kubeconfig's cluster"
     )
@@ -177,6 +183,13 @@ def _submit(options: argparse.Namespace) -> int:
     except (KeyboardInterrupt, TransientError):
         print("the run goes on; the same command follows it again", file=sys.stderr)
         raise
+
+
+def _inputs(options: argparse.Namespace) -> None:
+    pipeline, recipe = load(options)
+    stage_option(pipeline, "", options.stage)
+    for name, uri in pipeline.input_uris(recipe, options.stage, store_option(options)).items():
+        print(f"{name}={uri}")
 
 
 def _launch(options: argparse.Namespace) -> None:

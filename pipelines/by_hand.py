@@ -15,7 +15,7 @@ from omnistage.launch.cluster import backend_of
 from omnistage.launch.remote import stage_job
 from omnistage.launch.settings import DEFAULTS_FILE, DEFAULTS_VARIABLE
 from omnistage.stage import ClusterRuntime, TaskRuntime, execute, stage_key
-from omnistage.store import open_store
+from omnistage.store import manifest_uri, open_store
 from pipelines.settings import LAUNCHED, STAGES, Recipe, config_of, resolve, stored_inputs
 
 CONFIG_MAPS = Resource("", "v1", "configmaps")
@@ -84,6 +84,21 @@ def launch_stage(recipe: Recipe, name: str, store: str, image: str, launch_confi
             events=Events(name),
         )
     return outcome.manifest
+
+
+def input_uris(recipe: Recipe, name: str, store: str) -> dict[str, str]:
+    """Return the URI of the manifest of each input of a stage, as its own package takes them.
+
+    Args:
+        recipe: What is run.
+        name: The stage.
+        store: URI of the store that has them.
+
+    Raises:
+        InputError: If one is not in the store.
+    """
+    found = stored_inputs(resolve(recipe), name, open_store(store))
+    return {i: manifest_uri(manifest) for i, manifest in found.items()}
 
 
 def _inputs(recipe: Recipe, name: str, store: str) -> tuple[Recipe, Mapping[str, Manifest]]:

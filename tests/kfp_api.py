@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 API = "/apis/v2beta1"
+_SHOWN = ("run_id", "display_name", "experiment_id", "state", "created_at")
 
 
 class RefusedError(Exception):
@@ -84,17 +85,21 @@ class Server:
         raise RefusedError(404, f"no {method} {path}")
 
     def _add(self, where: dict[str, Any], id_name: str, item: dict[str, Any]) -> dict[str, Any]:
-        made = {**item, id_name: str(uuid.uuid4())}
+        made = {**item, id_name: str(uuid.uuid4()), "created_at": "2026-01-01T00:00:00Z"}
         where[made[id_name]] = made
         return made
 
     def _new_run(self, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["experiment_id"] not in self.experiments:
             raise RefusedError(404, "experiment not found")
-        version = self.versions.get(asked["pipeline_version_reference"]["pipeline_version_id"])
-        if version is None:
-            raise RefusedError(404, "pipeline version not found")
-        declared = version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+        if asked.get("pipeline_spec"):  # of `kfp run create -f`: with a platform's part, or alone
+            spec = asked["pipeline_spec"].get("pipeline_spec", asked["pipeline_spec"])
+        else:
+            reference = asked["pipeline_version_reference"]["pipeline_version_id"]
+            if reference not in self.versions:
+                raise RefusedError(404, "pipeline version not found")
+            spec = self.versions[reference]["pipeline_spec"]
+        declared = spec["root"]["inputDefinitions"]["parameters"]
         given = asked["runtime_config"].get("parameters", {})
         for name, value in given.items():
             if name not in declared:
@@ -118,7 +123,7 @@ class Server:
         run["state"] = state
         details = [{"display_name": n, "state": s} for n, s in {"root": state, **tasks}.items()]
         error = {"code": 1, "message": self.error} if self.error and state == "FAILED" else None
-        shown = {n: run[n] for n in ("run_id", "display_name", "experiment_id", "state")}
+        shown = {n: run[n] for n in _SHOWN}
         return {**shown, "run_details": {"task_details": details}, "error": error}
 
 
