@@ -1,5 +1,6 @@
 """What is created on a cluster: the manifests of both back ends, as stored in tests/golden."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,8 @@ def test_processes_are_an_integer_and_the_operator_restarts_nothing() -> None:
 
 def test_the_name_follows_from_stage_key_and_attempt() -> None:
     assert job().name == "sft-0123456789abcdef-0"
+    # A DNS label has no underscore.
+    assert replace(job(), stage="download_model").name == "download-model-0123456789abcdef-0"
 
 
 def hash_of(made: ClusterJob) -> str:
@@ -114,8 +117,6 @@ def hash_of(made: ClusterJob) -> str:
 
 @pytest.mark.parametrize("backend", ["pytorchjob", "trainjob"])
 def test_the_hash_tells_what_runs_and_not_for_whom_or_which_attempt(backend: str) -> None:
-    from dataclasses import replace
-
     first = job(backend=backend)
     assert hash_of(replace(first, attempt=1, run="run-2", owner=None)) == hash_of(first)
     assert hash_of(replace(first, image="registry.example/other")) != hash_of(first)

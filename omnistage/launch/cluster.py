@@ -37,7 +37,7 @@ class ClusterJob:
     @property
     def name(self) -> str:
         """Of the job: the same for the same stage key and attempt, so never two of them run."""
-        return f"{self.stage}-{self.key[:16]}-{self.attempt}"
+        return f"{self.stage.replace('_', '-')}-{self.key[:16]}-{self.attempt}"
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """Fixtures of the tests that need a real cluster."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from omnistage.launch.settings import ClaimMount
-from tests.cluster import operators, storage, tools
+from tests.cluster import operators, site, storage, tools
 from tests.cluster.cluster import Cluster, own_cluster, restricted_namespace, running
+from tests.cluster.site import Site
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +81,21 @@ def trainer_operator(cluster: Cluster) -> None:
 def kueue(cluster: Cluster) -> None:
     """Kueue, without queues: a test or a chart makes those."""
     operators.install(cluster, "kueue")
+
+
+@pytest.fixture(scope="module")
+def here(
+    cluster: Cluster,
+    s3: storage.S3,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    """A namespace with the chart of this repository, to which this process is connected too."""
+    before = dict(os.environ)
+    with restricted_namespace(cluster, request.module.__name__.rpartition(".")[2]) as name:
+        cluster.apply(*storage.host_claims(name))
+        home = tmp_path_factory.mktemp("site")
+        yield site.install(cluster, name, s3, storage.host_mounts(), home)
+    os.environ.clear()
+    os.environ.update(before)
+    site.use_s3()

@@ -163,3 +163,23 @@ def load(archive: bytes, nodes: Iterable[Node] = NODES) -> None:
         )
         if done.returncode != 0:
             raise RuntimeError(f"{node.name} takes no image: {done.stdout.decode()[-1000:]}")
+
+
+def pinned(name: str, nodes: Iterable[Node] = NODES) -> str:
+    """Return the reference by digest of an image that the nodes have; pods may use it from now on.
+
+    Raises:
+        RuntimeError: If a node does not have it.
+    """
+    reference = ""
+    for node in nodes:
+        ctr = ["ctr", "-a", str(node.socket), "-n", "k8s.io", "images"]
+        listed = subprocess.run([*ctr, "ls"], check=True, capture_output=True, text=True).stdout
+        rows = (line.split() for line in listed.splitlines())
+        digest = next((row[2] for row in rows if row[0] == name), "")
+        if not digest:
+            raise RuntimeError(f"{node.name} has no image {name}")
+        reference = f"{name.rpartition(':')[0]}@{digest}"
+        tag = [*ctr, "tag", "--force", name, reference]
+        subprocess.run(tag, check=True, capture_output=True)
+    return reference

@@ -1,40 +1,14 @@
 """Training as jobs on the real operators: gangs, restarts, and one result wherever it is made."""
 
-import os
 import threading
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from omnistage.artifacts import Manifest
 from omnistage.store import open_store
-from tests.cluster import site, storage
-from tests.cluster.cluster import Cluster
 from tests.cluster.site import Site, curve
 
 pytestmark = pytest.mark.usefixtures("training_operator")
-
-
-@pytest.fixture(scope="module")
-def here(
-    cluster: Cluster, s3: storage.S3, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """A namespace with the chart."""
-    name = f"training-{uuid.uuid4().hex[:5]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": name, "labels": labels}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    before = dict(os.environ)
-    cluster.apply(*storage.host_claims(name))
-    home = tmp_path_factory.mktemp("site")
-    yield site.install(cluster, name, s3, storage.host_mounts(), home)
-    os.environ.clear()
-    os.environ.update(before)
-    site.use_s3()
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
-    cluster.kubectl("delete", "pv", "-l", f"omnistage.dev/namespace={name}", "--wait=false")
 
 
 @pytest.fixture(scope="module")
@@ -145,5 +119,3 @@ def test_a_stage_that_finds_its_input_wrong_says_so_through_the_job(
     assert here.pods() == [] or all(
         p["status"]["phase"] in ("Succeeded", "Failed") for p in here.pods()
     )
-
-
