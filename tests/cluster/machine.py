@@ -87,6 +87,9 @@ def prepare() -> None:
     # A Docker daemon sets the policy of FORWARD to DROP, which would cut pods from each other.
     for side in ("-s", "-d"):
         _insert_rule("FORWARD", side, NETWORK, "-j", "ACCEPT")
+    # Also where there is no default route, this machine has to have one to services, or it gives
+    # up before the packet filter turns their addresses into those of pods.
+    run("ip", "route", "add", SERVICE_NETWORK, "dev", "lo", "src", NODE_ADDRESSES[0])
     # Before kube-proxy knows a service its address is as good as any other: nothing may go out
     # to the real network and be answered there, as by a proxy that takes every connection.
     for chain in ("FORWARD", "OUTPUT"):
@@ -138,6 +141,7 @@ def clean() -> None:
         time.sleep(0.1)
     for link in _links():
         run("ip", "link", "delete", link, check=False)
+    run("ip", "route", "delete", SERVICE_NETWORK, "dev", "lo", check=False)
     for address in NODE_ADDRESSES:
         run("ip", "address", "delete", f"{address}/32", "dev", "lo", check=False)
     _drop_rules()
@@ -160,6 +164,8 @@ def leftovers() -> list[str]:
     found += [f"network device {link}" for link in _links()]
     addresses = run("ip", "-o", "address", "show", "dev", "lo")
     found += [f"address {a}" for a in NODE_ADDRESSES if f" {a}/" in addresses]
+    routes = run("ip", "route", "show", SERVICE_NETWORK).splitlines()
+    found += [f"route {route}" for route in routes]
     for family in ("ip", "ip6"):
         lines = run(f"{family}tables-save").splitlines()
         found += [f"{family}tables rule {line}" for line in lines if _is_ours(line)]

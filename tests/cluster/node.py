@@ -71,12 +71,13 @@ class Server:
             ClusterError: With the end of its log.
         """
         while True:
-            self._fail_if_one_ended()
             self.keep_gpus()
-            time.sleep(2)
+            for _ in range(10):
+                self._fail_if_one_ended()
+                time.sleep(1)
 
     def keep_gpus(self) -> None:
-        """Have GPU nodes say how many GPUs they have: a kubelet that starts anew drops it."""
+        """Have GPU nodes say how many GPUs they have: a node that registers anew has none."""
         for node in NODES:
             if node.gpus:
                 count = {"nvidia.com/gpu": str(node.gpus)}

@@ -6,7 +6,6 @@ registry install on this cluster unchanged.
 
 import fcntl
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -57,11 +56,14 @@ def install(cluster: Cluster, name: str) -> None:
     begin = time.monotonic()
     with (machine.ROOT / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _answers(cluster, sample):
+        if not _refusal(cluster, sample):
             return
         load_image(name)
         put_up(cluster)
-        cluster.wait(f"{name} answers its webhook", lambda: _answers(cluster, sample), 180)
+        try:
+            cluster.wait("its webhook answers", lambda: not _refusal(cluster, sample), 180)
+        except ClusterError as e:
+            raise ClusterError(f"{name}: {e}; last: {_refusal(cluster, sample)}") from e
     say(f"{name} installed", begin)
 
 
@@ -83,13 +85,13 @@ def load_image(name: str) -> None:
         images.load(built.archive(), [CPU_NODE])
 
 
-def _answers(cluster: Cluster, sample: dict[str, Any]) -> bool:
-    """Tell whether the API server takes an object of the operator's, after its webhook."""
+def _refusal(cluster: Cluster, sample: dict[str, Any]) -> str:
+    """Return why an object of the operator is not taken; empty once its webhook has taken it."""
     try:
-        cluster.kubectl(*("create", "--dry-run=server", "-f", "-"), text=yaml.safe_dump(sample))
-    except ClusterError:
-        return False
-    return True
+        cluster.kubectl("create", "--dry-run=server", "-f", "-", text=yaml.safe_dump(sample))
+    except ClusterError as e:
+        return str(e)
+    return ""
 
 
 def _training_operator(cluster: Cluster) -> None:
@@ -138,11 +140,9 @@ def _trainer(cluster: Cluster) -> None:
             *("--wait", "--set", "jobset.install=false"),
         )
     runtime = trainer / "manifests/base/runtimes/torch_distributed.yaml"
-    cluster.wait(
-        "Trainer takes the torch-distributed runtime",
-        lambda: _applied(cluster, yaml.safe_load(runtime.read_text())),
-        180,
-    )
+    described = yaml.safe_load(runtime.read_text())
+    cluster.wait("Trainer's webhook answers", lambda: not _refusal(cluster, described), 180)
+    cluster.apply(described)
 
 
 def _kueue(cluster: Cluster) -> None:
@@ -158,15 +158,6 @@ def _kueue(cluster: Cluster) -> None:
         *("wait", "apiservice/v1beta1.visibility.kueue.x-k8s.io"),
         *("--for=condition=Available", "--timeout=120s"),
     )
-
-
-def _applied(cluster: Cluster, one: dict[str, Any]) -> bool:
-    try:
-        cluster.apply(one)
-    except ClusterError as e:
-        print(f"cluster: not yet: {e}", file=sys.stderr, flush=True)
-        return False
-    return True
 
 
 def _values(image: str, at: str) -> list[str]:
