@@ -4,17 +4,18 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 STAMP := .venv/.omnistage-synced
 
-.PHONY: demo test test-cluster lint format bench help
+.PHONY: demo test test-cluster lint format bench charts chart-deps images images-offline pin-bases help
 
 help:
-	@echo "make demo   run the whole pipeline on the tiny recipe and print the report's path"
-	@echo "make test   run the tests"
-	@echo "make test-cluster  run the tests that need a Kubernetes cluster, on one that they start"
-	@echo "make lint   check style, types and generated documents"
-	@echo "make format put the code into its canonical form"
-	@echo "make charts check the Helm charts and bring their generated parts up to date"
-	@echo "make chart-deps  assemble the platform chart with its dependencies in build/charts"
-	@echo "make bench  run the benchmarks that take minutes, and print their ratios"
+	@echo "make demo            run the whole pipeline on the tiny recipe and print the report's path"
+	@echo "make test            run the tests"
+	@echo "make test-cluster    run the tests that need a Kubernetes cluster, on one that they start"
+	@echo "make lint            check style, types and generated documents"
+	@echo "make format          put the code into its canonical form, documents too"
+	@echo "make bench           run the benchmarks that take minutes, and print their ratios"
+	@echo "make chart-deps      assemble the platform chart with its dependencies in build/charts"
+	@echo "make images          build and push the images (docker buildx)"
+	@echo "make images-offline  build them where no registry can be reached"
 
 .uv/bin/uv:
 	python3 -m venv .uv
@@ -39,28 +40,22 @@ lint: $(STAMP)
 	$(RUN)/ruff format --check .
 	$(RUN)/pyright
 	$(RUN)/python docs/generate.py --check
+	$(RUN)/python charts/generate.py --check
 
 format: $(STAMP)
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 	$(RUN)/python docs/generate.py
+	$(RUN)/python charts/generate.py
 
 bench: $(STAMP)
-	$(RUN)/python benchmarks/overhead.py
-	$(RUN)/python benchmarks/rewrite.py
-	$(RUN)/python benchmarks/download.py
-	$(RUN)/python benchmarks/extract.py
-
-.PHONY: charts chart-deps
-
-charts: $(STAMP)
-	$(RUN)/python charts/generate.py
-	for values in charts/omnistage/values*.yaml; do helm lint --strict charts/omnistage -f $$values || exit 1; done
+	$(RUN)/python -m benchmarks.overhead
+	$(RUN)/python -m benchmarks.rewrite
+	$(RUN)/python -m benchmarks.download
+	$(RUN)/python -m benchmarks.extract
 
 chart-deps: $(STAMP)
 	$(RUN)/python charts/deps.py
-
-.PHONY: images images-offline pin-bases
 
 images: docker/base-images.env
 	mkdir -p build
