@@ -48,7 +48,7 @@ def store(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def api() -> Iterator[kfp_api.Server]:
     with kfp_api.serve() as server:
-        server.script = [("RUNNING", {}), ("SUCCEEDED", DONE)]
+        server.script = [("SUCCEEDED", DONE)]
         yield server
 
 
