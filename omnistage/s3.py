@@ -7,6 +7,7 @@ boto3 ≥ 1.36 want ``AWS_REQUEST_CHECKSUM_CALCULATION=when_required``.
 
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from omnistage.store import (
     CONTENT,
     DONE,
     MANIFEST,
+    Progress,
     check_files,
     hash_files,
     locked,
@@ -185,8 +187,12 @@ class S3Store:
         shutil.rmtree(folder)
         return manifest
 
-    def local(self, manifest: Manifest) -> Path:
+    def local(self, manifest: Manifest, progress: Progress | None = None) -> Path:
         """Fetch the artifact into the scratch folder once, verified, and return it there.
+
+        Args:
+            manifest: Of the artifact.
+            progress: Told the bytes fetched, and those in all.
 
         Raises:
             DamagedError: If the bytes fetched are not those of the manifest.
@@ -199,12 +205,25 @@ class S3Store:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             bucket, prefix = split(manifest.uri)
+            fetched, counting = 0, threading.Lock()
+
+            def count(more: int) -> None:  # called by the threads of one transfer
+                nonlocal fetched
+                with counting:
+                    fetched += more
+                    if progress:
+                        progress(fetched, manifest.size)
+
             with s3_errors(f"fetching {manifest.uri}"):
                 for entry in manifest.files:
                     target = part / entry.path
                     target.parent.mkdir(parents=True, exist_ok=True)
                     client().download_file(
-                        bucket, f"{prefix}/{entry.path}", str(target), Config=_TRANSFER
+                        bucket,
+                        f"{prefix}/{entry.path}",
+                        str(target),
+                        Config=_TRANSFER,
+                        Callback=count,
                     )
             check_files(part, manifest.files, manifest.uri)
             part.rename(final)

@@ -94,9 +94,13 @@ class Context(Generic[C]):
     def folder(self, name: str) -> Path:
         """Return the local folder with the files of an input; not to be written to."""
         manifest = self.inputs[name]
-        if store_uri(manifest) == self.store.uri:
-            return self.store.local(manifest)
-        return open_store(store_uri(manifest)).local(manifest)
+        home = store_uri(manifest)
+        store = self.store if home == self.store.uri else open_store(home)
+
+        def progress(done: int, total: int) -> None:
+            self.events.progress(done, total, "bytes", input=name)
+
+        return store.local(manifest, progress)
 
 
 @dataclass(frozen=True)

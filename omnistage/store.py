@@ -14,7 +14,7 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +28,7 @@ from omnistage.files import sha256_file, write_atomic
 MANIFEST = "manifest.json"
 DONE = "done"
 CONTENT = "content"
+Progress = Callable[[int, int], None]
 
 
 class Store(Protocol):
@@ -59,8 +60,13 @@ class Store(Protocol):
         """Make the files of ``folder`` the artifact of this stage and key."""
         ...
 
-    def local(self, manifest: Manifest) -> Path:
-        """Return a local folder that holds the artifact's files, fetching them when need be."""
+    def local(self, manifest: Manifest, progress: Progress | None = None) -> Path:
+        """Return a local folder that holds the artifact's files, fetching them when need be.
+
+        Args:
+            manifest: Of the artifact.
+            progress: Told the bytes fetched, and those in all.
+        """
         ...
 
     def work_folder(self, stage: str, key: str) -> Path:
@@ -297,7 +303,7 @@ class FolderStore:
             write_atomic(home / DONE, manifest.digest + "\n")
         return manifest
 
-    def local(self, manifest: Manifest) -> Path:
+    def local(self, manifest: Manifest, progress: Progress | None = None) -> Path:
         """Return the artifact's folder in the store itself."""
         folder = uri_path(manifest.uri)
         if not folder.is_dir():

@@ -22,6 +22,14 @@ def commit(store: Store, files: dict[str, bytes], key: str = KEY) -> Manifest:
     return store.commit(folder, "SFTCheckpoint", "sft", key, counts={"steps": 3})
 
 
+def test_fetching_from_s3_tells_how_far_it_is(bucket: str, tmp_path: Path) -> None:
+    store = open_store(f"s3://{bucket}/{tmp_path.name}")
+    made = commit(store, {"a": b"x" * 1000, "b": b"y" * 500})
+    told: list[tuple[int, int]] = []
+    store.local(made, lambda done, total: told.append((done, total)))
+    assert told[-1] == (1500, 1500)
+
+
 def test_what_is_committed_is_found_with_the_same_bytes(store: Store) -> None:
     made = commit(store, {"model/weights": b"w" * 1000, "logs/train.log": b"x"})
     found = store.find("sft", KEY)
