@@ -157,7 +157,7 @@ def _run(tasks: list[dict[str, Any]], total: int, events: Events | None) -> None
                 done += answer["bytes"]
                 files += answer["files"]
             if events:
-                events.progress(done, total, unit="bytes extracted", files=files)
+                events.progress(done, total, unit="bytes", extracted=files)
 
 
 def _make_folders(root: Path, folders: Iterable[str]) -> None:
