@@ -121,7 +121,7 @@ def pull(chart: str, version: str, repository: str, target: Path) -> None:
 
 def copy_chart(folder: Path, target: Path) -> None:
     """Copy a chart out of a module, without its tests and without dependencies of its own."""
-    shutil.copytree(folder, target, ignore=shutil.ignore_patterns("tests", "*.gotmpl"))
+    shutil.copytree(folder, target, ignore=shutil.ignore_patterns("tests", "*.gotmpl", "README.md"))
     for path in [target, *target.rglob("*")]:  # modules are read-only
         path.chmod(0o755 if path.is_dir() else 0o644)
 
