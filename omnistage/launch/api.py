@@ -166,7 +166,10 @@ class Api:
     def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str = "", resource_version: str = ""
     ) -> bool:
-        """Delete an object after what it owns (foreground), and return whether it was there.
+        """Delete an object, and then what it owns; return whether it was there.
+
+        What it owns goes in the background: Trainer 2.3 makes a TrainJob's JobSet anew, pods and
+        all, while the TrainJob waits for its dependants to go (foreground).
 
         Args:
             kind: Of the object.
@@ -182,7 +185,7 @@ class Api:
         body = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
-            "propagationPolicy": "Foreground",
+            "propagationPolicy": "Background",
             "preconditions": {name: value for name, value in only.items() if value},
         }
         try:

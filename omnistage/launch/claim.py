@@ -29,6 +29,8 @@ BACKENDS: tuple[Backend, ...] = (pytorchjob.BACKEND, trainjob.BACKEND)
 _END_SECONDS = 1800.0
 """How long the pods of a deleted job may take to end."""
 _PAUSE = 0.5
+_QUIET = 3
+"""How often in a row no pod must be seen for the last one to be gone."""
 _NOTICE_SECONDS = 20.0
 """How long another run's launcher may take to see that its job has ended."""
 _INSTALL = {
@@ -82,6 +84,10 @@ def claim(
         for other, manifest in found:
             say(f"removes what is left of {_named(other, manifest)}")
             remove(api, other, manifest)
+        # Its launcher may have been killed when it had just deleted the last attempt.
+        for names in _pods_left(api, job.namespace, _labels(job)):
+            if not names:
+                break
         made = _make(job, api, backend)
         if made:
             say(f"made {_named(backend, made)}")
@@ -106,20 +112,28 @@ def wait_gone(api: Api, backend: Backend, namespace: str, name: str, uid: str) -
     Raises:
         StageFailedError: If a pod does not end within half an hour.
     """
-    began = time.monotonic()
-    while True:
+    quiet = 0
+    for names in _pods_left(api, namespace, backend.pod_selector(name)):
         now = api.get(backend, namespace, name)
         if now is not None and now["metadata"]["uid"] != uid:
             return
-        pods = api.list(PODS, namespace, labels=backend.pod_selector(name))
-        if now is None and not pods:
+        # A controller that does not know yet that its job is gone may still make a pod.
+        quiet = quiet + 1 if now is None and not names else 0
+        if quiet == _QUIET:
             return
+
+
+def _pods_left(api: Api, namespace: str, labels: str) -> Iterator[list[str]]:
+    """Yield the names of the pods there are, twice a second for half an hour."""
+    began = time.monotonic()
+    while True:
+        names = [p["metadata"]["name"] for p in api.list(PODS, namespace, labels=labels)]
+        yield names
         if time.monotonic() - began > _END_SECONDS:
-            names = ", ".join(p["metadata"]["name"] for p in pods) or "none"
             raise StageFailedError(
-                f"{backend.kind} {namespace}/{name} was deleted but is not gone after "
-                f"{_END_SECONDS / 60:.0f} minutes (pods: {names}). If their node is lost, end them "
-                f"with `kubectl -n {namespace} delete pod --force NAME`, then launch again"
+                f"the pods of a deleted job have not ended after {_END_SECONDS / 60:.0f} minutes: "
+                f"{', '.join(names)}. If their node is lost, end them with `kubectl -n {namespace} "
+                "delete pod --force NAME`, then launch again"
             )
         time.sleep(_PAUSE)
 
@@ -164,8 +178,11 @@ def list_jobs(
 def _jobs_of(
     job: ClusterJob, api: Api, backend: Backend
 ) -> Iterator[tuple[Backend, dict[str, Any]]]:
-    labels = f"{STAGE_LABEL}={job.stage},{KEY_LABEL}={job.key}"
-    return list_jobs(api, job.namespace, labels, backend)
+    return list_jobs(api, job.namespace, _labels(job), backend)
+
+
+def _labels(job: ClusterJob) -> str:
+    return f"{STAGE_LABEL}={job.stage},{KEY_LABEL}={job.key}"
 
 
 def _make(job: ClusterJob, api: Api, backend: Backend) -> dict[str, Any] | None:

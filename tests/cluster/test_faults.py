@@ -57,13 +57,15 @@ def test_a_job_behind_an_api_server_that_fails_every_fifth_call_loses_nothing(pl
 @pytest.mark.usefixtures("trainer_operator")
 def test_a_worker_that_is_deleted_in_mid_training_gives_one_restart(place: Place, backend: str):
     place.use_training_runtime()
-    job = place.job(SECOND_TIME, backend=backend)
+    job = place.job(f"[ $NODE = 0 ] || trap '' TERM; {SECOND_TIME}", backend=backend)
     witness = Witness(place.api, job)
     launched = place.launch_meanwhile(job)
     place.wait("both nodes train", lambda: len(list(place.state.iterdir())) == 2)
     rank_of = backend_of(job.settings).node_rank
     (worker,) = (p["metadata"]["name"] for p in place.pods(job) if rank_of(p) == 1)
-    place.cluster.kubectl("delete", "pod", "-n", place.namespace, worker, "--wait=false")
+    # As when a node is drained: it has some seconds to end.
+    options = ("--wait=false", "--grace-period=3")
+    place.cluster.kubectl("delete", "pod", "-n", place.namespace, worker, *options)
     outcome = launched.result(120)
     witness.close()
 

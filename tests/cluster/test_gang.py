@@ -19,9 +19,7 @@ pytestmark = pytest.mark.usefixtures("training_operator")
 
 ONE_TO_FIVE = "for n in 1 2 3 4 5; do echo node $NODE line $n; sleep 0.3; done"
 UNTIL_GO = "echo waiting; while [ ! -e /state/go ]; do sleep 0.2; done; echo done"
-FAILS_ONCE = (
-    f'{UNTIL_GO}; [ "$NODE" = 0 ] && mkdir /state/failed && echo store is busy && exit 75; exit 0'
-)
+FAILS_ONCE = f'touch /state/node$NODE; {UNTIL_GO}; [ "$NODE" = 0 ] && mkdir /state/failed && echo store is busy && exit 75; exit 0'
 
 
 @pytest.fixture
@@ -143,9 +141,11 @@ def test_a_job_that_another_run_waited_for_is_made_anew_when_it_has_ended(place:
 @pytest.mark.usefixtures("trainer_operator")
 def test_a_passing_fault_starts_the_whole_gang_again(place: Place, backend: str):
     place.use_training_runtime()
-    (place.state / "go").touch()
     witness = Witness(place.api, job := place.job(FAILS_ONCE, backend=backend))
-    outcome = place.launch(job)
+    launched = place.launch_meanwhile(job)
+    place.wait("both nodes train", lambda: len(list(place.state.iterdir())) == 2)
+    (place.state / "go").touch()
+    outcome = launched.result(120)
     witness.close()
 
     assert outcome.error is None
