@@ -166,6 +166,7 @@ def test_pods_and_this_machine_share_one_s3_endpoint(
     assert answer == b"from outside, read by a pod"
 
 
+OF_JOB = {"labels": {"app.kubernetes.io/part-of": "sum"}}
 ALL_REDUCE = """\
 import json, os, torch, torch.distributed as dist
 dist.init_process_group("gloo")
@@ -176,7 +177,11 @@ print(json.dumps({"sum": total.item(), "rank": os.environ["RANK"]}))
 
 
 def pytorchjob(namespace: str, spec: dict[str, Any], queue: str = "") -> dict[str, Any]:
-    replica = {"replicas": 1, "restartPolicy": "Never", "template": {"spec": spec}}
+    replica = {
+        "replicas": 1,
+        "restartPolicy": "Never",
+        "template": {"metadata": OF_JOB, "spec": spec},
+    }
     labels = {"kueue.x-k8s.io/queue-name": queue} if queue else {}
     return {
         "apiVersion": "kubeflow.org/v1",
@@ -184,6 +189,19 @@ def pytorchjob(namespace: str, spec: dict[str, Any], queue: str = "") -> dict[st
         "metadata": {"name": "sum", "namespace": namespace, "labels": labels},
         "spec": {"pytorchReplicaSpecs": {"Master": replica, "Worker": replica}},
     }
+
+
+def wait_for_end(cluster: Cluster, namespace: str, kind: str, good: str) -> None:
+    """Wait until the job ``sum`` ended, and say what its pods said if it did not end well."""
+
+    def end() -> str:
+        status = cluster.get(kind, "sum", "-n", namespace).get("status", {})
+        true = (c["type"] for c in status.get("conditions", []) if c["status"] == "True")
+        return next((kind for kind in true if kind in (good, "Failed")), "")
+
+    found = cluster.wait("the end of the job", end, 300)
+    logs = cluster.kubectl("logs", "-n", namespace, "-l", "app.kubernetes.io/part-of=sum")
+    assert found == good, logs
 
 
 @pytest.mark.usefixtures("training_operator")
@@ -194,12 +212,9 @@ def test_a_pytorchjob_joins_master_and_worker_in_a_restricted_namespace(
     kubectl: Callable[..., str],
 ) -> None:
     program = "import json, os; print(json.dumps(dict(os.environ)), flush=True)\n" + ALL_REDUCE
-    one = container("python", "-c", program, gpus=4)
+    one = container("python", "-c", program, gpus=1)
     cluster.apply(pytorchjob(namespace, pod_spec(one, host_mounts, tolerations=[TOLERATION])))
-    kubectl(
-        *("wait", "pytorchjob/sum", "-n", namespace),
-        *("--for=condition=Succeeded", "--timeout=120s"),
-    )
+    wait_for_end(cluster, namespace, "pytorchjob", "Succeeded")
     first, last = kubectl("logs", "sum-master-0", "-n", namespace).splitlines()
     assert json.loads(last) == {"sum": 2.0, "rank": "0"}
     variables = json.loads(first)
@@ -227,7 +242,7 @@ def test_a_trainjob_joins_two_nodes_in_a_restricted_namespace(
             "securityContext": one["securityContext"],
         }
     ]
-    patch = {"name": "node", "template": {"spec": {"template": {"spec": spec}}}}
+    patch = {"name": "node", "template": {"spec": {"template": {"metadata": OF_JOB, "spec": spec}}}}
     job = {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainJob",
@@ -251,12 +266,8 @@ def test_a_trainjob_joins_two_nodes_in_a_restricted_namespace(
         },
     }
     cluster.apply(job)
-    kubectl(
-        *("wait", "trainjob/sum", "-n", namespace),
-        *("--for=condition=Complete", "--timeout=120s"),
-    )
-    of_job = ("-n", namespace, "-l", "jobset.sigs.k8s.io/jobset-name=sum")
-    lines = kubectl("logs", *of_job).splitlines()
+    wait_for_end(cluster, namespace, "trainjob", "Complete")
+    lines = kubectl("logs", "-n", namespace, "-l", "app.kubernetes.io/part-of=sum").splitlines()
     said = [json.loads(line) for line in lines if line.startswith("{")]
     assert sorted(one["rank"] for one in said) == ["0", "1"]
     assert {one["sum"] for one in said} == {2.0}
