@@ -4,6 +4,7 @@ import base64
 import gzip
 import importlib
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -282,3 +283,64 @@ def test_a_release_with_everything_fits_into_its_secret(platform: Path) -> None:
     release = json.dumps({"chart": files, "manifest": manifest}).encode()
     stored = base64.b64encode(gzip.compress(release, 9))
     assert len(stored) < 800_000
+
+
+def kueue_said(config: str, folder: Path) -> str:
+    """What Kueue itself says of a configuration before it finds that there is no cluster."""
+    file = folder / "config.yaml"
+    file.write_text(config)
+    server = {"name": "none", "cluster": {"server": "https://127.0.0.1:1"}}
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [server],
+        "contexts": [{"name": "none", "context": {"cluster": "none", "user": "none"}}],
+        "current-context": "none",
+    }
+    (folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    done = subprocess.run(
+        [str(tools.binaries() / "kueue"), f"--config={file}"],
+        env={**chart_kit.environment(), "KUBECONFIG": str(folder / "kubeconfig")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def test_kueue_takes_its_configuration(platform: Path, tmp_path: Path) -> None:
+    found = chart_kit.objects(rendered_platform(platform, "defaults"))
+    (config,) = (
+        o["data"]["controller_manager_config.yaml"]
+        for o in found
+        if o["kind"] == "ConfigMap" and o["metadata"]["name"].endswith("manager-config")
+    )
+    loaded = "Successfully loaded configuration"
+    assert loaded in kueue_said(config, tmp_path)
+    assert "kubeflow.org/pytorchjob" in config
+    wrong = kueue_said(config.replace("frameworks:", "framework:"), tmp_path)
+    assert 'unknown field \\"integrations.framework\\"' in wrong
+    assert loaded not in wrong
+
+
+def test_alerts_have_the_shape_of_rules() -> None:
+    found = chart_kit.objects(application("everything"))
+    (rules,) = (o for o in found if o["kind"] == "PrometheusRule")
+    (group,) = rules["spec"]["groups"]
+    for rule in group["rules"]:
+        assert set(rule) - {"for"} == {"alert", "expr", "labels", "annotations"}
+        assert re.fullmatch(r"[0-9]+m", rule.get("for", "0m"))
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+        # Prometheus' own templates are left to Prometheus.
+        assert "{{ .Values" not in str(rule)
+    names = [rule["alert"] for rule in group["rules"]]
+    assert names == [
+        "OmnistageGpuIdle",
+        "OmnistageGpuXid",
+        "OmnistageJobStuck",
+        "OmnistageJobPending",
+        "OmnistageJobsFail",
+        "OmnistageQueueWait",
+    ]
