@@ -6,12 +6,14 @@ running, and it tells the exit task neither which task failed nor why.
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from omnistage.errors import InputError, OmnistageError
 from omnistage.run_record import SUMMARY, RunRecord, record_here
 
+_GOOD = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})
+_BAD = frozenset({"FAILED", "ERROR"})
 _NO_RECORD = {
     True: "not run: Kubeflow Pipelines had its result",
     False: "not run, or its result was had from Kubeflow Pipelines",
@@ -24,7 +26,7 @@ def end_run(store: str, stages: Sequence[str], state: str, message: str) -> None
     Args:
         store: URI of the store.
         stages: Names of the run's stages, in order.
-        state: ``SUCCEEDED``, ``FAILED`` or ``CANCELLED``.
+        state: What Kubeflow Pipelines says of them, see :func:`run_state`.
         message: Of Kubeflow Pipelines, about what failed; often empty.
 
     Raises:
@@ -87,16 +89,32 @@ def summarize(
     Returns:
         ``state``; ``error`` with stage, exit code and message, or None; ``cancelled``; ``stages``.
     """
-    rows = []
-    for stage, record in records.items():
-        row = dict(record) if record else {"stage": stage, "state": "no record"}
-        if row["state"] == "running" and state != "SUCCEEDED":
-            row["state"] = "stopped"
-        rows.append(row)
-    error = None
-    if state != "SUCCEEDED":
-        error = _error(rows, message)
-    return {"state": state, "error": error, "cancelled": list(cancelled), "stages": rows}
+    rows = [dict(r) if r else {"stage": s, "state": "no record"} for s, r in records.items()]
+    ended = run_state(state, {row["state"] for row in rows})
+    if ended != "SUCCEEDED":
+        for row in rows:
+            row["state"] = "stopped" if row["state"] == "running" else row["state"]
+    error = None if ended == "SUCCEEDED" else _error(rows, message)
+    return {"state": ended, "error": error, "cancelled": list(cancelled), "stages": rows}
+
+
+def run_state(state: str, stages: Collection[str]) -> str:
+    """Return how a run ended: ``SUCCEEDED``, ``FAILED`` or ``CANCELED``.
+
+    What Kubeflow Pipelines says depends on its version, and it may say ``RUNNING``: it settles the
+    state of the stages as a whole after the exit task. Then the stages' own records decide.
+
+    Args:
+        state: What Kubeflow Pipelines says.
+        stages: States in the stages' records.
+    """
+    if "failed" in stages:
+        return "FAILED"
+    if state in _GOOD:
+        return "SUCCEEDED"
+    if state.startswith("CANCEL"):
+        return "CANCELED"
+    return "FAILED" if state in _BAD or "running" in stages else "SUCCEEDED"
 
 
 def describe(summary: Mapping[str, Any]) -> list[str]:

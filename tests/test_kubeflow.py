@@ -14,7 +14,7 @@ from omnistage import kubeflow, run_end
 from omnistage.errors import InputError, StageFailedError, TransientError
 from omnistage.kubeflow import DatasetTarball, run_stage
 from omnistage.recipe import find_recipe, read_recipe, validate, with_overrides
-from omnistage.run_end import describe, end_run, read_summary, summarize
+from omnistage.run_end import describe, end_run, read_summary, run_state, summarize
 from omnistage.run_record import SUMMARY, RunRecord
 from omnistage.stage import Context, Result, Stage
 from omnistage.store import FolderStore, Store
@@ -241,6 +241,26 @@ def test_a_run_that_was_stopped_or_never_began_says_so(
     records: dict[str, Any], state: str, message: str, said: str
 ) -> None:
     assert said in summarize(records, state, message, [])["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("said", "stages", "ended"),
+    [
+        ("SUCCEEDED", {"done", "cached", "no record"}, "SUCCEEDED"),
+        ("COMPLETE", {"done"}, "SUCCEEDED"),
+        ("CACHED", {"no record"}, "SUCCEEDED"),
+        ("RUNNING", {"done", "no record"}, "SUCCEEDED"),
+        ("RUNNING", {"done", "running"}, "FAILED"),
+        ("RUNNING", {"done", "failed"}, "FAILED"),
+        ("SUCCEEDED", {"failed"}, "FAILED"),
+        ("FAILED", {"no record"}, "FAILED"),
+        ("CANCELLED", {"running"}, "CANCELED"),
+    ],
+)
+def test_the_state_of_a_run_is_understood_from_every_version_of_kfp(
+    said: str, stages: set[str], ended: str
+) -> None:
+    assert run_state(said, stages) == ended
 
 
 def test_a_run_that_succeeded_has_no_error() -> None:

@@ -159,6 +159,14 @@ def test_no_argument_changes_from_run_to_run(packages: dict[str, Path]) -> None:
         assert "{{workflow" not in text
 
 
+def test_the_same_recipe_compiles_to_the_same_bytes(
+    packages: dict[str, Path], tmp_path: Path
+) -> None:
+    """What was submitted is known by the bytes of its package."""
+    again = compiled(tmp_path, only=["post_training"])["post_training"]
+    assert again.read_bytes() == packages["post_training"].read_bytes()
+
+
 def test_nothing_that_decides_a_result_is_an_environment_variable(
     packages: dict[str, Path],
 ) -> None:
