@@ -17,7 +17,7 @@ from tests.cluster.site import Site
 pytestmark = pytest.mark.usefixtures("training_operator")
 STORE = "s3://omnistage/pipeline"
 STAGES = ["download", "download_model", "rewrite_paths", "sft", "grpo", "eval"]
-REWARDS = "grpo.reward_weights={mm_format: 1.0, mm_content: 0.5}"
+REWARDS = "grpo.reward_weights={mm_format: 1.0, omnirl_length: 2.0}"
 
 
 @pytest.fixture(scope="session")
