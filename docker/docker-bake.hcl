@@ -19,9 +19,6 @@ variable "PYTHON_BASE" {
 variable "CUDA_BASE" {
   default = ""
 }
-variable "CUDA_DEVEL_BASE" {
-  default = ""
-}
 
 group "default" {
   targets = ["launcher", "trainer"]
@@ -53,12 +50,9 @@ target "trainer" {
   inherits   = ["image"]
   dockerfile = "docker/trainer.Dockerfile"
   target     = "trainer"
-  args = {
-    TRAINER_BASE    = CUDA_BASE
-    CUDA_DEVEL_BASE = CUDA_DEVEL_BASE
-  }
-  tags      = ["${REGISTRY}/trainer:${TAG}"]
-  platforms = ["linux/amd64"]
+  args       = { TRAINER_BASE = CUDA_BASE }
+  tags       = ["${REGISTRY}/trainer:${TAG}"]
+  platforms  = ["linux/amd64"]
 }
 
 target "trainer-cpu" {

@@ -1,12 +1,10 @@
 # The trainer image: torch, ms-swift, DeepSpeed and, on GPUs, vLLM and flash attention; no kfp.
 # Targets: trainer (NVIDIA GPUs, linux/amd64) and trainer-cpu (the same lock, without the rest).
 #
-# The bases have no default: give them by digest (docs/images.md). They need apt, and a python3 of
-# 3.12 for the GPUs (3.11 will do without).
-# TRAINER_BASE: what is shipped; torch's wheels bring CUDA's libraries, the node its driver.
-# CUDA_DEVEL_BASE: the same distribution with nvcc and CUDA's headers; compiles flash attention.
+# TRAINER_BASE has no default: give it by digest (docs/images.md). It needs apt and, for the GPUs, a
+# python3 of 3.12 (3.11 will do without). torch's wheels bring CUDA's libraries, vLLM's nvcc, and the
+# node its driver.
 ARG TRAINER_BASE
-ARG CUDA_DEVEL_BASE=scratch
 
 FROM ${TRAINER_BASE} AS base
 # hadolint ignore=DL3008 # a distribution keeps only its newest versions; the SBOM names them
@@ -54,30 +52,6 @@ COPY pipelines pipelines
 COPY recipes recipes
 RUN /opt/tools/venv/bin/hatchling build --target wheel --directory /dist
 
-FROM ${CUDA_DEVEL_BASE} AS flash-attention
-COPY docker/with-packages.sh docker/flash-attn.txt /opt/flash/
-# hadolint ignore=DL3008 # as above
-RUN --mount=type=secret,id=packages --mount=type=secret,id=ca \
-    /opt/flash/with-packages.sh apt-get update \
-    && /opt/flash/with-packages.sh apt-get install --yes --no-install-recommends \
-        g++ python3-dev python3-venv \
-    && rm -rf /var/lib/apt/lists/*
-COPY --from=tools /opt/tools /opt/tools
-COPY --from=dependencies /opt/omnistage /opt/omnistage
-# Ampere and Hopper; each compiler process takes about 10 GB of memory
-ARG FLASH_ATTN_CUDA_ARCHS="80;90"
-ARG MAX_JOBS=4
-ENV FLASH_ATTENTION_FORCE_BUILD=TRUE \
-    PATH=/opt/omnistage/bin:$PATH
-# its build wants torch and wheel beside it; this copy of the environment is not shipped
-RUN --mount=type=cache,target=/root/.cache \
-    --mount=type=secret,id=packages --mount=type=secret,id=ca \
-    /opt/flash/with-packages.sh /opt/tools/venv/bin/uv pip install --python /opt/omnistage \
-        --no-deps --require-hashes --requirement /opt/tools/build-tools.txt \
-    && /opt/flash/with-packages.sh /opt/tools/venv/bin/pip --python /opt/omnistage/bin/python wheel \
-        --require-hashes --no-deps --no-build-isolation --disable-pip-version-check \
-        --requirement /opt/flash/flash-attn.txt --wheel-dir /wheels
-
 FROM base AS runtime
 # libraries ask for the name of the user; pods are checked for a numeric one
 RUN groupadd --gid 65532 omnistage \
@@ -115,7 +89,7 @@ LABEL org.opencontainers.image.title="omnistage trainer (CPU)" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-FROM runtime AS trainer
+FROM runtime AS gpu
 # Triton and torch.compile compile kernels while they run
 # hadolint ignore=DL3008 # as above
 RUN --mount=type=bind,source=docker/with-packages.sh,target=/with-packages.sh \
@@ -123,29 +97,49 @@ RUN --mount=type=bind,source=docker/with-packages.sh,target=/with-packages.sh \
     /with-packages.sh apt-get update \
     && /with-packages.sh apt-get install --yes --no-install-recommends g++ python3-dev \
     && rm -rf /var/lib/apt/lists/*
+# the links are what compilers look for in CUDA's own folder
 RUN --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=packages --mount=type=secret,id=ca \
     --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,from=flash-attention,source=/wheels,target=/wheels \
-    --mount=type=bind,source=docker/trainer-gpu.txt,target=/trainer-gpu.txt \
-    /opt/tools/with-packages.sh /opt/tools/venv/bin/uv pip install --python /opt/omnistage \
-        --no-deps --require-hashes --link-mode copy --compile-bytecode \
-        --requirement /trainer-gpu.txt \
-    && /opt/tools/venv/bin/uv pip install --python /opt/omnistage --no-deps --offline \
-        --link-mode copy --compile-bytecode /wheels/*.whl \
+    --mount=type=bind,source=docker/trainer-gpu.txt,target=/opt/trainer-gpu.txt \
+    HOME=/root /opt/tools/with-packages.sh /opt/tools/venv/bin/uv pip install \
+        --python /opt/omnistage --no-deps --require-hashes --link-mode copy --compile-bytecode \
+        --requirement /opt/trainer-gpu.txt \
     && ln -s /opt/omnistage/lib/python3*/site-packages/nvidia/cu13 /opt/cuda \
     && ln -s lib /opt/cuda/lib64 \
     && ln -s libcudart.so.13 /opt/cuda/lib/libcudart.so
-RUN --mount=type=bind,from=project,source=/dist,target=/dist \
-    --mount=type=bind,from=tools,source=/opt/tools/venv,target=/opt/tools/venv \
-    /opt/tools/venv/bin/uv pip install --python /opt/omnistage --no-cache --no-deps --offline \
-        --link-mode copy --compile-bytecode /dist/*.whl
 # vLLM's default sampler is FlashInfer's, which every pod would compile anew at its first step
 ENV CUDA_HOME=/opt/cuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     VLLM_USE_FLASHINFER_SAMPLER=0 \
     VLLM_NO_USAGE_STATS=1
+
+FROM gpu AS flash-attention
+COPY --from=tools /opt/tools /opt/tools
+COPY docker/flash-attn.txt /opt/tools/
+# its build wants torch and wheel beside it; this copy of the environment is not shipped
+RUN --mount=type=secret,id=packages --mount=type=secret,id=ca \
+    /opt/tools/with-packages.sh /opt/tools/venv/bin/uv pip install --python /opt/omnistage \
+        --no-cache --no-deps --require-hashes --requirement /opt/tools/build-tools.txt
+# Ampere and Hopper; each compiler process takes up to 10 GB of memory
+ARG FLASH_ATTN_CUDA_ARCHS="80;90"
+ARG MAX_JOBS=4
+RUN --mount=type=secret,id=packages --mount=type=secret,id=ca \
+    FLASH_ATTENTION_FORCE_BUILD=TRUE \
+    /opt/tools/with-packages.sh /opt/tools/venv/bin/pip --python /opt/omnistage/bin/python wheel \
+        --require-hashes --no-deps --no-build-isolation --no-cache-dir --disable-pip-version-check \
+        --requirement /opt/tools/flash-attn.txt --wheel-dir /wheels
+
+FROM gpu AS trainer
+RUN --mount=type=bind,from=flash-attention,source=/wheels,target=/wheels \
+    --mount=type=bind,from=tools,source=/opt/tools/venv,target=/opt/tools/venv \
+    /opt/tools/venv/bin/uv pip install --python /opt/omnistage --no-cache --no-deps --offline \
+        --link-mode copy --compile-bytecode /wheels/*.whl
+RUN --mount=type=bind,from=project,source=/dist,target=/dist \
+    --mount=type=bind,from=tools,source=/opt/tools/venv,target=/opt/tools/venv \
+    /opt/tools/venv/bin/uv pip install --python /opt/omnistage --no-cache --no-deps --offline \
+        --link-mode copy --compile-bytecode /dist/*.whl
 USER 65532:65532
 RUN --mount=type=bind,source=docker/check_imports.py,target=/opt/check_imports.py \
     --mount=type=tmpfs,target=/tmp \

@@ -51,6 +51,12 @@ def shipped(dockerfile: str) -> list[BuildStage]:
     return [s for s in parse(dockerfile)[1] if s.name in ("launcher", "trainer", "trainer-cpu")]
 
 
+def lineage(stage: BuildStage, stages: list[BuildStage]) -> list[BuildStage]:
+    """A stage and those it is built on."""
+    below = [s for s in stages if s.name == stage.base]
+    return [stage, *(s for b in below for s in lineage(b, stages))]
+
+
 def bake() -> dict[str, str]:
     """The text of each target of the bake file."""
     text = (DOCKER / "docker-bake.hcl").read_text()
@@ -82,7 +88,7 @@ def test_every_base_is_an_argument_that_must_be_given(dockerfile: str) -> None:
         earlier = {s.name for s in stages[: stages.index(stage)]}
         if stage.base not in earlier:
             assert stage.base.strip("${}") in arguments
-    assert set(arguments.values()) <= {None, "scratch"}
+    assert set(arguments.values()) == {None}
 
 
 def test_base_tags_are_those_that_bake_passes_on() -> None:
@@ -97,8 +103,7 @@ def test_images_run_as_a_numeric_user_without_writing_beside_the_code(dockerfile
     _, stages = parse(dockerfile)
     for stage in shipped(dockerfile):
         assert stage.of("USER") == ["65532:65532"]
-        base = [s for s in stages if s.name == stage.base]
-        environment = " ".join(e for s in [*base, stage] for e in s.of("ENV"))
+        environment = " ".join(e for s in lineage(stage, stages) for e in s.of("ENV"))
         for wanted in ("HOME=/tmp", "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1"):
             assert wanted in environment
 
