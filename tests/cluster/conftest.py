@@ -19,15 +19,15 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     if found := running():
         yield found
         return
-    try:
-        tools.require_machine()
-        tools.build()
-    except tools.ToolsError as e:
-        pytest.exit(str(e), returncode=1)
-    # What the start of the cluster says on stderr is for whoever waits for it.
+    # What the build and the start say on stderr is for whoever waits for them.
     capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
     with contextlib.ExitStack() as stack:
         with capture.global_and_fixture_disabled():
+            try:
+                tools.require_machine()
+                tools.build()
+            except tools.ToolsError as e:
+                pytest.exit(str(e), returncode=1)
             own = stack.enter_context(own_cluster())
         yield own
 

@@ -52,6 +52,18 @@ _FIXED_FOLDERS = (
     "/run/containerd",
 )
 
+_COMPONENTS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
+    "coredns",
+    "containerd",
+    "containerd-shim-runc-v2",
+)
+
 
 def run(*argv: str, check: bool = True, text: str | None = None) -> str:
     """Run a program and return what it printed.
@@ -187,19 +199,6 @@ def _processes() -> list[int]:
         if mine and Path(os.fsdecode(words[0])).name in _COMPONENTS:
             found.add(int(folder.name))
     return sorted(found - {0, os.getpid()})  # 0 is a process of another PID namespace
-
-
-_COMPONENTS = (
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kube-proxy",
-    "kubelet",
-    "coredns",
-    "containerd",
-    "containerd-shim-runc-v2",
-)
 
 
 def _mounts() -> list[str]:
