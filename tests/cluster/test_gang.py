@@ -19,7 +19,12 @@ pytestmark = pytest.mark.usefixtures("training_operator")
 
 ONE_TO_FIVE = "for n in 1 2 3 4 5; do echo node $NODE line $n; sleep 0.3; done"
 UNTIL_GO = "echo waiting; while [ ! -e /state/go ]; do sleep 0.2; done; echo done"
-FAILS_ONCE = f'touch /state/node$NODE; {UNTIL_GO}; [ "$NODE" = 0 ] && mkdir /state/failed && echo store is busy && exit 75; exit 0'
+FAILS_ONCE = f"""
+touch /state/node$NODE
+{UNTIL_GO}
+[ $NODE = 0 ] && mkdir /state/failed && echo store is busy && exit 75
+exit 0
+"""
 
 
 @pytest.fixture
