@@ -224,6 +224,27 @@ def test_training_pods_may_not_reach_the_api_server() -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "port"),
+    [
+        ("store.s3.region=us-east-1", 443),
+        ("store.s3.endpoint=https://storage.example.org", 443),
+        ("store.s3.endpoint=http://minio", 80),
+        ("store.s3.endpoint=http://minio.store.svc:9000/path", 9000),
+        ("networkPolicy.storePorts={7480},store.s3.endpoint=http://minio:9000", 7480),
+    ],
+)
+def test_training_pods_reach_the_stores_port(setting: str, port: int) -> None:
+    found = chart_kit.objects(chart_kit.template(APPLICATION, "--set", setting))
+    (policy,) = (
+        o["spec"]
+        for o in found
+        if o["kind"] == "NetworkPolicy" and o["metadata"]["name"] == "omnistage-trainer"
+    )
+    ports = [p["port"] for rule in policy["egress"] for p in rule.get("ports", [])]
+    assert ports == [53, 53, port]
+
+
+@pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("tensorboard.enabled=true", "tensorboard.enabled needs store.volume.enabled"),

@@ -123,6 +123,18 @@ runAsNonRoot: true
 {{- toYaml $ports -}}
 {{- end }}
 
+{{- /* Ports of the store: as given, else the one of its endpoint. */}}
+{{- define "omnistage.storePorts" -}}
+{{- $ports := .Values.networkPolicy.storePorts -}}
+{{- if not $ports -}}
+{{- $url := urlParse (.Values.store.s3.endpoint | default "https://s3") -}}
+{{- $named := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- $usual := ternary "80" "443" (eq $url.scheme "http") -}}
+{{- $ports = list ($named | default $usual | int) -}}
+{{- end -}}
+{{- include "omnistage.tcpPorts" $ports -}}
+{{- end }}
+
 {{- define "omnistage.dnsRule" -}}
 - ports:
     - port: 53
