@@ -70,8 +70,8 @@ class Plan:
         others: All that talks to the API server.
     """
 
-    def __init__(self, binaries: Path, debian: Path = Path("/usr/bin")) -> None:
-        self._bin, self._debian = binaries, debian
+    def __init__(self, binaries: Path) -> None:
+        self._bin = binaries
         self._etc = machine.ROOT / "etc"
         self._etc.mkdir()
         self._ca = Authority(self._etc, "kubernetes")
@@ -252,9 +252,7 @@ class Plan:
             """
         file = node.folder / "containerd.toml"
         file.write_text(textwrap.dedent(config))
-        return Program(
-            f"containerd-{node.pool}", [str(self._debian / "containerd"), "--config", str(file)]
-        )
+        return Program(f"containerd-{node.pool}", ["containerd", "--config", str(file)])
 
     def _kubelet(self, node: Node) -> Program:
         crt, key = self._ca.issue(

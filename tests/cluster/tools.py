@@ -146,15 +146,18 @@ func main() {
 }
 """
 
-# Program or plugin by Debian package.
+# What must be there, a program or a file, by the Debian package that has it; the last two are for
+# the tests of images.
 _DEBIAN = {
-    "containerd": "/usr/bin/containerd",
-    "runc": "/usr/sbin/runc",
+    "containerd": "containerd",
+    "runc": "runc",
     "containernetworking-plugins": "/usr/lib/cni/bridge",
-    "iptables": "/usr/sbin/iptables",
-    "conntrack": "/usr/sbin/conntrack",
-    "socat": "/usr/bin/socat",
-    "iproute2": "/usr/bin/ip",
+    "iptables": "iptables",
+    "conntrack": "conntrack",
+    "socat": "socat",
+    "iproute2": "ip",
+    "debootstrap": "debootstrap",
+    "docker.io": "dockerd",
 }
 _BUILD = {
     "CGO_ENABLED": "0",
@@ -192,7 +195,8 @@ def require_machine() -> None:
         raise ToolsError("the cluster tests need Linux: they start a kubelet on this machine")
     if os.geteuid() != 0:
         raise ToolsError("the cluster tests need root: they start containers on this machine")
-    lacking = [name for name, file in _DEBIAN.items() if not Path(file).exists()]
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # su keeps a user's PATH
+    lacking = [name for name, needed in _DEBIAN.items() if not shutil.which(needed)]
     if not lacking:
         return
     if not shutil.which("apt-get"):
