@@ -21,6 +21,7 @@ from omnistage.launch.settings import LaunchSettings
 
 CHARTS = Path(__file__).resolve().parent
 NAMES = ("omnistage", "omnistage-platform")
+SUB_CHARTS = {"omnistage-platform": ("training-operator",)}
 _KEY = re.compile(r"^( *)([\w.-]+):")
 _BEGIN, _END = "<!-- generated: values -->", "<!-- end: values -->"
 
@@ -69,25 +70,39 @@ def undescribed(values: Any, names: set[str], prefix: str = "") -> Iterator[str]
             yield name
 
 
-def table(chart: Path) -> str:
-    """Return the table of a chart's values.
+def rows(folder: Path, prefix: str = "") -> Iterator[str]:
+    """Yield a row of a table for each value of a chart.
+
+    Args:
+        folder: The chart's folder.
+        prefix: What stands before the names: a sub-chart's own name and a dot.
 
     Raises:
         InputError: If a value has no description.
     """
-    path = chart / "values.yaml"
-    where = str(path.relative_to(chart.parent))
+    path = folder / "values.yaml"
+    where = str(path.relative_to(folder.parent))
     text = path.read_text()
     values = yaml.safe_load(text)
-    rows = dict(described(text, where))
-    missing = sorted(undescribed(values, set(rows)))
+    found = dict(described(text, where))
+    missing = sorted(undescribed(values, set(found)))
     if missing:
         raise InputError(f"{where}: no description (a comment `# -- …`) for {', '.join(missing)}")
-    lines = ["| value | default | what it is |", "| --- | --- | --- |"]
-    for name, about in rows.items():
+    for name, about in found.items():
         default = json.dumps(value_at(values, name), ensure_ascii=False)
         shown = f"`{default}`" if len(default) <= 60 else "see values.yaml"
-        lines.append(f"| `{name}` | {shown} | {about.replace('|', chr(92) + '|')} |")
+        yield f"| `{prefix}{name}` | {shown} | {about.replace('|', chr(92) + '|')} |"
+
+
+def table(chart: Path) -> str:
+    """Return the table of a chart's values, those of sub-charts of this repository included.
+
+    Raises:
+        InputError: If a value has no description.
+    """
+    lines = ["| value | default | what it is |", "| --- | --- | --- |", *rows(chart)]
+    for name in SUB_CHARTS.get(chart.name, ()):
+        lines += rows(chart.parent / name, f"{name}.")
     return "\n".join(lines)
 
 
