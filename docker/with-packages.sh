@@ -10,4 +10,6 @@ fi
 if [ -f /run/secrets/ca ]; then
     export SSL_CERT_FILE=/run/secrets/ca PIP_CERT=/run/secrets/ca
 fi
+# a build has nobody to answer, and tzdata asks
+export DEBIAN_FRONTEND=noninteractive
 exec "$@"
