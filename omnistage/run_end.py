@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from omnistage.errors import InputError, OmnistageError
+from omnistage.errors import OmnistageError
 from omnistage.run_record import SUMMARY, RunRecord, record_here
 
 _GOOD = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})
@@ -136,7 +136,7 @@ def read_summary(store: str, run: str) -> dict[str, Any] | None:
     """Return the summary of a run that ended, or None where it cannot be had from here."""
     try:
         return RunRecord(store, run).read(SUMMARY)
-    except (InputError, OSError):
+    except (OmnistageError, OSError):
         return None
 
 

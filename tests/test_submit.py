@@ -278,6 +278,23 @@ def test_a_run_whose_summary_is_out_of_reach_says_what_kfp_knows(
     )
 
 
+def test_a_store_that_does_not_answer_does_not_hide_how_the_run_ended(
+    api: kfp_api.Server, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from omnistage.s3 import client
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    client.cache_clear()
+    api.script = [("FAILED", {"sft": "FAILED"})]
+    run = start(Submission(package, "e"), connect(api), tmp_path, lambda _: None)
+    said: list[str] = []
+    assert follow(run, connect(api), task_titles(package), "s3://bucket/s", said.append) == 1
+    client.cache_clear()
+    assert "the run ended as FAILED; failed: sft" in said[-1]
+
+
 def test_titles_are_those_of_the_stages(package: Path) -> None:
     titles = task_titles(package)
     assert titles["evaluate"] == "eval"
