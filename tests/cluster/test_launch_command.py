@@ -1,0 +1,66 @@
+"""``omnistage launch --dry-run`` with a kubeconfig: the manifest that the cluster would get."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from omnistage.cli import main
+from omnistage.recipe import find_recipe, read_recipe, validate
+from omnistage.stage import stage_key
+from omnistage.store import FolderStore
+from pipelines.post_training import STAGES, Recipe, config_of
+from tests.cluster.cluster import REPOSITORY, Cluster, ClusterError
+
+IMAGE = "registry.example/trainer@sha256:" + "2" * 64
+SETTINGS = {"nodes": 2, "gpus_per_node": 4, "cpu": "100m", "memory": "256Mi"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    """A store that has what sft needs, of a few bytes."""
+    recipe = validate(read_recipe(find_recipe("tiny")), Recipe)
+    made, digests = FolderStore(tmp_path / "store"), {}
+    for name in ("download", "download_model", "rewrite_paths"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "file").write_text(name)
+        inputs = {"data": digests["download"]} if name == "rewrite_paths" else {}
+        key = stage_key(STAGES[name], config_of(recipe, name), inputs)
+        digests[name] = made.commit(folder, STAGES[name].kind, name, key).digest
+    return made
+
+
+@pytest.mark.usefixtures("training_operator")
+def test_the_clusters_settings_are_in_the_manifest_and_the_api_server_takes_it(
+    cluster: Cluster,
+    namespace: str,
+    store: FolderStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    volume = {"claim": "disk", "mount_path": "/store"}
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"launch": {"settings": {**SETTINGS, "volumes": [volume]}}}))
+    chart = str(REPOSITORY / "charts" / "omnistage")
+    cluster.helm("upgrade", "--install", "omnistage", chart, "-n", namespace, "-f", str(values))
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(cluster.kubeconfig.read_text())
+    choose = ("config", "set-context", "--current", f"--namespace={namespace}")
+    cluster.kubectl("--kubeconfig", str(kubeconfig), *choose)
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    monkeypatch.delenv("OMNISTAGE_LAUNCH_DEFAULTS", raising=False)
+
+    arguments = ["launch", "tiny", "sft", "--dry-run", "--store", store.uri]
+    arguments += ["--image", f"trainer={IMAGE}", "--set", "cluster.gpus_per_node=2"]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    job = yaml.safe_load(text)
+    assert job["metadata"]["namespace"] == namespace
+    assert job["spec"]["nprocPerNode"] == "2"
+    assert job["spec"]["pytorchReplicaSpecs"]["Worker"]["replicas"] == 1
+    said = cluster.kubectl("apply", "--dry-run=server", "-f", "-", text=text)
+    assert said.strip().endswith("created (server dry run)")
+    with pytest.raises(ClusterError):
+        cluster.kubectl("get", "pytorchjob", job["metadata"]["name"], "-n", namespace)
