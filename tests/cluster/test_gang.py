@@ -92,6 +92,32 @@ def test_a_launcher_killed_at_each_of_its_steps_is_followed_by_one_that_goes_on(
     assert "store is busy" in last.said()
 
 
+def test_a_gang_is_not_made_before_the_last_pod_of_the_one_before_it_is_gone(place: Place):
+    job = place.job(
+        """
+        touch /state/node$NODE
+        [ -e /state/go ] && exit 0
+        trap '' TERM
+        while :; do sleep 0.2; done
+        """
+    )
+    restarted = dataclasses.replace(job, attempt=1)
+    launcher = Launcher(restarted, place.cluster.kubeconfig, place.folder / "launcher.log")
+    place.wait("both nodes train", lambda: len(list(place.state.iterdir())) == 2)
+    # A launcher was killed when it had just deleted this gang.
+    launcher.kill()
+    kind_and_name = f"pytorchjobs/{restarted.name}"
+    place.cluster.kubectl("delete", kind_and_name, "-n", place.namespace, "--wait=false")
+    (place.state / "go").touch()
+    witness = Witness(place.api, job)
+    outcome = place.launch(job)
+    witness.close()
+
+    assert outcome.error is None
+    assert witness.violations == []
+    assert job.name in witness.gangs.values()
+
+
 def test_two_runs_that_launch_the_same_stage_share_one_gang(place: Place):
     job = place.job(UNTIL_GO)
     other = dataclasses.replace(job, run="run-2")
