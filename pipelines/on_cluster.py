@@ -39,7 +39,7 @@ class Resources:
 
 
 _WORKER = Resources("500m", "8", "1Gi", "16Gi")
-_LAUNCHER = Resources("100m", "1", "256Mi", "2Gi")
+_LAUNCHER = Resources("100m", "2", "256Mi", "2Gi")
 _RESOURCES = {"download": _WORKER, "download_model": _WORKER, "rewrite_paths": _WORKER}
 
 
