@@ -22,6 +22,7 @@ DOCUMENTS = [
     *ROOT.glob("*.md"),
     *(ROOT / "docs").glob("*.md"),
     *(ROOT / "components").glob("*/README.md"),
+    *(ROOT / "charts").glob("*/README.md"),
 ]
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
@@ -167,7 +168,7 @@ def test_the_commands_shown_are_ones_omnistage_takes(name: str) -> None:
 def test_the_make_targets_and_modules_shown_exist(name: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     text = (ROOT / name).read_text()
-    for target in re.findall(r"^make (\w+)", "\n".join(shell_lines(name)), re.M):
+    for target in re.findall(r"^make ([\w-]+)", "\n".join(shell_lines(name)), re.M):
         assert re.search(rf"^{target}:", makefile, re.M), target
     for module in re.findall(r"python -m ([\w.]+\w)", text):
         found = re.sub(r"^components\.$", "components", module)
