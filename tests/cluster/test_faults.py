@@ -179,6 +179,37 @@ def test_a_job_that_kueue_admits_runs(place: Place, kueue: None):
     assert outcome.lines == ["admitted"]
 
 
+def test_a_job_that_kueue_takes_back_into_its_queue_goes_on_when_it_is_let_out(
+    place: Place, kueue: None
+):
+    _make_queue(place, gpus=8)
+    job = place.job(UNTIL_GO, queue="training")
+    launched = place.launch_meanwhile(job)
+    place.wait("both nodes train", lambda: [_phase(p) for p in place.pods(job)] == ["Running"] * 2)
+    (workload,) = place.cluster.get("workloads", "-n", place.namespace)["items"]
+    name = workload["metadata"]["name"]
+
+    def let(active: str) -> None:
+        change = f'{{"spec": {{"active": {active}}}}}'
+        options = ("--type=merge", "-p", change)
+        place.cluster.kubectl("patch", "workload", "-n", place.namespace, name, *options)
+
+    let("false")
+    place.wait("its pods are gone", lambda: place.pods(job) == [])
+    (place.state / "go").touch()
+    let("true")
+    outcome = launched.result(90)
+
+    assert outcome.error is None
+    assert outcome.lines[-1] == "done"
+    assert any("is queued" in text for text in outcome.said[1:])
+    assert not any("restart" in text for text in outcome.said)
+
+
+def _phase(pod: dict[str, Any]) -> str:
+    return pod["status"]["phase"]
+
+
 def _make_queue(place: Place, gpus: int) -> None:
     name = place.namespace
     api = "kueue.x-k8s.io/v1beta1"

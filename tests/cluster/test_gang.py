@@ -1,6 +1,7 @@
 """The life of a gang on a real cluster: launched, adopted, refused, started again, cancelled."""
 
 import dataclasses
+import signal
 import time
 from pathlib import Path
 from typing import Literal
@@ -90,6 +91,21 @@ def test_a_launcher_killed_at_each_of_its_steps_is_followed_by_one_that_goes_on(
     # One gang that failed, and the one that was made for it.
     assert len(witness.gangs) == 2
     assert "store is busy" in last.said()
+
+
+def test_a_launcher_that_is_interrupted_says_that_the_job_goes_on_and_how_to_end_it(place: Place):
+    job = place.job(UNTIL_GO, nodes=1)
+    launcher = Launcher(job, place.cluster.kubeconfig, place.folder / "launcher.log")
+    place.wait("it is followed", lambda: "waiting" in launcher.said())
+    launcher.process.send_signal(signal.SIGINT)
+    launcher.process.wait()
+
+    assert "goes on without this launcher" in launcher.said()
+    assert f"kubectl -n {place.namespace} delete pytorchjobs {job.name}" in launcher.said()
+    (place.state / "go").touch()
+    again = place.launch(job)
+    assert again.error is None
+    assert again.lines == ["waiting", "done"]
 
 
 def test_a_gang_is_not_made_before_the_last_pod_of_the_one_before_it_is_gone(place: Place):
