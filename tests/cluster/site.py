@@ -1,6 +1,5 @@
 """A namespace set up by the chart ``omnistage``, and the tiny recipe's inputs in its store."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from omnistage.launch.settings import ClaimMount
 from omnistage.recipe import read_recipe, validate
 from omnistage.stage import ClusterRuntime, Outcome, TaskRuntime, execute
 from omnistage.store import Store, open_store
+from omnistage.swift.curve import read_curve
 from pipelines.post_training import SOURCES, STAGES, Recipe, config_of, resolve
 from tests.cluster.cluster import REPOSITORY, Cluster
 from tests.cluster.images import HOST
@@ -84,8 +84,7 @@ class Site:
 def curve(store: Store, manifest: Manifest) -> list[float]:
     """Return the losses that a training logged, step by step."""
     log = store.local(manifest) / "logs" / "logging.jsonl"
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    return [row["loss"] for row in rows if "loss" in row]
+    return [row["loss"] for row in read_curve(log) if "loss" in row]
 
 
 def install(cluster: Cluster, namespace: str, s3: S3, mounts: list[ClaimMount], home: Path) -> Site:
