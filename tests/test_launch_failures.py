@@ -246,6 +246,39 @@ def test_a_pod_that_vanished_without_a_word_is_the_cause():
     assert "step 9" in str(failure.error)
 
 
+def test_of_pods_that_were_deleted_the_one_that_is_gone_already_is_the_cause():
+    pods = [
+        master(**deleted(5), **running()),
+        worker(gone_at=1795262408.0, **running()),
+    ]
+    assert "node 1" in str(explain(JOB, pods, []).error)
+
+
+def test_pods_that_were_deleted_in_the_same_second_are_all_named():
+    pods = [master(**deleted(5), **running()), worker(**deleted(5, grace=3), **running())]
+    text = str(explain(JOB, pods, []).error)
+
+    assert f"{JOB}-master-0" in text
+    assert f"{JOB}-worker-0" in text
+
+
+def test_a_pod_that_others_missed_and_that_is_gone_is_the_cause():
+    lost = "sft: error: lost another node: Connection reset by peer"
+    pods = [
+        master(lines=(lost,), **terminated(75, 5)),
+        worker(gone_at=1795262408.0, **running()),
+    ]
+    assert "node 1" in str(explain(JOB, pods, []).error)
+
+
+def test_a_pod_that_is_gone_after_another_failed_by_itself_is_not_the_cause():
+    pods = [
+        master(lines=("ValueError: bad batch",), **terminated(1, 5)),
+        worker(gone_at=1795262408.0, **running()),
+    ]
+    assert "bad batch" in str(explain(JOB, pods, []).error)
+
+
 def test_the_last_lines_are_those_that_the_kubelet_kept_when_no_log_was_read():
     pods = [master(**terminated(1, 5, message="step 1\nOSError: no space\n"))]
     assert "OSError: no space" in str(explain(JOB, pods, []).error)

@@ -53,7 +53,7 @@ class PodView:
     lines: Sequence[tuple[float, str]] = ()
     """Last lines of its log, each with when it was written, in seconds since the epoch."""
     gone_at: float | None = None
-    """When it was found deleted or replaced although its gang was running."""
+    """When it was found to be gone, or on its way, although nothing of the job had ended it."""
 
     @property
     def name(self) -> str:
@@ -78,6 +78,8 @@ class _Ending:
     code: int | None = None
     advice: str = ""
     deleted: bool = False
+    vanished: bool = False
+    """Was deleted and is gone; when is not known."""
     lost: bool = False
     """Died because another pod did not answer."""
     until: float = float("inf")
@@ -112,6 +114,10 @@ def explain(name: str, pods: Sequence[PodView], events: Sequence[Mapping[str, An
         return Failure(InputError(f"{said}\n({who} ended with exit code 2)"))
     warned = told([e for e in events if e["involvedObject"].get("name") in (name, first.pod.name)])
     text = f"{who} {first.what}{order}"
+    together = [e.pod.name for e in endings if e.deleted and e.at == first.at and e is not first]
+    if first.deleted and together:
+        # A pod's deletion is known to the second only.
+        text += f", and in the same second {', '.join(together)}"
     text += f"; its log ends:\n{said}" if said else "; it wrote nothing to its log"
     advice = f"\n{first.advice}" if first.advice else ""
     return Failure(StageFailedError(f"{text}{warned}{advice}"), first.retryable)
@@ -126,9 +132,13 @@ def told(events: Sequence[Mapping[str, Any]]) -> str:
 def _first(endings: Sequence[_Ending]) -> _Ending:
     failed = [e for e in endings if not e.deleted]
     earliest = min((e.at for e in failed), default=float("inf"))
+    missed = all(e.lost for e in failed)
     # A pod that was deleted afterwards was deleted because the job had failed.
-    deleted = [e for e in endings if e.deleted and e.at < earliest]
-    return min([*failed, *deleted], key=lambda e: (e.lost, e.at, _last_time(e.pod), e.pod.rank))
+    deleted = [e for e in endings if e.deleted and (e.at < earliest or (missed and e.vanished))]
+    return min(
+        [*failed, *deleted],
+        key=lambda e: (e.lost, not e.vanished, e.at, _last_time(e.pod), e.pod.rank),
+    )
 
 
 def _silent_culprit(lost: _Ending, pods: Sequence[PodView]) -> _Ending | None:
@@ -176,7 +186,8 @@ def _ending(pod: PodView) -> _Ending | None:
     if died is None:
         if deletion or pod.gone_at:
             gone = "was deleted from outside while the job ran"
-            return end(gone, True, at=deletion or pod.gone_at, deleted=True)
+            at = deletion or pod.gone_at
+            return end(gone, True, at=at, deleted=True, vanished=not deletion)
         return None
     code, how = died["exitCode"], died.get("reason", "")
     what = f"ended with exit code {code}" + (f" ({how})" if how not in ("", "Error") else "")

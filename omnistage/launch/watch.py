@@ -88,7 +88,7 @@ class Watch:
             self._finish_logs()
             return True, None
         if status.phase == "failed":
-            return True, self._failed(status)
+            return True, self._failed(status, pods)
         if "deletionTimestamp" in manifest["metadata"]:
             return True, self._deleted()
         if status.phase == "queued":
@@ -184,9 +184,13 @@ class Watch:
             return None
         return explain(self._name, self._views(), self._read_events(fresh=True))
 
-    def _failed(self, status: JobStatus) -> Failure:
+    def _failed(self, status: JobStatus, pods: Sequence[Mapping[str, Any]]) -> Failure:
         if any(word in f"{status.reason} {status.message}" for word in _DEADLINE):
             return self._too_long()
+        there = {p["metadata"]["uid"] for p in pods}
+        for uid in self._pods:
+            if uid not in there:
+                self._gone.setdefault(uid, time.time())
         self._finish_logs()
         return explain(self._name, self._views(), self._read_events(fresh=True))
 
@@ -252,6 +256,9 @@ class Watch:
     def _is_about(self, event: Mapping[str, Any]) -> bool:
         about = event["involvedObject"].get("name", "")
         ours = about == self._name or about.startswith(f"{self._name}-")
+        # The operator warns of every job that it sets a restart policy, which is the one we set.
+        if event.get("reason") == "SetPodTemplateRestartPolicy":
+            return False
         # A job that had this name before may have left events.
         return ours and _event_time(event) >= self._created - 1
 
