@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from omnistage.launch import pod
-from omnistage.launch.cluster import ClusterJob, JobStatus
+from omnistage.launch.cluster import ClusterJob, JobStatus, Phase
 
 _REPLICA_TYPE = "training.kubeflow.org/replica-type"
 _REPLICA_INDEX = "training.kubeflow.org/replica-index"
+_ENDS: dict[str, Phase] = {"Succeeded": "succeeded", "Failed": "failed"}
 
 
 class PyTorchJobs:
@@ -89,7 +90,7 @@ class PyTorchJobs:
         """Return what the conditions say; the newest true one of those that exclude each other."""
         status = manifest.get("status", {})
         true = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
-        for kind, phase in (("Succeeded", "succeeded"), ("Failed", "failed")):
+        for kind, phase in _ENDS.items():
             if kind in true:
                 found = true[kind]
                 return JobStatus(phase, found.get("reason", ""), found.get("message", ""))
@@ -99,7 +100,7 @@ class PyTorchJobs:
         wanted = sum(r["replicas"] for r in manifest["spec"]["pytorchReplicaSpecs"].values())
         active = sum(r.get("active", 0) for r in (status.get("replicaStatuses") or {}).values())
         found = true.get("Running", {})
-        phase = "running" if found and active >= wanted else "pending"
+        phase: Phase = "running" if found and active >= wanted else "pending"
         return JobStatus(phase, found.get("reason", ""), found.get("message", ""))
 
     def pod_selector(self, name: str) -> str:

@@ -5,9 +5,10 @@ from typing import Any
 
 from omnistage.errors import InputError
 from omnistage.launch import pod
-from omnistage.launch.cluster import ClusterJob, JobStatus
+from omnistage.launch.cluster import ClusterJob, JobStatus, Phase
 
 _MANAGER = "omnistage.dev/launcher"
+_ENDS: dict[str, Phase] = {"Complete": "succeeded", "Failed": "failed"}
 
 
 class TrainJobs:
@@ -88,7 +89,7 @@ class TrainJobs:
         """Return what the conditions and the counts of its Jobs say."""
         status = manifest.get("status", {})
         true = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
-        for kind, phase in (("Complete", "succeeded"), ("Failed", "failed")):
+        for kind, phase in _ENDS.items():
             if kind in true:
                 found = true[kind]
                 return JobStatus(phase, found.get("reason", ""), found.get("message", ""))
