@@ -5,6 +5,7 @@ The endpoint and the credentials come from boto3's own environment variables and
 boto3 ≥ 1.36 want ``AWS_REQUEST_CHECKSUM_CALCULATION=when_required``.
 """
 
+import os
 import shutil
 import tempfile
 import threading
@@ -44,7 +45,10 @@ _TRANSFER = TransferConfig(multipart_chunksize=16 * 1024 * 1024, max_concurrency
 @cache
 def client() -> "S3Client":
     """Return this process's S3 client: standard retries, ten tries."""
-    return boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 10}))
+    # boto3 reads AWS_DEFAULT_REGION alone; AWS_REGION is what other programs, and clusters, set.
+    region = os.environ.get("AWS_REGION") or None
+    retries = Config(retries={"mode": "standard", "max_attempts": 10})
+    return boto3.client("s3", region_name=region, config=retries)
 
 
 def split(uri: str) -> tuple[str, str]:

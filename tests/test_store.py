@@ -22,6 +22,13 @@ def commit(store: Store, files: dict[str, bytes], key: str = KEY) -> Manifest:
     return store.commit(folder, "SFTCheckpoint", "sft", key, counts={"steps": 3})
 
 
+def test_the_region_of_a_cluster_is_that_of_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    s3.client.cache_clear()
+    assert s3.client().meta.region_name == "eu-central-1"
+    s3.client.cache_clear()
+
+
 def test_fetching_from_s3_tells_how_far_it_is(bucket: str, tmp_path: Path) -> None:
     store = open_store(f"s3://{bucket}/{tmp_path.name}")
     made = commit(store, {"a": b"x" * 1000, "b": b"y" * 500})
