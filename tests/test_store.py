@@ -29,7 +29,10 @@ def test_the_region_of_a_cluster_is_that_of_the_client(monkeypatch: pytest.Monke
     s3.client.cache_clear()
 
 
-def test_fetching_from_s3_tells_how_far_it_is(bucket: str, tmp_path: Path) -> None:
+def test_fetching_from_s3_tells_how_far_it_is(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMNISTAGE_SCRATCH", str(tmp_path / "scratch"))
     store = open_store(f"s3://{bucket}/{tmp_path.name}")
     made = commit(store, {"a": b"x" * 1000, "b": b"y" * 500})
     told: list[tuple[int, int]] = []
