@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from omnistage.errors import StageFailedError
-from omnistage.swift.checkpoints import copy_model, is_whole, newest_whole
+from omnistage.swift.checkpoints import copy_model, is_last, is_whole, newest_whole
 from omnistage.swift.curve import parse_log_line, read_curve
 
 
@@ -18,7 +18,7 @@ def checkpoint(folder: Path, step: int) -> Path:
     save_file({"w": torch.zeros(64)}, path / "model.safetensors")
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         torch.save({"x": torch.zeros(8)}, path / name)
-    (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 200}))
     (path / "config.json").write_text("{}")
     return path
 
@@ -47,6 +47,13 @@ def test_the_newest_whole_one_is_taken_and_a_broken_newer_one_removed(tmp_path: 
     assert newest_whole(tmp_path) == whole
     assert not (tmp_path / "checkpoint-200").exists()
     assert newest_whole(tmp_path / "nowhere") is None
+
+
+def test_the_last_checkpoint_is_known_since_going_on_from_it_would_add_a_step(
+    tmp_path: Path,
+) -> None:
+    assert not is_last(checkpoint(tmp_path, 100))
+    assert is_last(checkpoint(tmp_path, 200))
 
 
 def test_the_model_is_kept_without_the_optimizer(tmp_path: Path) -> None:

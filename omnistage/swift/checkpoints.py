@@ -52,6 +52,15 @@ def is_whole(checkpoint: Path) -> bool:
     )
 
 
+def is_last(checkpoint: Path) -> bool:
+    """Return whether the training has ended with this whole checkpoint.
+
+    The trainer, told to go on from it, would make one step more before it sees that.
+    """
+    state = read_json(checkpoint / "trainer_state.json")
+    return state["global_step"] >= state["max_steps"] > 0
+
+
 def newest_whole(folder: Path) -> Path | None:
     """Return the newest whole checkpoint and remove newer ones that are not whole."""
     for checkpoint in checkpoints(folder):

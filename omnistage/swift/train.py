@@ -12,7 +12,7 @@ from omnistage.launch import local
 from omnistage.launch.job import Job, gpu_count
 from omnistage.stage import Context, NodeDone
 from omnistage.swift.arguments import Command, check_arguments, command_line
-from omnistage.swift.checkpoints import checkpoints, newest_whole, step_of
+from omnistage.swift.checkpoints import checkpoints, is_last, newest_whole, step_of
 from omnistage.swift.curve import parse_log_line, read_curve
 from omnistage.swift.media import environment
 from omnistage.swift.saved import SavedCheckpoints
@@ -149,9 +149,11 @@ def train(
         )
         saved.restore()
     resume = newest_whole(output)
+    over = resume is not None and is_last(resume)
     if resume:
         everything["resume_from_checkpoint"] = str(resume)
-        context.events.message(f"going on from step {step_of(resume)}")
+        how = "the training had ended at" if over else "going on from"
+        context.events.message(f"{how} step {step_of(resume)}")
     module = find_spec(f"swift.cli.{command}")
     if module is None or module.origin is None:
         raise InputError("ms-swift is not installed here: install omnistage with its extra `train`")
@@ -165,16 +167,19 @@ def train(
     )
     log = output / "logging.jsonl"
     follow = _Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)
-    where = f" on node {world.node_rank} of {world.nodes}" if world.nodes > 1 else ""
-    context.events.message(f"starting {processes} training process{'es' * (processes > 1)}{where}")
+    seconds = 0.0
+    if not over:
+        several = "es" * (processes > 1)
+        where = f" on node {world.node_rank} of {world.nodes}" if world.nodes > 1 else ""
+        context.events.message(f"starting {processes} training process{several}{where}")
 
-    def look() -> str | None:
-        if saved:
-            saved.look()
-        return follow()
+        def look() -> str | None:
+            if saved:
+                saved.look()
+            return follow()
 
-    seconds = local.run(job, look)
-    context.events.emit("process", name=job.name, seconds=seconds)
+        seconds = local.run(job, look)
+        context.events.emit("process", name=job.name, seconds=seconds)
     if saved:
         saved.wait()
     if world.node_rank:
