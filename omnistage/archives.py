@@ -240,7 +240,8 @@ class _Reader:
     def zip(self, file: BinaryIO, starts: Sequence[int]) -> Iterator[Member]:
         with zipfile.ZipFile(_one_disk(file, starts)) as archive:
             infos = archive.infolist()
-            base = max(s for s in starts if s <= max(archive.start_dir, 0))
+            if len(starts) > 1:
+                _join_disks(infos, starts, archive.start_dir)
             for info, name in zip(infos, self._zip_names(infos), strict=True):
                 if kind := _ZIP_TYPES.get(stat.S_IFMT(info.external_attr >> 16)):
                     raise self._refuse(name, f"it is {kind}")
@@ -257,8 +258,6 @@ class _Reader:
                         "deflate",
                     )
                 self._count(safe, info.file_size)
-                if len(starts) > 1:  # zipfile took all offsets for those of one disk
-                    info.header_offset += starts[info.volume] - base
                 at, size = info.header_offset, info.file_size
                 with archive.open(info) as stream:
                     plain = None
@@ -321,6 +320,21 @@ def _local_header(file: BinaryIO, offset: int) -> int:
     file.seek(offset + 26)
     name, extra = struct.unpack("<2H", file.read(4))
     return 30 + name + extra
+
+
+def _join_disks(infos: Sequence[zipfile.ZipInfo], starts: Sequence[int], end: int) -> None:
+    """Make the offsets of a spanned zip, each within its disk, those of the joined file.
+
+    zipfile took all of them for offsets within one disk. Since Python 3.11.8 it also keeps where
+    the next member begins, against members that overlap: that has to follow.
+    """
+    base = max(s for s in starts if s <= max(end, 0))
+    for info in infos:
+        info.header_offset += starts[info.volume] - base
+    for info in sorted(infos, key=lambda i: i.header_offset, reverse=True):
+        if getattr(info, "_end_offset", None) is not None:
+            info._end_offset = end  # pyright: ignore[reportAttributeAccessIssue]
+        end = info.header_offset
 
 
 def _one_disk(file: BinaryIO, starts: Sequence[int]) -> BinaryIO:
