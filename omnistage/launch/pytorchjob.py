@@ -57,8 +57,7 @@ class PyTorchJobs:
 
     def _replica(self, job: ClusterJob, count: int) -> dict[str, Any]:
         settings = job.settings
-        spec: dict[str, Any] = {
-            "restartPolicy": "Never",
+        spec: dict[str, Any] = {  # its restartPolicy is the replica's; one here gets a warning
             "serviceAccountName": settings.service_account,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
