@@ -238,6 +238,8 @@ class Witness:
 
 def main() -> None:
     """Launch the job that stdin describes."""
+    # Scripts start what is in their background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     given = orjson.loads(sys.stdin.buffer.read())
     given["settings"] = LaunchSettings(**given["settings"])
     given["command"] = tuple(given["command"])

@@ -98,7 +98,7 @@ def test_a_launcher_that_is_interrupted_says_that_the_job_goes_on_and_how_to_end
     launcher = Launcher(job, place.cluster.kubeconfig, place.folder / "launcher.log")
     place.wait("it is followed", lambda: "waiting" in launcher.said())
     launcher.process.send_signal(signal.SIGINT)
-    launcher.process.wait()
+    launcher.process.wait(60)
 
     assert "goes on without this launcher" in launcher.said()
     assert f"kubectl -n {place.namespace} delete pytorchjobs {job.name}" in launcher.said()
