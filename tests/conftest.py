@@ -7,8 +7,10 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from components.download import fetch
 from omnistage import s3
 from omnistage.store import FolderStore, Store, open_store
+from tests.download_kit import Served, Server, serve
 
 # These start a Kubernetes cluster: `make test-cluster`, or name the folder.
 collect_ignore = ["cluster"]
@@ -52,3 +54,24 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("OMNISTAGE_SCRATCH", str(tmp_path / "scratch"))
     name = request.getfixturevalue("bucket")
     return open_store(f"s3://{name}/{tmp_path.name}")
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads that wait 10 ms before they try again."""
+    monkeypatch.setattr(fetch, "_FIRST_WAIT", 0.01)
+
+
+@pytest.fixture
+def served() -> Iterator[Server]:
+    """A server on the loopback whose faults a test sets."""
+    with serve(Served()) as server:
+        yield server
+
+
+@pytest.fixture
+def hub(served: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The same, as the Hugging Face hub."""
+    monkeypatch.setenv("HF_ENDPOINT", served.url)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    return served

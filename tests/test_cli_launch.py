@@ -8,10 +8,8 @@ import yaml
 from test_packages import PINNED
 
 from omnistage.cli import main
-from omnistage.recipe import find_recipe, read_recipe, validate
-from omnistage.stage import stage_key
 from omnistage.store import FolderStore
-from pipelines.post_training import STAGES, Recipe, config_of
+from tests.store_kit import tiny_inputs
 
 IMAGE = ["--image", f"trainer={PINNED['trainer']}"]
 VOLUME = ["--set", "cluster.volumes=[{claim: disk, mount_path: /store}]"]
@@ -21,16 +19,7 @@ VOLUME = ["--set", "cluster.volumes=[{claim: disk, mount_path: /store}]"]
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
     """A store that has what sft needs, and no cluster."""
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    recipe = validate(read_recipe(find_recipe("tiny")), Recipe)
-    made, digests = FolderStore(tmp_path / "store"), {}
-    for name in ("download", "download_model", "rewrite_paths"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "file").write_text(name)
-        inputs = {"data": digests["download"]} if name == "rewrite_paths" else {}
-        key = stage_key(STAGES[name], config_of(recipe, name), inputs)
-        digests[name] = made.commit(folder, STAGES[name].kind, name, key).digest
-    return made
+    return tiny_inputs(tmp_path)
 
 
 def dry_run(store: FolderStore, stage: str, *more: str) -> int:

@@ -24,7 +24,6 @@ from tests.download_kit import (
     TRANSFER,
     Fault,
     Heard,
-    Served,
     add_repo,
     clip,
     content,
@@ -32,29 +31,11 @@ from tests.download_kit import (
     https,
     noise,
     png,
-    serve,
     wav,
 )
 from tests.test_archives import tar_bytes, zip_bytes
 
-
-@pytest.fixture(autouse=True)
-def _quick_retries(monkeypatch):
-    monkeypatch.setattr(fetch, "_FIRST_WAIT", 0.01)
-
-
-@pytest.fixture
-def served():
-    content = Served()
-    with serve(content) as server:
-        yield server
-
-
-@pytest.fixture
-def hub(served, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", served.url)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    return served
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
 def test_a_folder_becomes_a_data_set_with_an_index(tmp_path):

@@ -10,7 +10,6 @@ import time
 import orjson
 import pytest
 
-import components.download.fetch as fetch
 from omnistage.errors import InputError, TransientError
 from tests.download_kit import (
     COMMIT,
@@ -30,24 +29,7 @@ from tests.download_kit import (
 )
 from tests.test_archives import tar_bytes
 
-
-@pytest.fixture(autouse=True)
-def _quick_retries(monkeypatch):
-    monkeypatch.setattr(fetch, "_FIRST_WAIT", 0.01)
-
-
-@pytest.fixture
-def served():
-    content = Served()
-    with serve(content) as server:
-        yield server
-
-
-@pytest.fixture
-def hub(served, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", served.url)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    return served
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
 def test_every_passing_fault_ends_verified(tmp_path, hub):

@@ -81,7 +81,8 @@ def test_any_text_is_a_valid_source_or_an_input_error(text: str) -> None:
         source = parse_source(text)
     except InputError:
         return
-    DownloadSettings.model_validate({"sources": [source]})
+    [read] = DownloadSettings.model_validate({"sources": [source]}).sources
+    assert read.type == source["type"]
 
 
 def test_no_source_leaves_the_settings_alone() -> None:

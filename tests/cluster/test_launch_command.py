@@ -6,11 +6,9 @@ import pytest
 import yaml
 
 from omnistage.cli import main
-from omnistage.recipe import find_recipe, read_recipe, validate
-from omnistage.stage import stage_key
 from omnistage.store import FolderStore
-from pipelines.post_training import STAGES, Recipe, config_of
 from tests.cluster.cluster import REPOSITORY, Cluster, ClusterError
+from tests.store_kit import tiny_inputs
 
 IMAGE = "registry.example/trainer@sha256:" + "2" * 64
 SETTINGS = {"nodes": 2, "gpus_per_node": 4, "cpu": "100m", "memory": "256Mi"}
@@ -19,16 +17,7 @@ SETTINGS = {"nodes": 2, "gpus_per_node": 4, "cpu": "100m", "memory": "256Mi"}
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStore:
     """A store that has what sft needs, of a few bytes."""
-    recipe = validate(read_recipe(find_recipe("tiny")), Recipe)
-    made, digests = FolderStore(tmp_path / "store"), {}
-    for name in ("download", "download_model", "rewrite_paths"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "file").write_text(name)
-        inputs = {"data": digests["download"]} if name == "rewrite_paths" else {}
-        key = stage_key(STAGES[name], config_of(recipe, name), inputs)
-        digests[name] = made.commit(folder, STAGES[name].kind, name, key).digest
-    return made
+    return tiny_inputs(tmp_path)
 
 
 @pytest.mark.usefixtures("training_operator")
