@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_LINE_END = ord("\n")
-
 
 @dataclass(frozen=True, slots=True)
 class Lines:
@@ -39,19 +37,20 @@ def read_lines(text: bytes, scratch: np.ndarray) -> Lines:
         scratch: Room for as many truth values as it has bytes; memory of its own for each chunk
             would take longer to get than to fill.
     """
+    ends, find = [], text.find
+    end = find(b"\n")
+    while end >= 0:
+        ends.append(end)
+        end = find(b"\n", end + 1)
     # As signed numbers, control characters and what is not ASCII both are less than a space.
-    codes = np.frombuffer(text, dtype=np.int8)
-    special = np.flatnonzero(np.less(codes, 32, out=scratch[: len(text)]))
-    found = codes[special]
-    breaks = special[found == _LINE_END]
-    only_ascii = plain = len(breaks) == len(special)
-    if not plain and not ((found >= 0) & (found != _LINE_END)).any():
+    codes, found = np.frombuffer(text, dtype=np.int8), scratch[: len(text)]
+    only_ascii = plain = np.count_nonzero(np.less(codes, 32, out=found)) == len(ends)
+    if not plain and np.count_nonzero(np.less(codes.view(np.uint8), 32, out=found)) == len(ends):
         try:
             text.decode()
             plain = True
         except UnicodeDecodeError:
             plain = False
-    ends = breaks.tolist()
     if text and not text.endswith(b"\n"):
         ends.append(len(text))
     return Lines(text, ends, plain, only_ascii)

@@ -127,36 +127,37 @@ class Templates:
             stop = ends[place]
             path, _, rest = text[start + to_path : stop].partition(ENDING)
             question, found, rest = rest.partition(following)
-            one, more, other = rest.partition(second)
             if path_first:
+                one, more, other = rest.partition(second)
                 whole, verdict = one == path, other[:-over_last]
                 scores, _, rest = other.partition(_THINK)
             else:
-                whole, verdict = other == path + last, one
-                scores, _, rest = one.partition(_THINK)
+                verdict, more, other = rest.rpartition(second)
+                whole = other == path + last
+                scores, _, rest = verdict.partition(_THINK)
             if not (whole and found and more and question):
                 return place
             # The question: no tag, no path, and no escapes but of line ends and quotation marks.
-            bare = question.replace(b"\\n", b"")
-            escapes = (len(question) - len(bare)) // 2
-            if _BACKSLASH in bare or _MARK in bare:
-                marks = bare.count(b'\\"')
-                if bare.count(b"\\") != marks or bare.count(b'"') != marks or b"\\\\" in question:
+            escapes, marks = question.count(_BACKSLASH), 0
+            if _MARK in question:
+                marks = question.count(b'\\"')
+                if question.count(_MARK) != marks:
                     return place
-                escapes += marks
-            if _LESS in bare or bare.partition(FILE)[1]:
+            if escapes != question.count(b"\\n") + marks:
+                return place
+            if _LESS in question or question.partition(FILE)[1]:
                 return place
             # The verdict: perfect, and no escapes but of quotation marks.
             opening = openings.get(scores)
-            if opening is None:
+            if opening is None or not rest.endswith(opening.ending):
                 return place
-            thought, found, rest = rest.partition(opening.ending)
-            if not found or rest or _LESS in thought:
+            thought = rest[: -len(opening.ending)]
+            if _LESS in thought:
                 return place
             quotes = 0
             if _BACKSLASH in thought or _MARK in thought:
                 quotes = thought.count(_QUOTE)
-                if thought.count(b"\\") != 3 * quotes or thought.count(b'"') != quotes:
+                if thought.count(_BACKSLASH) != 3 * quotes or thought.count(_MARK) != quotes:
                     return place
             # The medium.
             lead, found, name = path.partition(folder)
@@ -181,11 +182,14 @@ class Templates:
                 return place
             mine[group] = 1
             number = b"%d" % (first + place)
-            back = (shown, name, _SOLUTION, verdict, opening.columns)
+            columns = opening.columns
             if sft:
-                add((front, number, before, question, ANSWER, verdict, *back))
+                add(
+                    (front, number, before, question, ANSWER, verdict)
+                    + (shown, name, _SOLUTION, verdict, columns)
+                )
             else:
-                add((front, number, before, question, *back))
+                add((front, number, before, question, shown, name, _SOLUTION, verdict, columns))
             add_characters(characters)
             add_member(member)
             add_label(opening.label)
