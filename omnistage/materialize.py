@@ -7,6 +7,7 @@ node, by whichever process comes first; all others wait and share the result.
 import ctypes
 import os
 import shutil
+import threading
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -35,9 +36,10 @@ def media_root(
 ) -> Path:
     """Return a folder in which ``<path>`` exists for every line of the data set's index.
 
-    The first caller extracts the archives, on all cores, into a temporary folder, which is synced
-    and renamed when it is whole; callers in other processes wait for it meanwhile. Loose media are
-    linked, not copied. What a killed extraction left is removed by the next.
+    The first caller extracts the archives, on all cores, into a temporary folder, which is renamed
+    when it is whole; callers in other processes wait for it meanwhile. Loose media are linked, not
+    copied. What a killed extraction left is removed by the next. The files reach the disk while
+    the caller goes on; should the machine fail before that, they are extracted again.
 
     Args:
         dataset_folder: Local folder of a ``DatasetTarball``.
@@ -49,19 +51,71 @@ def media_root(
         InputError: If a member is unsafe or not as the index says, or the disk is too full.
     """
     root = scratch / "media" / digest.removeprefix("sha256:")[:32]
-    if root.is_dir():  # the rename that gave it this name came last
+    if _is_whole(root):
         return root
     with machine_errors(f"extracting to {root}"), locked(root.with_suffix(".lock")):
-        if root.is_dir():
+        if _is_whole(root):
             return root
         part = root.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
+        for left in (root, part):
+            shutil.rmtree(left, ignore_errors=True)
         part.mkdir(parents=True)
+        boot = _boot_id()
+        if boot:
+            _write_synced(_unsynced(root), boot)
         _extract_all(dataset_folder, part, events)
-        _sync(part)
+        if not boot:
+            _sync(part)
         part.rename(root)
-        _sync(root)
+    if boot:
+        flush = threading.Thread(
+            target=_flush, args=(root, events), name=f"flush {root.name}", daemon=True
+        )
+        flush.start()
     return root
+
+
+def _is_whole(root: Path) -> bool:
+    """Whether the folder is there, as whole as its last rename found it.
+
+    That holds unless the machine went down before the files were on its disk.
+    """
+    if not root.is_dir():
+        return False
+    try:
+        return _unsynced(root).read_text() == _boot_id()
+    except FileNotFoundError:
+        return True
+
+
+def _unsynced(root: Path) -> Path:
+    """Return the file that names the boot in which a folder was made, until it is on the disk."""
+    return root.with_suffix(".boot")
+
+
+def _boot_id() -> str:
+    """Return what tells this boot of the machine from others, or "" where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w") as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _flush(root: Path, events: Events | None) -> None:
+    """Bring the files to the disk; then they are good also after the machine went down."""
+    try:
+        _sync(root)
+        _unsynced(root).unlink(missing_ok=True)
+    except OSError as e:
+        if events:
+            events.warn(f"{root}: could not be flushed to the disk: {e}")
 
 
 @dataclass
@@ -183,12 +237,13 @@ def _link(source: Path, target: Path) -> None:
 
 def _sync(folder: Path) -> None:
     """Flush the file system that holds ``folder``: once for all files, not once for each."""
-    syncfs = getattr(ctypes.CDLL(None), "syncfs", None)  # Linux; Python has no name for it
-    if syncfs is None:
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Python has no name for it
+    if syncfs is None:  # not Linux
         os.sync()
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        syncfs(handle)
+        if syncfs(handle):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     finally:
         os.close(handle)

@@ -1,9 +1,11 @@
 """The media root: every path of the index is a file, made once, whole or not at all."""
 
+import errno
 import hashlib
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from components.download.config import DownloadSettings
 from components.download.stage import STAGE
 from omnistage import materialize
 from omnistage.errors import InputError
+from omnistage.events import Events
 from omnistage.files import read_jsonl
 from omnistage.materialize import media_root
 from omnistage.stage import execute
@@ -79,6 +82,55 @@ def test_the_second_call_extracts_nothing(dataset, tmp_path, monkeypatch):
     root = media_root(folder, dataset.digest, tmp_path)
     monkeypatch.setattr(materialize, "_extract_all", lambda *_: pytest.fail("extracted again"))
     assert media_root(folder, dataset.digest, tmp_path) == root
+
+
+def wait_until_flushed():
+    for thread in threading.enumerate():
+        if thread.name.startswith("flush "):
+            thread.join()
+
+
+def test_what_is_not_yet_on_the_disk_is_used_in_the_same_boot_only(dataset, tmp_path, monkeypatch):
+    folder = uri_path(dataset.uri)
+    monkeypatch.setattr(materialize, "_flush", lambda *_: None)
+    root = media_root(folder, dataset.digest, tmp_path)
+    (root / "mark").touch()
+    assert (media_root(folder, dataset.digest, tmp_path) / "mark").exists()
+    monkeypatch.setattr(materialize, "_boot_id", lambda: "after a power cut")
+    assert not (media_root(folder, dataset.digest, tmp_path) / "mark").exists()
+
+
+def test_what_is_on_the_disk_is_used_after_a_restart(dataset, tmp_path, monkeypatch):
+    folder = uri_path(dataset.uri)
+    root = media_root(folder, dataset.digest, tmp_path)
+    wait_until_flushed()
+    (root / "mark").touch()
+    monkeypatch.setattr(materialize, "_boot_id", lambda: "after a restart")
+    assert (media_root(folder, dataset.digest, tmp_path) / "mark").exists()
+
+
+def test_a_flush_that_fails_is_said_and_the_files_are_not_trusted(dataset, tmp_path, monkeypatch):
+    def fail(folder):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(materialize, "_sync", fail)
+    folder = uri_path(dataset.uri)
+    events = Events("sft", tmp_path / "events.jsonl", echo=False)
+    media_root(folder, dataset.digest, tmp_path, events)
+    wait_until_flushed()
+    assert "could not be flushed to the disk" in (tmp_path / "events.jsonl").read_text()
+    monkeypatch.setattr(materialize, "_boot_id", lambda: "after a power cut")
+    monkeypatch.setattr(materialize, "_extract_all", lambda *_: pytest.fail("extracted again"))
+    with pytest.raises(pytest.fail.Exception, match="extracted again"):
+        media_root(folder, dataset.digest, tmp_path)
+
+
+def test_where_no_boot_can_be_told_the_files_are_on_the_disk_first(dataset, tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(materialize, "_boot_id", lambda: "")
+    monkeypatch.setattr(materialize, "_sync", lambda path: synced.append(path.suffix))
+    media_root(uri_path(dataset.uri), dataset.digest, tmp_path)
+    assert synced == [".part"]
 
 
 def test_what_a_killed_extraction_left_is_removed(dataset, tmp_path):
