@@ -23,6 +23,8 @@ from omnistage.store import uri_path
 
 POD_VARIABLE = "OMNISTAGE_POD_NAME"
 SUMMARY = "summary"
+EXIT = "exit"
+"""Name of the exit task, which writes the summary and no record of its own."""
 _SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 _TEXTS = ("message", "wrong")
 """What may repeat the words of other programs."""

@@ -16,12 +16,13 @@ from typing import Any
 import orjson
 import yaml
 
-from omnistage.errors import InputError, TransientError, machine_errors
+from omnistage.errors import InputError, OmnistageError, TransientError, machine_errors
 from omnistage.events import clock
 from omnistage.files import read_json, write_json
 from omnistage.kfp_client import PipelinesServer
 from omnistage.run_end import describe, read_summary
-from omnistage.store import locked
+from omnistage.run_record import EXIT, RunRecord
+from omnistage.store import locked, uri_path
 
 ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 _WORDS = {
@@ -122,6 +123,7 @@ def follow(
         TransientError: If the server does not answer for long.
     """
     seen: dict[str, str] = {}
+    records = _Records(store, run_id)
     began = time.monotonic()
     while True:
         run = server.get_run(run_id)
@@ -133,6 +135,8 @@ def follow(
                 word = _WORDS.get(state, state)
                 if state == "SKIPPED" and "FAILED" in seen.values():
                     word = "not run"
+                elif state == "SUCCEEDED" and records.cached(title):
+                    word = "cached"
                 say(f"{clock(time.monotonic() - began)} {title}: {word}")
         if run.state in ENDED:
             return _end(run, run_id, titles, store, say)
@@ -228,6 +232,32 @@ def _states(run: Any, titles: Mapping[str, str]) -> dict[str, str]:
         for task in details or []
         if task.display_name in titles and task.state
     }
+
+
+class _Records:
+    """What the stages of a run wrote down, as far as its store can be read from here.
+
+    Kubeflow Pipelines 2.17 says of a task which it took from its cache that it succeeded.
+
+    Args:
+        store: URI of the run's store.
+        run: Id of the run.
+    """
+
+    def __init__(self, store: str, run: str) -> None:
+        self._record = RunRecord(store, run)
+        self._readable = store.startswith("s3://") or uri_path(store).is_dir()
+
+    def cached(self, title: str) -> bool:
+        """Return whether the result of a task that succeeded was there before the run."""
+        if title == EXIT or not self._readable:
+            return False
+        try:
+            found = self._record.read(title)
+        except (OmnistageError, OSError):
+            self._readable = False  # a store that does not answer takes its time to say so
+            return False
+        return found is None or found["state"] == "cached"
 
 
 def _end(run: Any, run_id: str, titles: Mapping[str, str], store: str, say: Say) -> int:

@@ -8,14 +8,13 @@ from omnistage.errors import InputError
 from omnistage.launch.pod import CONFIG_KEYS, SECRET_KEYS
 from omnistage.launch.remote import RUN_VARIABLE, WORKFLOW_VARIABLE
 from omnistage.launch.settings import DEFAULTS_FILE, LaunchSettings
-from omnistage.run_record import POD_VARIABLE
+from omnistage.run_record import EXIT, POD_VARIABLE
 from omnistage.store import uri_path
 
 HUB_SECRET_KEYS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
 HUB_CONFIG_KEYS = ("HF_ENDPOINT",)
 STORE_MOUNT = "/store"
 """Where the claim of a store on a volume is mounted."""
-EXIT = "exit"
 _DOWNLOADS = ("download", "download_model")
 _DAY = 86400
 _TIMEOUTS = {

@@ -18,8 +18,9 @@ from typing import Any
 import orjson
 
 from omnistage.errors import InputError
+from omnistage.run_record import EXIT
 from pipelines.by_hand import input_uris, launch_stage, render_stage
-from pipelines.on_cluster import EXIT, ClusterNames, check_store, place
+from pipelines.on_cluster import ClusterNames, check_store, place
 from pipelines.settings import (
     IMAGES,
     LAUNCHED,

@@ -82,6 +82,26 @@ def test_a_recipe_is_compiled_uploaded_run_and_followed(
     ]
 
 
+def test_what_was_there_before_is_called_cached_although_kfp_says_that_it_succeeded(
+    api: kfp_api.Server, package: Path, tmp_path: Path
+) -> None:
+    """KFP 2.17 reports SUCCEEDED for a task that it took from its cache: it left no record."""
+    names = ("download", "rewrite-paths", "sft", "end-run")
+    api.script = [("SUCCEEDED", dict.fromkeys(names, "SUCCEEDED"))]
+    store = (tmp_path / "store").as_uri()
+    run = start(Submission(package, "e"), connect(api), tmp_path, lambda _: None)
+    RunRecord(store, run).note("rewrite_paths", "cached")
+    RunRecord(store, run).note("sft", "done")
+    said: list[str] = []
+    assert follow(run, connect(api), task_titles(package), store, said.append) == 0
+    assert [line.partition(" ")[2] for line in said] == [
+        "download: cached",
+        "rewrite_paths: cached",
+        "sft: done",
+        "exit: done",
+    ]
+
+
 def test_the_same_version_is_uploaded_once_and_a_finished_run_gives_a_new_one(
     api: kfp_api.Server,
 ) -> None:
