@@ -83,7 +83,7 @@ class Member:
     offset: int
     """Where its bytes begin in the (decompressed) tar, or its local header in the zip."""
     stream: IO[bytes]
-    plain: BinaryIO | None
+    plain: Section | None
     """The bytes as a seekable file, where they lie in the archive uncompressed."""
 
     def chunks(self) -> Iterator[bytes]:
@@ -221,7 +221,7 @@ class _Reader:
                 raise self._refuse(name, f"its type {header.type!r} is not a plain file")
             self._count(safe, header.size)
             at, size = header.offset_data, header.size
-            plain = None if isinstance(file, Decompressed) else _section(file, at, size)
+            plain = None if isinstance(file, Decompressed) else Section(file, at, size)
             stream = tar.extractfile(header) if plain is None else plain
             yield Member(self.where, safe, size, at, cast(IO[bytes], stream), plain)
         if isinstance(file, Decompressed):
@@ -262,7 +262,7 @@ class _Reader:
                 with archive.open(info) as stream:
                     plain = None
                     if info.compress_type == zipfile.ZIP_STORED:
-                        plain = _section(file, at + _local_header(file, at), size)
+                        plain = Section(file, at + _local_header(file, at), size)
                     yield Member(self.where, safe, size, at, stream, plain)
 
     def _zip_names(self, infos: list[zipfile.ZipInfo]) -> list[str]:
@@ -309,10 +309,6 @@ class _Reader:
 
     def _refuse(self, name: str, reason: str) -> InputError:
         return InputError(f"{self.where}: member {name!r} is refused: {reason}")
-
-
-def _section(file: BinaryIO, start: int, size: int) -> BinaryIO:
-    return cast(BinaryIO, Section(file, start, size))
 
 
 def _local_header(file: BinaryIO, offset: int) -> int:

@@ -18,7 +18,7 @@ class Section(io.RawIOBase):
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         self._file = file
-        self._start = start
+        self.start = start
         self._size = size
         self._position = 0
 
@@ -42,7 +42,7 @@ class Section(io.RawIOBase):
     def readinto(self, buffer: "memoryview | bytearray", /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Read from the position, to the end of the range at most."""
         count = max(0, min(len(buffer), self._size - self._position))
-        self._file.seek(self._start + self._position)
+        self._file.seek(self.start + self._position)
         data = self._file.read(count)
         buffer[: len(data)] = data
         self._position += len(data)

@@ -5,17 +5,84 @@ themselves when the caller is killed, because their stdin does. Their side is
 :mod:`omnistage.worker_loop`.
 """
 
+import contextlib
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
 from omnistage.errors import InputError, StageFailedError, TransientError
 
 _ERRORS = {e.__name__: e for e in (InputError, TransientError, StageFailedError)}
+
+
+class WorkerEndedError(Exception):
+    """A worker process ended in the middle of a task.
+
+    Args:
+        code: Its exit code; minus the signal's number where a signal ended it.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+class WorkerProcess:
+    """One process, which does a task at a time.
+
+    Args:
+        module: The program, run as ``python -m module``; it calls
+            :func:`omnistage.worker_loop.serve`.
+        pass_fds: Open files that it inherits, under the same numbers.
+    """
+
+    def __init__(self, module: str, pass_fds: Sequence[int] = ()) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=pass_fds,
+        )
+
+    def ask(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Have a task done.
+
+        Raises:
+            WorkerEndedError: If the process ends instead of answering.
+            OmnistageError: What the worker raised.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None  # both are asked for when it is started
+        assert stdout is not None
+        try:
+            stdin.write(orjson.dumps(task) + b"\n")
+            stdin.flush()
+            line = stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line:
+            raise WorkerEndedError(self._process.wait())
+        answer = orjson.loads(line)
+        if "error" in answer:
+            raise _ERRORS.get(answer["error"], StageFailedError)(answer["message"])
+        return answer
+
+    def kill(self) -> None:
+        """End it, also in the middle of a task."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Wait for its end, after :meth:`kill`, and close the pipes."""
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with contextlib.suppress(BrokenPipeError):  # what it was not sent any more
+                    pipe.close()
 
 
 class WorkerPool:
@@ -30,7 +97,7 @@ class WorkerPool:
     def __init__(self, module: str, count: int) -> None:
         self._module = module
         self._local = threading.local()
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[WorkerProcess] = []
         self._closed = False
         self._threads = ThreadPoolExecutor(max_workers=count, thread_name_prefix="worker")
 
@@ -44,44 +111,24 @@ class WorkerPool:
             process.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
         for process in self._processes:
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    pipe.close()
+            process.close()
 
     def submit(self, task: dict[str, Any]) -> "Future[dict[str, Any]]":
         """Have a task done; the future raises what the worker raised."""
         return self._threads.submit(self._do, task)
 
     def _do(self, task: dict[str, Any]) -> dict[str, Any]:
-        process: subprocess.Popen[bytes] | None = getattr(self._local, "process", None)
+        process: WorkerProcess | None = getattr(self._local, "process", None)
         if process is None:
-            process = subprocess.Popen(
-                [sys.executable, "-m", self._module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
+            process = WorkerProcess(self._module)
             self._processes.append(process)
             self._local.process = process
             if self._closed:
                 process.kill()
-        stdin, stdout = _pipes(process)
         try:
-            stdin.write(orjson.dumps(task) + b"\n")
-            stdin.flush()
-            line = stdout.readline()
-        except BrokenPipeError:
-            line = b""
-        if not line:
+            return process.ask(task)
+        except WorkerEndedError as e:
             self._local.process = None
             raise StageFailedError(
-                f"a worker process ended with code {process.wait()} on the task {task}"
-            )
-        answer = orjson.loads(line)
-        if "error" in answer:
-            raise _ERRORS.get(answer["error"], StageFailedError)(answer["message"])
-        return answer
-
-
-def _pipes(process: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes]]:
-    assert process.stdin is not None  # both are asked for when it is started
-    assert process.stdout is not None
-    return process.stdin, process.stdout
+                f"a worker process ended with code {e.code} on the task {task}"
+            ) from e

@@ -27,6 +27,7 @@ from omnistage.worker_pool import WorkerPool
 
 _REPORTED_EVERY = 0.5  # seconds
 _ATTEMPTS = 3  # at bytes with a wrong hash; more where a file has more mirrors
+_PROBE_SECONDS = 60.0  # longest time a medium's header may take; most take milliseconds
 _SPARE = 64 << 20  # bytes left free beside the files, for the index and the journal
 
 
@@ -181,6 +182,7 @@ class _Collection:
                 "name": task.job.file.path,
                 "git": task.job.file.git_sha1 is not None,
                 "probe": self._indexing is not None and task.archive is None,
+                "probe_seconds": _PROBE_SECONDS,
             },
         )
         if task.archive:
@@ -260,6 +262,7 @@ class _Collection:
             "name": archive.whole,
             "limits": self._indexing.limits.model_dump(),
             "encoding": self._indexing.encoding,
+            "probe_seconds": _PROBE_SECONDS,
             "rows": str(self._rows(archive)),
         }
 

@@ -4,11 +4,11 @@ Two kinds of task, so that both kinds of hash keep up with the network on two co
 hashes a file, ``index`` reads an archive's members. Both follow a file that is still growing.
 """
 
+import functools
 import hashlib
 import io
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -17,10 +17,15 @@ import orjson
 from components.download.part_file import GivenUpError, GrowingFile
 from omnistage.archives import ArchiveLimits, Member, read_members
 from omnistage.file_views import JoinedFiles
-from omnistage.media_probe import media_kind, probe
+from omnistage.media_probe import media_kind
+from omnistage.probe_process import ProbeProcess
 from omnistage.worker_loop import serve
 
-_IN_MEMORY = 64 << 20  # bytes of a packed medium kept in memory for its probe
+
+@functools.cache
+def _probes(seconds: float) -> ProbeProcess:
+    """Return the decoders' process; it ends with this one, whose pipe it reads."""
+    return ProbeProcess(seconds)
 
 
 def digest(task: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def digest(task: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         task: ``path`` (the part file), ``name`` (its final name), ``git`` (whether its git blob
-            hash is wanted too) and ``probe`` (whether media are probed).
+            hash is wanted too), ``probe`` (whether media are probed) and ``probe_seconds``.
 
     Returns:
         ``sha256``, ``git_sha1``, ``size`` and ``media``.
@@ -44,9 +49,10 @@ def digest(task: dict[str, Any]) -> dict[str, Any]:
             sha256.update(buffer[:count])
             if git:
                 git.update(buffer[:count])
-        kind = media_kind(task["name"]) if task["probe"] else None
-        file.seek(0)
-        media = probe(kind, cast(BinaryIO, io.BufferedReader(file, 1 << 16))) if kind else None
+    kind = media_kind(task["name"]) if task["probe"] else None
+    media = None
+    if kind:
+        media = _probes(task["probe_seconds"]).probe(kind, [Path(task["path"])], 0, size)
     return {
         "sha256": sha256.hexdigest(),
         "git_sha1": git.hexdigest() if git else None,
@@ -60,8 +66,8 @@ def index(task: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         task: ``parts`` (files in order; a single one may still be growing), ``growing``,
-            ``spanned`` (whether it is a spanned zip), ``name``, ``limits``, ``encoding`` and
-            ``rows`` (file to write).
+            ``spanned`` (whether it is a spanned zip), ``name``, ``limits``, ``encoding``,
+            ``probe_seconds`` and ``rows`` (file to write).
 
     Returns:
         ``members``, how many.
@@ -86,27 +92,29 @@ def index(task: dict[str, Any]) -> dict[str, Any]:
             task["encoding"],
             starts,
         )
-        for row in _rows(members):
+        for row in _rows(members, parts, _probes(task["probe_seconds"])):
             out.write(orjson.dumps(row) + b"\n")
             count += 1
     part.replace(rows)
     return {"members": count}
 
 
-def _rows(members: Iterator[Member]) -> Iterator[dict[str, Any]]:
+def _rows(
+    members: Iterator[Member], parts: Sequence[Path], probes: ProbeProcess
+) -> Iterator[dict[str, Any]]:
     for member in members:
         kind = media_kind(member.name)
+        copy = probes.new_copy() if kind and member.plain is None else None
         sha256 = hashlib.sha256()
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
-            for chunk in member.chunks():
-                sha256.update(chunk)
-                if kind and member.plain is None:
-                    copy.write(chunk)
-            media = None
-            if kind:
-                body = cast(BinaryIO, copy) if member.plain is None else member.plain
-                body.seek(0)
-                media = probe(kind, body)
+        for chunk in member.chunks():
+            sha256.update(chunk)
+            if copy:
+                copy.write(chunk)
+        media = None
+        if kind and member.plain is not None:
+            media = probes.probe(kind, parts, member.plain.start, member.size)
+        elif kind:
+            media = probes.probe_copy(kind)
         yield {
             "member": member.name,
             "size": member.size,
