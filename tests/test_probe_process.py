@@ -104,12 +104,15 @@ def test_an_endless_decoder_ends_though_its_caller_was_killed(tmp_path):
         f"probes.probe('audio', [Path(__import__('sys').argv[1])], 0, {len(wav()) + 7})\n"
     )
     command = [sys.executable, "-c", program, str(sound)]
-    caller = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    caller = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert caller.stdout is not None
+    assert caller.stderr is not None
     child = int(caller.stdout.readline())
+    assert caller.stderr.readline() == "endless\n"  # the probe's stdout is its caller's stderr
     caller.send_signal(signal.SIGKILL)
     caller.wait()
     caller.stdout.close()
+    caller.stderr.close()
     deadline = time.monotonic() + 60
     while _runs(child) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -32,6 +32,7 @@ def info(file: BinaryIO) -> Any:
     if b"ABORT" in data:
         os.abort()
     if b"ENDLESS" in data:
+        print("endless", flush=True)
         while True:
             pass
     if b"GREEDY" in data:
