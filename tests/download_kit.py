@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, cast
+from urllib.parse import quote, unquote, urlsplit
 
 import orjson
 
@@ -58,6 +58,8 @@ class Served:
     """URL path to status and JSON."""
     no_ranges: set[str] = field(default_factory=set)
     no_length: set[str] = field(default_factory=set)
+    range_status: int = 206
+    """Status of a served range."""
     headers: dict[str, dict[str, str]] = field(default_factory=dict)
     """URL path to further response headers."""
     rate: float | None = None
@@ -78,13 +80,10 @@ class Server:
 
 
 @contextmanager
-def serve(served: Served) -> Iterator[Server]:
+def serve(served: Served, handler: "type[Handler] | None" = None) -> Iterator[Server]:
     """Run a server on a free port of the loopback interface."""
-
-    class Handler(_Handler):
-        content = served
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    bound = cast(type[Handler], type("Bound", (handler or Handler,), {"content": served}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), bound)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -123,7 +122,9 @@ def add_repo(
     return paths
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers to requests by path, with the faults asked for."""
+
     protocol_version = "HTTP/1.1"
     content: Served
 
@@ -131,14 +132,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent."""
 
     def do_HEAD(self) -> None:
-        self._answer(body=False)
+        self.answer(body=False)
 
     def do_GET(self) -> None:
-        self._answer(body=True)
+        self.answer(body=True)
 
-    def _answer(self, body: bool) -> None:
+    def answer(self, body: bool) -> None:
+        """Answer a request by its path."""
+        self.answer_path(unquote(urlsplit(self.path).path), body)
+
+    def answer_path(self, path: str, body: bool) -> None:
+        """Answer with the file, or the JSON, or the fault of a path."""
         content = self.content
-        path = unquote(urlsplit(self.path).path)
         with content.lock:
             content.requests.append((path, dict(self.headers)))
             queued = content.faults.get(path)
@@ -148,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault and fault.kind == "redirect":
             assert content.elsewhere is not None
             self.send_response(302)
-            self.send_header("Location", content.elsewhere.url + self.path)
+            self.send_header("Location", content.elsewhere.url + quote(path))
             self.send_header("Content-Length", "0")
             self.end_headers()
         elif path in content.files:
@@ -184,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
             if start >= len(data):
                 self._json(416, {"error": "range"})
                 return
-            self.send_response(206)
+            self.send_response(self.content.range_status)
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
         else:
             self.send_response(200)

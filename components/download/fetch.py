@@ -242,10 +242,10 @@ class Fetcher:
                 done = act(place)
                 job.last_place = turn % len(places)
                 return done
-            except InputError:
+            except InputError as e:
                 refused += 1
                 if refused >= len(places):
-                    raise
+                    raise InputError(f"{job.file.path}: {e}") from e
                 turn += 1
             except PassingError as e:
                 failures = 1 if position() - before >= _PROGRESS else failures + 1

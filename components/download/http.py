@@ -11,8 +11,10 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError
 
@@ -76,14 +78,27 @@ class Http:
         with self._get(place, "bytes=0-0") as response:
             etag = response.headers.get("ETag")
             strong = etag if etag and not etag.startswith("W/") else None
-            if response.status == 206:
-                total = re.fullmatch(
-                    r"bytes 0-0/(\d+)", response.headers.get("Content-Range", "").strip()
-                )
+            if response.status == 206 or _is_part(response):
+                total = re.fullmatch(r"bytes 0-0/(\d+)", _content_range(response))
                 return Header(int(total[1]) if total else None, strong, total is not None)
             length = response.headers.get("Content-Length")
             empty = response.status == 416
             return Header(0 if empty else int(length) if length else None, strong, False)
+
+    def json(self, place: Place) -> Any:
+        """Fetch a JSON document.
+
+        Raises:
+            PassingError: If it may work the next time.
+            InputError: If it never will.
+        """
+        with self._get(place, None) as response:
+            try:
+                return orjson.loads(response.read(decode_content=True))
+            except (HTTPError, OSError) as e:
+                raise PassingError(f"the connection broke: {_text(e)}") from e
+            except orjson.JSONDecodeError as e:
+                raise PassingError(f"the answer is not JSON: {_text(e)}") from e
 
     @contextlib.contextmanager
     def range(
@@ -112,7 +127,7 @@ class Http:
             if response.status == 416:
                 raise PassingError(f"the server has no byte {start} of it")
             self._check(response, start, size, etag)
-            skip = start if response.status == 200 else 0
+            skip = start if response.status == 200 and not _is_part(response) else 0
             yield self._bytes(response, skip, None if end is None else end - start)
 
     @staticmethod
@@ -122,9 +137,9 @@ class Http:
         found = response.headers.get("ETag")
         if etag and found and found != etag:
             raise PassingError(f"the file changed on the server (entity tag {found}, was {etag})")
-        if response.status == 206:
-            said = response.headers.get("Content-Range", "")
-            parts = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said.strip())
+        if response.status == 206 or _is_part(response):
+            said = _content_range(response)
+            parts = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said)
             if not parts or int(parts[1]) != start:
                 raise PassingError(f"the server answered with the wrong range {said!r}")
             total = parts[2]
@@ -199,6 +214,15 @@ class Http:
                 else urllib3.PoolManager(**self._settings)
             )
         return self._pools[proxy]
+
+
+def _content_range(response: urllib3.BaseHTTPResponse) -> str:
+    return response.headers.get("Content-Range", "").strip()
+
+
+def _is_part(response: urllib3.BaseHTTPResponse) -> bool:
+    """Whether a 200 is a range nevertheless; ModelScope serves the one and says the other."""
+    return response.status == 200 and _content_range(response).startswith("bytes ")
 
 
 def shown(url: str) -> str:
