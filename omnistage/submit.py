@@ -269,13 +269,24 @@ def _end(run: Any, run_id: str, titles: Mapping[str, str], store: str, say: Say)
             say(line)
         error = summary["error"] or {}
         return error.get("exit_code") or 1
-    failed = [t for t, s in _states(run, titles).items() if s == "FAILED"]
+    failed = [t for t, s in _states(run, titles).items() if s == "FAILED"] or _drivers_failed(run)
     reason = run.error.message if run.error and run.error.message else ""
     say(
         f"error: the run ended as {run.state}"
         + (f"; failed: {', '.join(failed)}" if failed else "")
         + (f"; {reason}" if reason else "")
-        + f". Its summary cannot be read from here ({store}/runs/{run_id}/summary.json); the logs "
-        "of its tasks are on the run's page"
+        + f". It left no summary that can be read from here ({store}/runs/{run_id}/summary.json); "
+        "the logs of its tasks are on the run's page, and its pods are those that `kubectl get "
+        f"pods -l pipeline/runid={run_id}` lists"
     )
     return 1
+
+
+def _drivers_failed(run: Any) -> list[str]:
+    """Return the pods of Kubeflow Pipelines itself that failed, before any task could begin."""
+    details = run.run_details.task_details if run.run_details else None
+    return [
+        task.display_name
+        for task in details or []
+        if (task.display_name or "").endswith("-driver") and task.state == "FAILED"
+    ]

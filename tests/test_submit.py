@@ -294,8 +294,21 @@ def test_a_run_whose_summary_is_out_of_reach_says_what_kfp_knows(
     store = (tmp_path / "none").as_uri()
     assert follow(run, connect(api), task_titles(package), store, said.append) == 1
     assert said[-1].startswith(
-        "error: the run ended as FAILED; failed: sft; task exceeded its deadline. Its summary "
+        "error: the run ended as FAILED; failed: sft; task exceeded its deadline. It left no "
     )
+
+
+def test_a_run_that_ended_before_its_first_task_says_which_pod_failed(
+    api: kfp_api.Server, package: Path, tmp_path: Path
+) -> None:
+    """Such as for an account without the rights that KFP's driver needs."""
+    api.script = [("FAILED", {"root-driver": "FAILED", "root-driver(0)": "FAILED"})]
+    run = start(Submission(package, "e"), connect(api), tmp_path, lambda _: None)
+    said: list[str] = []
+    store = (tmp_path / "none").as_uri()
+    assert follow(run, connect(api), task_titles(package), store, said.append) == 1
+    assert said[-1].startswith("error: the run ended as FAILED; failed: root-driver. It left no ")
+    assert f"-l pipeline/runid={run}" in said[-1]
 
 
 def test_a_store_that_does_not_answer_does_not_hide_how_the_run_ended(
