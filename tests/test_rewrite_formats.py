@@ -124,6 +124,28 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "ms_swift query": ("ms_swift", {"query": "Say hello", "response": "hello there"}),
+    "ms_swift history": (
+        "ms_swift",
+        {"query": "And 2?", "history": [["1 is?", "odd"]], "response": "even it is", "system": "S"},
+    ),
+    "ms_swift conversation": (
+        "ms_swift",
+        {"conversation": [{"human": "<image>Who?", "assistant": "A dog."}], "image": "a/1.png"},
+    ),
+    "ms_swift alpaca": (
+        "ms_swift",
+        {"instruction": "Translate.", "input": "Hund", "output": "a dog", "system": ""},
+    ),
+    "llava on a clip without its sound": (
+        "llava",
+        {
+            "video": "clip 5.mp4",
+            "conversations": [
+                {"from": "human", "value": "<video>Where?"},
+                {"from": "gpt", "value": "In a park."},
+            ],
+        },
+    ),
     "openai": (
         "openai",
         {
@@ -207,6 +229,7 @@ def test_verdict_keeps_the_key_order_of_its_annotator(tmp_path: Path) -> None:
         ("r1_omni", "emotion", "happy"),
         ("humanomni_v2", "choice", "B"),
         ("llava", "numeric", "3"),
+        ("llava on a clip without its sound", "free_form", "In a park."),
         ("ms_swift", "yes_no", "No"),
         ("openai", "free_form", "A dog."),
     ],
@@ -227,6 +250,38 @@ def test_humanomni_keeps_problem_type_and_lists_the_options(tmp_path: Path) -> N
     assert record["messages"][0]["content"] == (
         "<audio>\n<video>\nWho speaks?\nA. nobody\nB. a child"
     )
+
+
+def test_options_are_listed_unless_the_problem_has_them_all(tmp_path: Path) -> None:
+    row = ROWS["humanomni_v2"][1]
+    some = row | {"problem": "Is there nobody?", "options": ["yes", "no"], "path": ""}
+    every = some | {"problem": "Is he in? (yes / no)"}
+
+    done = records(tmp_path, "rl", some, every)
+
+    assert done[0]["messages"][0]["content"] == "Is there nobody?\nyes\nno"
+    assert done[1]["messages"][0]["content"] == "Is he in? (yes / no)"
+
+
+def test_older_forms_of_ms_swift_keep_all_their_turns(tmp_path: Path) -> None:
+    names = ("ms_swift history", "ms_swift conversation", "ms_swift alpaca")
+
+    turns = [
+        [(m["role"], m["content"]) for m in record["messages"]]
+        for record in records(tmp_path, "sft", *(ROWS[name][1] for name in names))
+    ]
+
+    assert turns == [
+        [
+            ("system", "S"),
+            ("user", "1 is?"),
+            ("assistant", "odd"),
+            ("user", "And 2?"),
+            ("assistant", "even it is"),
+        ],
+        [("user", "<image>Who?"), ("assistant", "A dog.")],
+        [("user", "Translate.\nHund"), ("assistant", "a dog")],
+    ]
 
 
 def test_answer_turn_of_sft_keeps_the_reasoning(tmp_path: Path) -> None:

@@ -214,7 +214,8 @@ class ChunkWork:
         if error.reason == "not_json":
             row = b'"text":' + orjson.dumps(line.decode("utf-8", "backslashreplace"))
         else:
-            row = b'"row":' + line.strip()
+            # Between tokens JSON may have carriage returns, which text files take for line ends.
+            row = b'"row":' + line.strip().replace(b"\r", b" ")
         self.parts["rejected"].append(head[:-1] + b"," + row + b"}\n")
 
 

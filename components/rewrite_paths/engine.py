@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from components.rewrite_paths.chunk import ChunkWork, Report
-from components.rewrite_paths.lines import read_lines
+from components.rewrite_paths.lines import BYTE_ORDER_MARK, read_lines
 from components.rewrite_paths.plain import Templates
 from components.rewrite_paths.rowwork import RowWorker, Shared, Wish
 from components.rewrite_paths.sources import Source
@@ -247,7 +247,7 @@ def _read(path: Path, chunk: Chunk) -> bytes:
     with path.open("rb") as f:
         f.seek(chunk.start)
         text = f.read(chunk.end - chunk.start)
-    return text.removeprefix(b"\xef\xbb\xbf") if chunk.start == 0 else text
+    return text.removeprefix(BYTE_ORDER_MARK) if chunk.start == 0 else text
 
 
 def _write_at(handle: int, blob: bytes, place: int) -> None:

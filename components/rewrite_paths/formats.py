@@ -14,7 +14,7 @@ import orjson
 from components.rewrite_paths.parts import join_parts, read_turns, take_media, text_of
 from components.rewrite_paths.rows import Draft, RowError
 from components.rewrite_paths.verdicts import is_verdict, split_instructions
-from omnistage.records import GOLD, KEYS, TASKS
+from omnistage.records import GOLD, KEYS, TAGS, TASKS
 
 _PROBLEM_TASKS = {
     "multiple choice": "choice",
@@ -95,16 +95,18 @@ def read_r1_omni(row: Mapping[str, Any]) -> Draft:
 def read_humanomni_v2(row: Mapping[str, Any]) -> Draft:
     """Read HumanOmniV2's ``problem``, ``solution``, ``path``, ``data_type``, ``problem_type``.
 
-    ``path`` is one path, of the kind that ``data_type`` names, or an object by kind. Options that
-    the problem does not already list are written below it, a line each.
+    ``path`` is one path, of the kind that ``data_type`` names, an object by kind, or empty. Options
+    are written below the problem, a line each, unless it already has them all.
     """
     problem = text_of(row, "problem")
     options = row.get("options") or []
     if not isinstance(options, list) or not all(isinstance(o, str) for o in options):
         raise RowError("bad_field", "options: a list of texts is needed")
-    unlisted = [option for option in options if option not in problem]
-    draft = Draft([{"role": "user", "content": "\n".join([problem, *unlisted])}])
-    path = row["path"]
+    # An option such as "no" may be in the problem by chance, but hardly all of them.
+    listed = all(option in problem for option in options)
+    lines = [problem] if listed else [problem, *options]
+    draft = Draft([{"role": "user", "content": "\n".join(lines)}])
+    path = row["path"] or {}
     if isinstance(path, str):
         kind = str(row.get("data_type", "")).lower()
         named = [k for k in ("image", "audio", "video") if k in kind]
@@ -123,17 +125,45 @@ def read_humanomni_v2(row: Mapping[str, Any]) -> Draft:
 
 
 def read_ms_swift(row: Mapping[str, Any]) -> Draft:
-    """Read ms-swift's ``messages`` with media lists, or its ``query`` and ``response``."""
+    """Read ms-swift's ``messages`` with media lists, or one of its older forms.
+
+    These are pairs of ``query`` and ``response`` with a ``history`` of such pairs, Alpaca's
+    ``instruction``, ``input`` and ``output``, and ``conversation``, a list of pairs.
+    """
     if "messages" in row:
         return _chat(row)
-    messages = [{"role": "user", "content": text_of(row, "query")}]
-    if "system" in row:
-        messages.insert(0, {"role": "system", "content": text_of(row, "system")})
-    draft = Draft(messages)
+    draft = Draft([])
+    if row.get("system"):
+        draft.messages.append({"role": "system", "content": text_of(row, "system")})
+    pairs, answer = _pairs(row)
+    for asked, answered in pairs:
+        if not isinstance(asked, str) or not isinstance(answered, str):
+            raise RowError("bad_field", "earlier turns: pairs of texts are needed")
+        draft.messages.append({"role": "user", "content": asked})
+        draft.messages.append({"role": "assistant", "content": answered})
+    if "instruction" in row:
+        asked = [text_of(row, key) for key in ("instruction", "input") if row.get(key)]
+        draft.messages.append({"role": "user", "content": "\n".join(asked)})
+    elif "query" in row or "conversation" not in row:
+        draft.messages.append({"role": "user", "content": text_of(row, "query")})
     take_media(row, draft)
-    draft.solution = _answer(row.get("solution", row.get("response")), "response")
+    draft.solution = _answer(row.get("solution", answer), "response")
     draft.gold = _gold(row)
     return draft
+
+
+def _pairs(row: Mapping[str, Any]) -> tuple[list[tuple[Any, Any]], Any]:
+    """Return the earlier pairs of one of ms-swift's older forms, and the answer to the last."""
+    pairs: list[tuple[Any, Any]] = []
+    for key in ("history", "conversation"):
+        listed = row.get(key) or []
+        for pair in listed if isinstance(listed, list) else [listed]:
+            if isinstance(pair, dict):
+                pair = [pair.get("human"), pair.get("assistant")]
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise RowError("bad_field", f"{key}: a list of pairs is needed")
+            pairs.append((pair[0], pair[1]))
+    return pairs, row.get("response", row.get("output"))
 
 
 def read_openai(row: Mapping[str, Any]) -> Draft:
@@ -172,8 +202,9 @@ def _literal(text: str) -> Any:
         return orjson.loads(text)
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as e:
-        raise RowError("bad_field", f"message: not a stringified list: {e}") from e
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as e:
+        # Python's own words hold addresses in memory, which differ from run to run.
+        raise RowError("bad_field", "message: neither JSON nor a Python literal") from e
 
 
 def _split_system(draft: Draft) -> Draft:
@@ -216,15 +247,23 @@ def recognise(row: Mapping[str, Any]) -> str | None:
         shown = last.get("content") if isinstance(last, dict) else None
         judged = is_verdict(row.get("solution")) or is_verdict(shown)
         return "omnicritic" if judged else "ms_swift"
+    if keys >= {"instruction", "output"} or keys & {"query", "conversation"}:
+        return "ms_swift"
     if keys >= {"input", "output"}:
         return "omnicritic_old"
     if keys >= {"message", "answer"}:
         return "lmm_r1"
     if "conversations" in keys:
-        return "r1_omni" if "video" in keys else "llava"
+        return "r1_omni" if "video" in keys and _asks_for_sound(row) else "llava"
     if keys >= {"problem", "solution"}:
         return "humanomni_v2" if "path" in keys else "omnirl"
-    return "ms_swift" if "query" in keys else None
+    return None
+
+
+def _asks_for_sound(row: Mapping[str, Any]) -> bool:
+    """Whether a turn has the tag by which R1-Omni's rows mean the sound of their clip."""
+    turns = row["conversations"] if isinstance(row["conversations"], list) else []
+    return any(TAGS["audios"] in str(turn.get("value")) for turn in turns if isinstance(turn, dict))
 
 
 READERS: dict[str, tuple[frozenset[str], Callable[[Mapping[str, Any]], Draft]]] = {
@@ -260,4 +299,7 @@ def read_row(row: Any, format: str) -> Draft:
     absent = sorted(needed - row.keys())
     if absent:
         raise RowError("unknown_format", f"not {name}: no {absent[0]!r}")
-    return reader(row)
+    draft = reader(row)
+    if not any(message["role"] == "user" for message in draft.messages):
+        raise RowError("no_prompt", "there is no user turn")
+    return draft

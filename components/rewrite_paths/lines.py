@@ -1,8 +1,12 @@
-"""The lines of a chunk of a record file."""
+"""The lines of a record file, or of a chunk of it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,16 @@ class Lines:
     def __getitem__(self, place: int) -> bytes:
         start = self.ends[place - 1] + 1 if place else 0
         return self.text[start : self.ends[place]]
+
+
+def rows_of(path: Path) -> Iterator[bytes]:
+    """Yield the rows of a record file: its lines that are not blank."""
+    with path.open("rb") as f:
+        for number, line in enumerate(f):
+            if number == 0:
+                line = line.removeprefix(BYTE_ORDER_MARK)
+            if line and not line.isspace():
+                yield line
 
 
 def read_lines(text: bytes, scratch: np.ndarray) -> Lines:

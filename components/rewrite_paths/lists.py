@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from components.rewrite_paths.lines import BYTE_ORDER_MARK
 from omnistage.errors import InputError
 
 _BLOCK = 1 << 20
@@ -25,7 +26,7 @@ def list_to_lines(path: Path, target: Path) -> Path:
         InputError: If the file is neither a list nor JSON Lines.
     """
     with path.open("rb") as f:
-        start = f.read(_BLOCK).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        start = f.read(_BLOCK).removeprefix(BYTE_ORDER_MARK).lstrip()[:1]
     if start == b"{":
         return path
     if start != b"[":
@@ -49,7 +50,7 @@ def split_items(blocks: Iterator[bytes]) -> Iterator[bytes]:
     Args:
         blocks: The text in pieces; begins with ``[`` after white space or a byte order mark.
     """
-    buffer = next(blocks, b"").removeprefix(b"\xef\xbb\xbf")
+    buffer = next(blocks, b"").removeprefix(BYTE_ORDER_MARK)
     depth = 0
     at = start = 0
     ended = False

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import orjson
 
@@ -225,9 +225,10 @@ def clean(raw: str) -> str:
     """
     path = raw.strip()
     if "://" in path[:12] or path.startswith("data:"):
-        if not path.startswith("file://"):
+        if path[:7].lower() != "file://":
             raise RowError("missing_file", f"{raw[:80]!r} is not a file of the data set")
-        path = unquote(urlsplit(path.replace("#", "%23").replace("?", "%3F")).path)
+        # A host, if there is one, is one more component before those that tell the file.
+        path = unquote(path[7:])
     if "\\" in path:
         path = path.replace("\\", "/")
     if "//" in path or "./" in path:

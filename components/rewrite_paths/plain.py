@@ -184,10 +184,8 @@ class Templates:
             number = b"%d" % (first + place)
             columns = opening.columns
             if sft:
-                add(
-                    (front, number, before, question, ANSWER, verdict)
-                    + (shown, name, _SOLUTION, verdict, columns)
-                )
+                add((front, number, before, question, ANSWER))
+                add((verdict, shown, name, _SOLUTION, verdict, columns))
             else:
                 add((front, number, before, question, shown, name, _SOLUTION, verdict, columns))
             add_characters(characters)
@@ -227,8 +225,8 @@ class Templates:
         index = self.worker.shared.index
         table, prefix = self._read_folder(folder)
         # All names at once, since a set of media has many names and hardly ever an odd one.
-        if _is_odd("/".join(table)):
-            table = {name: member for name, member in table.items() if not _is_odd(name)}
+        if _is_odd("/".join(table)) or list(map(index.name, table.values())) != list(table):
+            table = {n: m for n, m in table.items() if not _is_odd(n) and n == index.name(m)}
         kinds, fitting = index.kinds, FITS[medium]
         fit = {name.encode(): m for name, m in table.items() if kinds[m] in fitting}
         self._folders[medium, folder] = fit, prefix

@@ -7,6 +7,7 @@ import numpy as np
 
 from components.rewrite_paths.config import GroupSplit
 from components.rewrite_paths.formats import read_row
+from components.rewrite_paths.lines import rows_of
 from components.rewrite_paths.media import MediaFinder
 from components.rewrite_paths.members import MemberIndex
 from components.rewrite_paths.rows import RowError
@@ -55,21 +56,16 @@ def plan_split(
 
 def _members_of_rows(sources: Iterable[Source], finder: MediaFinder) -> Iterator[list[int]]:
     for source in sources:
-        row = -1
-        with source.path.open("rb") as f:
-            for line in f:
-                if line.isspace():
-                    continue
-                row += 1
-                if source.wanted is not None and not source.wanted[row]:
-                    continue
-                try:
-                    draft = read_row(parse(line), source.entry.format)
-                    members = finder.settle(draft).all()
-                except RowError:
-                    continue  # counted and reported when the row is converted
-                if members:
-                    yield members
+        for row, line in enumerate(rows_of(source.path)):
+            if source.wanted is not None and not source.wanted[row]:
+                continue
+            try:
+                draft = read_row(parse(line), source.entry.format)
+                members = finder.settle(draft).all()
+            except RowError:
+                continue  # counted and reported when the row is converted
+            if members:
+                yield members
 
 
 def _initial(index: MemberIndex, by: str) -> list[int]:

@@ -21,6 +21,7 @@ LABELLED = frozenset({"judge", "choice", "multi_choice", "yes_no", "emotion"})
 """Tasks whose answers are few enough to be counted one by one."""
 LABELS = ("", "A", "B", "equal")
 NO_GROUP = 0xFFFFFFFF
+_DEPTH = 250  # orjson reads deeper values than it writes, and Python's json than neither
 
 
 @dataclass
@@ -229,12 +230,15 @@ def parse(line: bytes) -> Any:
     """Parse a line.
 
     Raises:
-        RowError: ``not_json``.
+        RowError: ``not_json``; also for what is nested deeper than JSON is written here.
     """
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError as e:
+        row = orjson.loads(line)
+        if line.count(b"[") + line.count(b"{") > _DEPTH:
+            orjson.dumps(row)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError) as e:
         raise RowError("not_json", str(e)) from e
+    return row
 
 
 def prompt_digest(draft: Draft) -> bytes:

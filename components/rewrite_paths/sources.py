@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from components.rewrite_paths.config import Records, RewriteSettings
+from components.rewrite_paths.lines import rows_of
 from components.rewrite_paths.lists import list_to_lines
 from components.rewrite_paths.mixture import read_mixture
 from components.rewrite_paths.rows import Form
@@ -134,7 +135,7 @@ def _wanted(path: Path, sampling: str, seed: list[int]) -> np.ndarray | None:
     """Return a mask over the rows (lines that are not blank) of a file."""
     if sampling == "all":
         return None
-    rows = count_rows(path)
+    rows = sum(1 for _ in rows_of(path))
     kind, _, amount = sampling.rpartition(":")
     if amount.endswith("%"):
         count = round(rows * float(amount[:-1]) / 100)
@@ -148,12 +149,3 @@ def _wanted(path: Path, sampling: str, seed: list[int]) -> np.ndarray | None:
     else:
         wanted[np.random.default_rng(seed).choice(rows, count, replace=False)] = True
     return wanted
-
-
-def count_rows(path: Path) -> int:
-    """Return how many lines of a file are not blank."""
-    count = 0
-    with path.open("rb") as f:
-        for line in f:
-            count += not line.isspace()
-    return count

@@ -16,7 +16,7 @@ import orjson
 
 from components.rewrite_paths.rowwork import Built
 from components.rewrite_paths.texts import LINES
-from omnistage.records import TAGS
+from omnistage.records import ROLES, TAGS
 from omnistage.verdict import MAX_SCORE, better_of
 
 ENDING = b"  \\n"
@@ -111,13 +111,15 @@ def derive(line: bytes, built: Built, front: bytes, sft: bool) -> Template | Non
     medium, raw, prompt, answer = _strings(orjson.loads(line))
     if medium is None:
         return None
-    _, found, text = prompt.partition(f"{LINES[medium]}{raw}  \n")
+    before, found, text = prompt.partition(f"{LINES[medium]}{raw}  \n")
     path, question, verdict = (orjson.dumps(value)[1:-1] for value in (raw, text, answer))
     start = line.find(path + ENDING + question)
-    head = line[: max(start, 0)]
+    if start < 0:
+        return None
+    head = line[:start]
     rest = line[start + len(path + ENDING + question) :]
     at_path, at_verdict = rest.find(b'"' + path + b'"') + 1, rest.find(verdict)
-    if not (found and text and at_path > 0 < at_verdict and head.count(FILE) == 1):
+    if not (found and text and at_path > 0 < at_verdict) or FILE.decode() in before:
         return None
     (at, one), (after, other) = sorted([(at_path, path), (at_verdict, verdict)])
     first, second = rest[:at], rest[at + len(one) : after]
@@ -127,6 +129,15 @@ def derive(line: bytes, built: Built, front: bytes, sft: bool) -> Template | Non
     media = b'"}],"' + medium.encode() + b'":["'
     end = built.line.find(ANSWER if sft else media)
     if not (whole and built.line.startswith(front) and built.line[:end].endswith(question)):
+        return None
+    # The gaps must be where the strings are read, not where the same text stands once more.
+    gaps = (b"p", b"v") if at_path < at_verdict else (b"v", b"p")
+    probe = b"".join([head, b"p", ENDING, b"t", first, gaps[0], second, gaps[1], last])
+    try:
+        read = _strings(orjson.loads(probe))
+    except orjson.JSONDecodeError:  # the path follows a backslash, as in "\\/x/1.png"
+        return None
+    if read != (medium, "p", f"{before}{LINES[medium]}p  \nt", "v"):
         return None
     return Template(
         head,
@@ -150,7 +161,7 @@ def _strings(row: Mapping[str, Any]) -> tuple[str | None, str, str, str]:
     """
     nothing = (None, "", "", "")
     old = "input" in row
-    media = [key for key in row if key.rstrip("s") + "s" in TAGS]
+    media = [key for key in row if key in TAGS or f"{key}s" in TAGS]
     rest = set(row) - set(media) - ({"input", "output"} if old else {"messages", "solution"})
     if len(media) != 1 or rest:
         return nothing
@@ -160,13 +171,14 @@ def _strings(row: Mapping[str, Any]) -> tuple[str | None, str, str, str]:
     if old:
         prompt, answers = row["input"], [row["output"]]
     else:
-        turns = row["messages"]
-        prompt = next(turn["content"] for turn in turns if turn["role"] == "user")
-        answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
-        answers += [row["solution"]] if "solution" in row else []
-        if sum(turn["role"] == "user" for turn in turns) != 1:
+        turns = [(turn.get("role"), turn.get("content")) for turn in row["messages"]]
+        prompts = [content for role, content in turns if role == "user"]
+        if len(prompts) != 1 or not {role for role, _ in turns} <= set(ROLES):
             return nothing
+        prompt = prompts[0]
+        answers = [content for role, content in turns if role == "assistant"]
+        answers += [row["solution"]] if "solution" in row else []
     answer = answers[0] if len(answers) == 1 else None
     if not (isinstance(path, str) and isinstance(prompt, str) and isinstance(answer, str)):
         return nothing
-    return media[0].rstrip("s") + "s", path, prompt, answer
+    return media[0].removesuffix("s") + "s", path, prompt, answer
