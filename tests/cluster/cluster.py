@@ -102,13 +102,16 @@ def running() -> Cluster | None:
 
 
 @contextlib.contextmanager
-def own_cluster() -> Iterator[Cluster]:
+def own_cluster(shared: bool) -> Iterator[Cluster]:
     """Start a cluster in a child process that ends with this one, and take it down after use.
+
+    Args:
+        shared: Whether other processes may find it by :func:`running`.
 
     Raises:
         ClusterError: If it does not start.
     """
-    server = [sys.executable, "-m", "tests.cluster.node", "--exclusive"]
+    server = [sys.executable, "-m", "tests.cluster.node", *([] if shared else ["--exclusive"])]
     child = subprocess.Popen(
         ["setpriv", "--pdeathsig", "TERM", *server],
         cwd=REPOSITORY,

@@ -12,6 +12,34 @@ from tests.cluster import operators, site, storage, tools
 from tests.cluster.cluster import Cluster, own_cluster, restricted_namespace, running
 from tests.cluster.site import Site
 
+OPERATORS = ("training-operator", "trainer", "kueue")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start one cluster for all processes of pytest-xdist, in the one that gives them their work.
+
+    It is ready before they begin, with the operators, so that no test waits for those of another.
+    """
+    if session.config.getoption("numprocesses", None) and not running():
+        stack = contextlib.ExitStack()
+        session.config.add_cleanup(stack.close)
+        cluster = _start(session.config, stack, shared=True)
+        for name in OPERATORS:
+            operators.install(cluster, name)
+
+
+def _start(config: pytest.Config, stack: contextlib.ExitStack, shared: bool) -> Cluster:
+    """Start a cluster that the stack takes down; one line says why where that cannot be."""
+    # What the build and the start say on stderr is for whoever waits for them.
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            tools.require_machine()
+            tools.build()
+        except tools.ToolsError as e:
+            pytest.exit(str(e), returncode=1)
+        return stack.enter_context(own_cluster(shared))
+
 
 @pytest.fixture(scope="session")
 def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
@@ -19,17 +47,8 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     if found := running():
         yield found
         return
-    # What the build and the start say on stderr is for whoever waits for them.
-    capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
     with contextlib.ExitStack() as stack:
-        with capture.global_and_fixture_disabled():
-            try:
-                tools.require_machine()
-                tools.build()
-            except tools.ToolsError as e:
-                pytest.exit(str(e), returncode=1)
-            own = stack.enter_context(own_cluster())
-        yield own
+        yield _start(pytestconfig, stack, shared=False)
 
 
 @pytest.fixture(scope="session")

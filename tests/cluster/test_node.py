@@ -119,13 +119,16 @@ def scheduling_message(cluster: Cluster, namespace: str, name: str) -> str:
 
 
 def test_eight_gpus_are_there_and_sixteen_are_not(cluster: Cluster, namespace: str) -> None:
-    for name, gpus in (("eight", 8), ("sixteen", 16)):
-        spec = pod_spec(container("/bin/true", gpus=gpus), [], tolerations=[TOLERATION])
+    nodes = cluster.get("nodes")["items"]
+    gpus = {n["metadata"]["name"]: n["status"]["allocatable"].get("nvidia.com/gpu") for n in nodes}
+    assert gpus == {"omnistage-cpu": None, "omnistage-gpu": "8"}
+    for name, wanted in (("one", 1), ("sixteen", 16)):
+        spec = pod_spec(container("/bin/true", gpus=wanted), [], tolerations=[TOLERATION])
         start_pod(cluster, namespace, name, spec)
     assert "Insufficient nvidia.com/gpu" in scheduling_message(cluster, namespace, "sixteen")
     scheduled = cluster.wait(
-        "the pod of eight has a node",
-        lambda: cluster.get("pod", "eight", "-n", namespace)["spec"].get("nodeName"),
+        "the pod of one GPU has a node",
+        lambda: cluster.get("pod", "one", "-n", namespace)["spec"].get("nodeName"),
     )
     assert scheduled == "omnistage-gpu"
 
