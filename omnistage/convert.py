@@ -5,12 +5,13 @@ format          file
 ==============  ===================================================================================
 ms_swift        ms-swift's standard JSON Lines: ``messages``, media lists, ``solution``, columns
 trl             TRL: ``prompt`` (and ``completion`` where there is an answer turn) as lists of
-                turns whose content is text and media parts, ``solution``, columns; JSON Lines
+                turns whose content is text parts and places for media, ``images`` and the other
+                media lists as columns, ``solution``, columns; JSON Lines
 verl            verl's RL rows: ``data_source``, ``prompt``, media as ``{"image": path}``,
                 ``reward_model.ground_truth``, ``extra_info``; JSON Lines
 llama_factory   LLaMA-Factory's ShareGPT form as a JSON list, with ``dataset_info.json``
 openai          OpenAI chat messages with parts of type ``text``, ``image_url``, ``audio_url`` and
-                ``video_url``; JSON Lines
+                ``video_url``; JSON Lines. Servers want ``file://`` before absolute paths
 ==============  ===================================================================================
 """
 
@@ -44,17 +45,21 @@ def convert(
         folder: With ``sft.jsonl``, ``rl.jsonl`` and ``test.jsonl``; empty splits are left out.
         format: Name of the format.
         out: Folder to write to; made if missing.
-        media_root: Put before each media path: an absolute folder, or one relative to where the
-            trainer runs; None leaves paths relative to the media root.
+        media_root: Put before each media path: an absolute folder, one relative to where the
+            trainer runs, or a URL such as ``file:///data``; without, paths stay relative to the
+            media root.
 
     Returns:
         How many records each split has.
 
     Raises:
-        InputError: If the format is unknown, a record is broken, or ``out`` cannot be written.
+        InputError: If the format is unknown, a record is broken, or ``out`` is the input or cannot
+            be written.
     """
     if format not in FORMATS:
         raise InputError(f"unknown format {format!r}; known are {', '.join(FORMATS)}")
+    if out.resolve() == folder.resolve():
+        raise InputError(f"{out}: this would overwrite the records; choose another folder")
     writers: dict[str, Write] = {
         "ms_swift": _ms_swift,
         "trl": _trl,
@@ -62,7 +67,8 @@ def convert(
         "llama_factory": _llama_factory,
         "openai": _openai,
     }
-    counts = {}
+    counts: dict[str, int] = {}
+    columns: dict[str, set[str]] = {}
     with machine_errors(f"writing {out}"):
         out.mkdir(parents=True, exist_ok=True)
         for split in SPLITS:
@@ -71,16 +77,21 @@ def convert(
                 raise InputError(f"{folder}: no {split}.jsonl; not the output of rewrite_paths")
             rows = (writers[format](_placed(r, media_root)) for r in read_records(source))
             suffix = "json" if format == "llama_factory" else "jsonl"
-            counts[split] = _write(out / f"{split}.{suffix}", rows)
+            counts[split], columns[split] = _write(out / f"{split}.{suffix}", rows)
         if format == "llama_factory":
-            write_json(out / "dataset_info.json", _dataset_info(counts))
+            write_json(out / "dataset_info.json", _dataset_info(columns))
     return {split: count for split, count in counts.items() if count}
 
 
-def _write(path: Path, rows: Iterator[dict[str, Any]]) -> int:
+def _write(path: Path, rows: Iterator[dict[str, Any]]) -> tuple[int, set[str]]:
+    """Write a file, or remove that of an earlier run if there are no rows.
+
+    Returns:
+        How many rows there are, and what keys they have.
+    """
     as_list = path.suffix == ".json"
     part = path.with_name(f".{path.name}.part")
-    count = 0
+    count, keys = 0, set[str]()
     try:
         with part.open("wb") as f:
             for row in rows:
@@ -88,17 +99,20 @@ def _write(path: Path, rows: Iterator[dict[str, Any]]) -> int:
                     f.write(b",\n" if count else b"[\n")
                 f.write(orjson.dumps(row) + (b"" if as_list else b"\n"))
                 count += 1
+                keys.update(row)
             if as_list and count:
                 f.write(b"\n]\n")
         if count:
             part.replace(path)
+        else:
+            path.unlink(missing_ok=True)
     finally:
         part.unlink(missing_ok=True)
-    return count
+    return count, keys
 
 
 def _placed(record: dict[str, Any], root: str | None) -> dict[str, Any]:
-    if root is None:
+    if not root:
         return record
     base = root.rstrip("/")
     return record | {
@@ -127,11 +141,9 @@ def _ms_swift(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trl(record: dict[str, Any]) -> dict[str, Any]:
-    queues = _queues(record)
-
     def turns(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
         return [
-            {"role": m["role"], "content": [_trl_part(p, queues) for p in _pieces(m["content"])]}
+            {"role": m["role"], "content": [_trl_part(p) for p in _pieces(m["content"])]}
             for m in messages
         ]
 
@@ -140,6 +152,7 @@ def _trl(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "prompt": turns(prompt),
         **({"completion": turns(answer)} if answer else {}),
+        **_media(record),
         "solution": record["solution"],
         **_gold(record),
         "task": record["task"],
@@ -148,11 +161,11 @@ def _trl(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _trl_part(piece: str, queues: dict[str, Iterator[str]]) -> dict[str, Any]:
+def _trl_part(piece: str) -> dict[str, str]:
+    # A path in the part would become a key with no value in the text parts of a table, which chat
+    # templates take for one more medium; TRL fills the places from the column.
     kind = _KIND_OF_TAG.get(piece)
-    if kind:
-        return {"type": kind, kind: next(queues[kind])}
-    return {"type": "text", "text": piece}
+    return {"type": kind} if kind else {"type": "text", "text": piece}
 
 
 def _verl(record: dict[str, Any]) -> dict[str, Any]:
@@ -172,16 +185,17 @@ def _verl(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
+_SHAREGPT = {"user": "human", "assistant": "gpt"}
 
 
 def _llama_factory(record: dict[str, Any]) -> dict[str, Any]:
     messages = record["messages"]
     row: dict[str, Any] = {"conversations": []}
+    system = [message["content"] for message in messages if message["role"] == "system"]
+    if system:
+        row["system"] = "\n".join(system)
     for message in messages:
-        if message["role"] == "system":
-            row["system"] = message["content"]
-        else:
+        if message["role"] != "system":
             row["conversations"].append(
                 {"from": _SHAREGPT[message["role"]], "value": message["content"]}
             )
@@ -190,19 +204,19 @@ def _llama_factory(record: dict[str, Any]) -> dict[str, Any]:
     return row | _media(record)
 
 
-def _dataset_info(counts: dict[str, int]) -> dict[str, Any]:
+def _dataset_info(columns: dict[str, set[str]]) -> dict[str, Any]:
+    """Describe the files; LLaMA-Factory fails on a column that no row of a file has."""
     return {
         f"omnistage_{split}": {
             "file_name": f"{split}.json",
             "formatting": "sharegpt",
             "columns": {
                 "messages": "conversations",
-                "system": "system",
-                **{name: name for name in TAGS},
+                **{name: name for name in ("system", *TAGS) if name in keys},
             },
         }
-        for split, count in counts.items()
-        if count
+        for split, keys in columns.items()
+        if keys
     }
 
 

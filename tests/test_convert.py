@@ -64,19 +64,24 @@ def test_round_trip_gives_the_same_records(
     assert bare(again.rows(split)) == bare(rewritten.rows(split))
 
 
-def test_trl_has_prompt_completion_and_parts_in_order(tmp_path: Path, rewritten: Rewritten) -> None:
+def test_trl_has_prompt_completion_and_columns_of_media(
+    tmp_path: Path, rewritten: Rewritten
+) -> None:
     convert(rewritten.folder, "trl", tmp_path, "media")
 
     sft, rl = rows(tmp_path, "sft")[2], rows(tmp_path, "rl")[2]
     assert sft["prompt"][1]["content"] == [
         {"type": "text", "text": "First "},
-        {"type": "image", "image": "media/a/1.png"},
+        {"type": "image"},
         {"type": "text", "text": ", then "},
-        {"type": "image", "image": "media/a/2.png"},
+        {"type": "image"},
         {"type": "text", "text": " and "},
-        {"type": "video", "video": "media/v/c 1.mp4"},
+        {"type": "video"},
         {"type": "text", "text": ": same?\n"},
     ]
+    for row in (sft, rl):
+        assert row["images"] == ["media/a/1.png", "media/a/2.png"]
+        assert row["videos"] == ["media/v/c 1.mp4"]
     assert sft["completion"] == [{"role": "assistant", "content": [{"type": "text", "text": "No"}]}]
     assert "completion" not in rl
     assert rl["solution"] == "No"
@@ -100,9 +105,66 @@ def test_llama_factory_describes_its_files(tmp_path: Path, rewritten: Rewritten)
     info = json.loads((tmp_path / "dataset_info.json").read_text())
     assert list(info) == ["omnistage_sft", "omnistage_rl"]
     assert info["omnistage_sft"]["file_name"] == "sft.json"
+    assert info["omnistage_sft"]["columns"].keys() == {
+        *("messages", "system", "images", "audios", "videos")
+    }
     row = json.loads((tmp_path / "sft.json").read_text())[2]
     assert row["system"] == "Be brief."
     assert [turn["from"] for turn in row["conversations"]] == ["human", "gpt", "human", "gpt"]
+
+
+def test_llama_factory_is_told_of_no_column_that_a_file_lacks(tmp_path: Path) -> None:
+    done = rewrite(tmp_path / "first", {"rl.jsonl": ROWS[3:], "sft.jsonl": ROWS[:1]}, MEMBERS)
+
+    convert(done.folder, "llama_factory", tmp_path / "out")
+
+    info = json.loads((tmp_path / "out" / "dataset_info.json").read_text())
+    assert info["omnistage_rl"]["columns"] == {"messages": "conversations"}
+    assert list(info["omnistage_sft"]["columns"]) == ["messages", "system", "images"]
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        (None, "a/1.png"),
+        ("", "a/1.png"),
+        (".", "./a/1.png"),
+        ("../media/", "../media/a/1.png"),
+        ("/", "/a/1.png"),
+        ("file:///d", "file:///d/a/1.png"),
+    ],
+)
+@pytest.mark.parametrize("format", FORMATS)
+def test_paths_are_absolute_or_relative_as_the_root_says(
+    tmp_path: Path, rewritten: Rewritten, format: ExportFormat, root: str | None, expected: str
+) -> None:
+    convert(rewritten.folder, format, tmp_path / "out", root)
+
+    [path] = (tmp_path / "out").glob("rl.*")
+    assert json.dumps(expected) in path.read_text()
+
+
+def test_records_are_never_overwritten(tmp_path: Path, rewritten: Rewritten) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(rewritten.folder)
+    before = (rewritten.folder / "rl.jsonl").read_bytes()
+
+    for out in (rewritten.folder, link):
+        with pytest.raises(InputError, match="overwrite the records"):
+            convert(rewritten.folder, "openai", out)
+
+    assert (rewritten.folder / "rl.jsonl").read_bytes() == before
+
+
+def test_file_of_an_earlier_run_does_not_stay_for_an_empty_split(
+    tmp_path: Path, rewritten: Rewritten
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "test.jsonl").write_text("old")
+
+    assert "test" not in convert(rewritten.folder, "verl", tmp_path / "out")
+
+    assert not (tmp_path / "out" / "test.jsonl").exists()
 
 
 @pytest.mark.parametrize("format", FORMATS)
