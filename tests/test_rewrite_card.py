@@ -49,6 +49,24 @@ def test_card_calls_a_label_set_that_a_constant_solves(tmp_path: Path) -> None:
     assert any("always answering 'A' is right in 100.0%" in text for text in card["findings"])
 
 
+def test_card_counts_the_durations_of_what_is_kept(tmp_path: Path) -> None:
+    rows = [judge_row("1.wav", "audios")] * 3 + [judge_row("1.mp4", "videos")] * 2
+
+    done = rewrite(tmp_path, {"rl.jsonl": rows}, ["1.wav", "1.mp4"], deduplicate="row")
+
+    card = json.loads((done.folder / "card.json").read_text())
+    assert card["records"]["rl"] == 2
+    assert {name: h["total"] for name, h in card["seconds"].items()} == {"audios": 1, "videos": 1}
+
+
+def test_card_shows_a_medium_in_a_folder_whose_name_begins_with_a_space(tmp_path: Path) -> None:
+    members = [" new/1.png", "b/1.png", "c/1.png"]
+
+    done = rewrite(tmp_path, {"rl.jsonl": [judge_row("/x/ new/1.png")]}, members)
+
+    assert '<p class="soft"> new/1.png</p>' in (done.folder / "card.html").read_text()
+
+
 def test_page_is_self_contained_and_escapes_what_rows_say(tmp_path: Path) -> None:
     row = judge_row("1.png")
     row["messages"][1]["content"] += "<script>alert(1)</script>"

@@ -292,6 +292,17 @@ def test_sound_is_never_counted_twice(
     assert (outcome if isinstance(outcome, str) else None) == expected
 
 
+def test_copy_of_the_clip_as_a_sound_counts_it_twice(tmp_path: Path) -> None:
+    members = [member("v/clip.mp4", CLIP, "same"), member("a/other.mp4", CLIP, "same")]
+    files = {
+        "rl.jsonl": [omni("<video><audio>Q?", audio="other.mp4"), judge_row("v/clip.mp4", "videos")]
+    }
+
+    done = rewrite(tmp_path, files, members, use_audio_in_video=True)
+
+    assert done.reasons() == ["audio_counted_twice"]
+
+
 def test_audio_tag_in_excess_counts_the_clip_twice(tmp_path: Path) -> None:
     outcome = prompt(
         tmp_path, "<video><audio>Q?", {"videos": ["clip.mp4"]}, use_audio_in_video=True

@@ -255,6 +255,27 @@ def test_split_does_not_depend_on_the_processes(tmp_path: Path) -> None:
     )
 
 
+def test_rows_that_one_split_alone_reads_hold_groups_together_too(tmp_path: Path) -> None:
+    pairs = [judge_row("0.png") for _ in range(8)]
+    for n, row in enumerate(pairs):
+        row["messages"][1]["content"] = "<image><image>Q?"
+        row["images"] = [f"{n + 8}.png", f"{n}.png"]
+    rows = [judge_row(f"{n}.png") for n in range(16)] + pairs
+    members = [f"{n}.png" for n in range(16)]
+    entries = {
+        "sft": [{"files": ["all.jsonl"], "sampling": "first:16"}],
+        "rl": [{"files": ["all.jsonl"], "sampling": "end:8"}],
+    }
+
+    done = rewrite(tmp_path, {"all.jsonl": rows}, members, split={"test": 0.4}, **entries)
+
+    shown = [{p for r in done.rows(s) for p in r["images"]} for s in ("test", "sft", "rl")]
+    assert done.reasons() == []
+    assert shown[0].isdisjoint(shown[1] | shown[2])
+    assert shown[0]
+    assert shown[2]
+
+
 def test_file_of_both_splits_gives_its_test_records_once(tmp_path: Path) -> None:
     both = [{"files": ["all.jsonl"]}]
 

@@ -14,8 +14,9 @@ import orjson
 
 from components.rewrite_paths.chunk import Rows
 from components.rewrite_paths.config import RewriteSettings
+from components.rewrite_paths.members import MemberIndex
 from components.rewrite_paths.rows import Form
-from components.rewrite_paths.rowwork import LABELLED, LABELS, histogram
+from components.rewrite_paths.rowwork import LABELLED, LABELS, count_seconds, histogram
 from components.rewrite_paths.sources import MAX_ENTRIES, ORDER
 from components.rewrite_paths.swap import swap_candidates
 from components.rewrite_paths.tally import CHARACTER_BINS, Tally
@@ -39,7 +40,13 @@ def needed(settings: RewriteSettings) -> bool:
 
 
 def arrange(
-    path: Path, target: Path, split: Form, rows: Rows, settings: RewriteSettings, tally: Tally
+    path: Path,
+    target: Path,
+    split: Form,
+    rows: Rows,
+    settings: RewriteSettings,
+    index: MemberIndex,
+    tally: Tally,
 ) -> Balance:
     """Copy the records of a split into their final order, and count them anew.
 
@@ -49,7 +56,8 @@ def arrange(
         split: Which split it is.
         rows: What is remembered of the records.
         settings: The recipe.
-        tally: Its counts of this split are replaced.
+        index: The members of the data set.
+        tally: Its counts of this split are replaced; the durations of its media are added.
     """
     order = np.arange(len(rows))
     if settings.deduplicate != "none" and len(rows):
@@ -68,7 +76,8 @@ def arrange(
     left = int(np.count_nonzero(labels == major))
     exchanged = 0
     _forget(tally, split)
-    characters = []
+    characters: list[int] = []
+    members: list[int] = []
     with target.open("wb") as out:
         for line, label in zip(_lines(path, rows, order), labels, strict=True):
             record = orjson.loads(line)
@@ -83,8 +92,10 @@ def arrange(
             out.write(line)
             _count(tally, split, record)
             characters.append(sum(len(m["content"]) for m in record["messages"]))
+            members.extend(index.at(shown) for name in TAGS for shown in record.get(name, []))
     if characters:
         tally.characters[split] = histogram(characters, CHARACTER_BINS)
+    count_seconds(index, members, tally.seconds)
     return Balance(exchanged, surplus - 2 * exchanged * (1 if surplus > 0 else -1))
 
 

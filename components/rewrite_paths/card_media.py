@@ -77,7 +77,7 @@ def show_examples(
     examples = list(examples)
     paths = {p for e in examples for name in TAGS for p in e["record"].get(name, [])}
     # A member's number is that of its line.
-    wanted = {index.find(path) for path in paths}
+    wanted = {index.at(path) for path in paths}
     media = _read_media(data, wanted)
     shown = []
     for example in examples:

@@ -7,19 +7,22 @@ import numpy as np
 import orjson
 
 from components.rewrite_paths.lines import Lines
-from components.rewrite_paths.members import AUDIO, SOUND_CLIP, VIDEO
 from components.rewrite_paths.plain import Run, Templates
 from components.rewrite_paths.rows import RowError
-from components.rewrite_paths.rowwork import LABELS, Built, LeftOutError, RowWorker, histogram
+from components.rewrite_paths.rowwork import (
+    LABELS,
+    Built,
+    LeftOutError,
+    RowWorker,
+    count_seconds,
+    histogram,
+)
 from components.rewrite_paths.tally import (
     CHARACTER_BINS,
     OUTPUTS,
-    SECOND_BINS,
     Rejected,
     Tally,
 )
-
-_LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
 
 
 @dataclass
@@ -184,20 +187,8 @@ class ChunkWork:
                     np.array(kept.keys, dtype=np.uint64),
                     np.full(len(kept.sizes), group, dtype=np.uint16),
                 )
-        self._count_seconds()
+        count_seconds(self.worker.shared.index, self.members, self.tally.seconds)
         return Report(self.tally, rows, self.worker.shared.test_texts)
-
-    def _count_seconds(self) -> None:
-        if not self.members:
-            return
-        index = self.worker.shared.index
-        members = np.array(self.members)
-        kinds = np.frombuffer(index.kinds, dtype=np.uint8)[members]
-        seconds = np.frombuffer(index.seconds, dtype=np.float32)[members]
-        for kind, name in _LISTS.items():
-            if (kinds == kind).any():
-                counts = histogram(seconds[kinds == kind], SECOND_BINS)
-                self.tally.seconds[name] = self.tally.seconds.get(name, 0) + counts
 
     def _reject(self, line: bytes, number: int, error: RowError) -> None:
         source = self.worker.source

@@ -162,8 +162,10 @@ class MediaFinder:
                 "own sound",
             )
         stems = {_stem(self.index.name(v)) for v in with_sound}
+        bytes_of = self.index.groups
+        same = {bytes_of[v] for v in with_sound}
         for audio in media.audios:
-            if _stem(self.index.name(audio)) in stems:
+            if _stem(self.index.name(audio)) in stems or bytes_of[audio] in same:
                 raise RowError(
                     "audio_counted_twice",
                     f"use_audio_in_video is on, and {self.index.path(audio)} is the sound of a "

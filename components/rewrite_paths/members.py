@@ -82,6 +82,11 @@ class MemberIndex:
         folder = self._folders[self._folder_of[member]]
         return f"{folder}/{self._names[member]}" if folder else self._names[member]
 
+    def at(self, path: str) -> int:
+        """Return the member at a path of this index, as :meth:`path` gives it."""
+        folder, _, name = path.rpartition("/")
+        return self._tables[_normal(folder)][_normal(name)]
+
     def folder_number(self, member: int) -> int:
         """Return the number of the folder that a member is in."""
         return self._folder_of[member]

@@ -16,7 +16,11 @@ from components.rewrite_paths.sources import Source
 
 
 def plan_split(
-    sources: Sequence[Source], finder: MediaFinder, split: GroupSplit, seed: int
+    sources: Sequence[Source],
+    others: Sequence[Source],
+    finder: MediaFinder,
+    split: GroupSplit,
+    seed: int,
 ) -> tuple[bytes, int]:
     """Choose groups of media until their rows are the wished share of all rows.
 
@@ -26,6 +30,7 @@ def plan_split(
 
     Args:
         sources: Record files that test records may be taken from.
+        others: The same files as another split reads them; their rows too hold groups together.
         finder: Finds media.
         split: The share, and what makes a group.
         seed: Of the hash.
@@ -37,10 +42,11 @@ def plan_split(
     index = finder.index
     parents = _initial(index, split.by)
     rows = np.zeros(len(index), dtype=np.int64)
-    for members in _members_of_rows(sources, finder):
-        rows[members[0]] += 1
-        for other in members[1:]:
-            _join(parents, members[0], other)
+    for weight, files in ((1, sources), (0, others)):
+        for members in _members_of_rows(files, finder):
+            rows[members[0]] += weight
+            for other in members[1:]:
+                _join(parents, members[0], other)
     roots = np.array([_root(parents, member) for member in range(len(index))], dtype=np.int64)
     counts = np.bincount(roots, weights=rows, minlength=len(index)) if len(index) else rows
     chosen = np.zeros(len(index), dtype=bool)

@@ -10,15 +10,16 @@ import orjson
 from components.rewrite_paths.answers import settle_answer
 from components.rewrite_paths.formats import read_row
 from components.rewrite_paths.media import MediaFinder
-from components.rewrite_paths.members import MemberIndex
+from components.rewrite_paths.members import AUDIO, SOUND_CLIP, VIDEO, MemberIndex
 from components.rewrite_paths.rows import Draft, Form, RowError
 from components.rewrite_paths.sources import Source
-from components.rewrite_paths.tally import Key
+from components.rewrite_paths.tally import SECOND_BINS, Key
 from components.rewrite_paths.texts import check_tags
 from omnistage.records import TAGS, dump
 
 LABELLED = frozenset({"judge", "choice", "multi_choice", "yes_no", "emotion"})
 """Tasks whose answers are few enough to be counted one by one."""
+_LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
 LABELS = ("", "A", "B", "equal")
 NO_GROUP = 0xFFFFFFFF
 _DEPTH = 250  # orjson reads deeper values than it writes, and Python's json than neither
@@ -245,6 +246,24 @@ def prompt_digest(draft: Draft) -> bytes:
     """Return 8 bytes that stand for the user turns of a draft."""
     text = "\0".join(m["content"] for m in draft.messages if m["role"] == "user")
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+
+
+def count_seconds(index: MemberIndex, members: list[int], counts: dict[str, np.ndarray]) -> None:
+    """Add the durations of sounds and clips to their histograms.
+
+    Args:
+        index: The members of the data set.
+        members: Those shown, each as often as it is shown.
+        counts: By media list; changed in place.
+    """
+    if not members:
+        return
+    shown = np.array(members)
+    kinds = np.frombuffer(index.kinds, dtype=np.uint8)[shown]
+    seconds = np.frombuffer(index.seconds, dtype=np.float32)[shown]
+    for kind, name in _LISTS.items():
+        if (kinds == kind).any():
+            counts[name] = counts.get(name, 0) + histogram(seconds[kinds == kind], SECOND_BINS)
 
 
 def histogram(values: Any, bins: np.ndarray) -> np.ndarray:

@@ -45,10 +45,13 @@ def run(context: Context[RewriteSettings]) -> Result:
     tally, rows = _convert(context, sources, index, scratch)
     _check(tally, settings)
     balances: dict[str, Balance] = {}
+    if needed(settings):
+        tally.seconds.clear()  # they are counted anew, of the records that stay
     for name in OUTPUTS:
         made, final = scratch / f"{name}.jsonl", context.out / f"{name}.jsonl"
         if name != "rejected" and needed(settings):
-            balances[name] = arrange(made, final, name, join_rows(rows[name]), settings, tally)
+            records = join_rows(rows[name])
+            balances[name] = arrange(made, final, name, records, settings, index, tally)
         else:
             made.replace(final)
     for split, balance in balances.items():
@@ -77,8 +80,9 @@ def _convert(
     gives = {s.shown: s for s in reversed(sources) if s.split != "test"}
     if settings.split:
         context.events.message("grouping rows by their media")
+        others = [s for s in sources if s.split != "test" and gives[s.shown] is not s]
         shared.to_test, shared.text_threshold = plan_split(
-            list(gives.values()), finder, settings.split, settings.seed
+            list(gives.values()), others, finder, settings.split, settings.seed
         )
     filters = settings.filters
     wish = Wish(
