@@ -56,15 +56,25 @@ class WorkerProcess:
             WorkerEndedError: If the process ends instead of answering.
             OmnistageError: What the worker raised.
         """
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None  # both are asked for when it is started
-        assert stdout is not None
-        try:
-            stdin.write(orjson.dumps(task) + b"\n")
-            stdin.flush()
-            line = stdout.readline()
-        except BrokenPipeError:
-            line = b""
+        self.send(task)
+        return self.receive()
+
+    def send(self, task: dict[str, Any]) -> None:
+        """Hand it a task; several may wait to be received, in the order they were sent."""
+        assert self._process.stdin is not None  # asked for when it was started
+        with contextlib.suppress(BrokenPipeError):  # it has ended: receive() will say so
+            self._process.stdin.write(orjson.dumps(task) + b"\n")
+            self._process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the answer to the first task that was sent and not yet answered.
+
+        Raises:
+            WorkerEndedError: If the process ends instead of answering.
+            OmnistageError: What the worker raised.
+        """
+        assert self._process.stdout is not None  # asked for when it was started
+        line = self._process.stdout.readline()
         if not line:
             raise WorkerEndedError(self._process.wait())
         answer = orjson.loads(line)

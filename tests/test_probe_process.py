@@ -41,8 +41,9 @@ def probes():
 
 
 def probe(probes: ProbeProcess, data: bytes) -> dict:
-    probes.new_copy().write(data)
-    return probes.probe_copy("audio")
+    probes.new_copy(len(data)).write(data)
+    probes.begin_copy("audio")
+    return probes.end()
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,31 @@ def test_a_decoder_that_never_ends_is_ended(probes):
 def test_what_is_said_of_a_medium_does_not_depend_on_those_before_it(probes):
     assert probe(probes, wav()) == _GOOD
     assert probe(probes, wav() + b"FRAGILE") == _GOOD  # crashes a process that probed another
+
+
+@pytest.mark.usefixtures("crashing")
+def test_a_crash_is_not_said_of_the_media_that_were_begun_before_or_after(probes):
+    crash = {"error": "crashed the decoder: signal 11"}
+    for word in (b"", b"SEGFAULT", b"SEGFAULT", b""):
+        probes.new_copy(100).write(wav() + word)
+        probes.begin_copy("audio")
+    assert [probes.end() for _ in range(probes.begun)] == [_GOOD, crash, crash, _GOOD]
+
+
+def test_what_was_begun_can_be_forgotten(probes):
+    probes.new_copy(100).write(b"no sound")
+    probes.begin_copy("audio")
+    probes.clear()
+    assert probes.begun == 0
+    assert probe(probes, wav()) == _GOOD
+
+
+def test_a_large_copy_is_probed_from_the_disk(probes):
+    data = wav()
+    probes.new_copy(1 << 30).write(data)
+    probes.begin_copy("audio")
+    assert probes.end() == _GOOD
+    assert probe(probes, data) == _GOOD
 
 
 def test_a_medium_is_read_where_it_lies_across_the_parts_of_an_archive(tmp_path, probes):

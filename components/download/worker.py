@@ -4,11 +4,13 @@ Two kinds of task, so that both kinds of hash keep up with the network on two co
 hashes a file, ``index`` reads an archive's members. Both follow a file that is still growing.
 """
 
+import contextlib
 import functools
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,7 +20,7 @@ from components.download.part_file import GivenUpError, GrowingFile
 from omnistage.archives import ArchiveLimits, Member, read_members
 from omnistage.file_views import JoinedFiles
 from omnistage.media_probe import media_kind
-from omnistage.probe_process import ProbeProcess
+from omnistage.probe_process import AHEAD, ProbeProcess, room_for
 from omnistage.worker_loop import serve
 
 
@@ -92,36 +94,58 @@ def index(task: dict[str, Any]) -> dict[str, Any]:
             task["encoding"],
             starts,
         )
-        for row in _rows(members, parts, _probes(task["probe_seconds"])):
-            out.write(orjson.dumps(row) + b"\n")
-            count += 1
+        with contextlib.closing(_rows(members, parts, _probes(task["probe_seconds"]))) as found:
+            for row in found:
+                out.write(orjson.dumps(row) + b"\n")
+                count += 1
     part.replace(rows)
     return {"members": count}
 
 
 def _rows(
     members: Iterator[Member], parts: Sequence[Path], probes: ProbeProcess
+) -> Generator[dict[str, Any]]:
+    """Yield a row for each member; while one is probed the next ones are read."""
+    waiting: deque[dict[str, Any]] = deque()
+    try:
+        for member in members:
+            kind = media_kind(member.name)
+            copy = None
+            if kind and member.plain is None:
+                yield from _ended(waiting, probes, room_for(member.size))
+                copy = probes.new_copy(member.size)
+            sha256 = hashlib.sha256()
+            for chunk in member.chunks():
+                sha256.update(chunk)
+                if copy:
+                    copy.write(chunk)
+            if kind and member.plain is not None:
+                probes.begin(kind, parts, member.plain.start, member.size)
+            elif kind:
+                probes.begin_copy(kind)
+            row = {
+                "member": member.name,
+                "size": member.size,
+                "sha256": sha256.hexdigest(),
+                "media": kind,
+                "offset": member.offset,
+            }
+            waiting.append(row)
+            yield from _ended(waiting, probes, AHEAD)
+        yield from _ended(waiting, probes, 0)
+    finally:
+        probes.clear()
+
+
+def _ended(
+    waiting: deque[dict[str, Any]], probes: ProbeProcess, most: int
 ) -> Iterator[dict[str, Any]]:
-    for member in members:
-        kind = media_kind(member.name)
-        copy = probes.new_copy() if kind and member.plain is None else None
-        sha256 = hashlib.sha256()
-        for chunk in member.chunks():
-            sha256.update(chunk)
-            if copy:
-                copy.write(chunk)
-        media = None
-        if kind and member.plain is not None:
-            media = probes.probe(kind, parts, member.plain.start, member.size)
-        elif kind:
-            media = probes.probe_copy(kind)
-        yield {
-            "member": member.name,
-            "size": member.size,
-            "sha256": sha256.hexdigest(),
-            "media": media,
-            "offset": member.offset,
-        }
+    """Yield the rows that wait for no probe, after ending probes until ``most`` are left."""
+    while waiting and (not waiting[0]["media"] or probes.begun > most):
+        row = waiting.popleft()
+        if row["media"]:
+            row["media"] = probes.end()
+        yield row
 
 
 def _do(task: dict[str, Any]) -> dict[str, Any]:
