@@ -5,11 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import orjson
 import pytest
 
+from components.download import fetch
+from components.download.config import Transfer
+from components.download.part_file import GrowingFile
+from components.download.remote import RemoteFile, XetFile
 from omnistage.errors import InputError, TransientError
 from tests.download_kit import (
     COMMIT,
@@ -128,6 +133,38 @@ def test_a_stalled_xet_line_is_killed_and_the_file_fetched_without_xet(tmp_path,
     assert (content(outcome) / "files" / "a.bin").read_bytes() == data
     assert [w for w in events.warnings if "without xet" in w]
     assert any(path == token for path, _ in hub.served.requests)
+
+
+def test_a_file_is_followed_only_after_xet_has_put_it_there(tmp_path, monkeypatch):
+    data, order, done = noise(100_000), [], threading.Event()
+
+    def by_xet(file, target, stall_seconds, stopped):
+        order.append("xet")
+        whole = target.with_suffix(".whole")
+        whole.write_bytes(data)
+        whole.replace(target)  # as the client does: not the file that was opened before
+
+    monkeypatch.setattr(fetch, "fetch_by_xet", by_xet)
+    xet = XetFile(REPO, "dataset", COMMIT, "a.bin", None)
+    file = RemoteFile("a.bin", "hub", lambda: [], size=len(data), etag="1", xet=xet)
+    job = fetch.Job(file, tmp_path / "part")
+
+    def started(job):
+        order.append("started")
+        with GrowingFile(job.part_path) as follower:
+            order.append(follower.read(len(data)) == data)
+
+    def fetched(job):
+        order.append("fetched")
+        done.set()
+
+    def failed(error):
+        order.append(error)
+        done.set()
+
+    with fetch.Fetcher([job], Transfer(workers=1), started, fetched, failed, order.append):
+        assert done.wait(60)
+    assert order == ["xet", "started", True, "fetched"]
 
 
 def test_mirrors_are_tried_in_turn(tmp_path, served):

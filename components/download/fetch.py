@@ -152,7 +152,6 @@ class Fetcher:
             step = SEGMENT if ranges else 0
             job.part = PartFile(job.part_path, size, identity, trusted, step)
         part = job.part
-        self._started(job)
         if part.have == 0 and file.xet and self._transfer.xet and not self._transfer.bandwidth:
             problem = fetch_by_xet(
                 file.xet, part.path, self._transfer.stall_seconds, self._stop.is_set
@@ -162,6 +161,7 @@ class Fetcher:
                 part.adopt()
             else:
                 self._warn(f"{file.path}: xet failed ({problem}); fetching it without xet")
+        self._started(job)  # not before: xet puts another file in the place of the followed one
         segments = [n for n in range(part.segments) if not part.complete(n)]
         job.left = len(segments)
         if not segments:
