@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.rewrite_paths.lists import split_items
 from tests.rewrite_kit import judge_row, rewrite, verdict
 from tests.test_rewrite_formats import ROWS
 from tests.test_rewrite_rows import SHAPES, WISH, outcome, shaped
@@ -202,6 +203,46 @@ def test_changed_row_of_any_format_becomes_one_record_or_one_rejection(
     for content in files.values():
         for line in content.decode().split("\n")[:-1]:
             assert orjson.loads(line).keys() == json.loads(line).keys()
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.integers() | st.text(st.sampled_from('a[]{},:"\\\n é'), max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+@given(
+    items=st.lists(JSON_VALUES, max_size=5),
+    size=st.integers(1, 9),
+    indent=st.sampled_from([None, 1]),
+    mark=st.booleans(),
+)
+@settings(max_examples=50, deadline=None)
+def test_items_of_a_list_are_found_wherever_its_blocks_end(
+    items: list[Any], size: int, indent: int | None, mark: bool
+) -> None:
+    text = json.dumps(items, indent=indent, ensure_ascii=False).encode()
+    blocks = [text[at : at + size] for at in range(0, len(text), size)]
+    if mark:
+        blocks[0] = b"\xef\xbb\xbf" + blocks[0]
+
+    assert [json.loads(item) for item in split_items(iter(blocks))] == items
+
+
+def test_text_that_never_ends_is_one_last_item() -> None:
+    text = b'[{"a": 1}, "' + b"x" * 4_000_000
+    blocks = (text[at : at + 1000] for at in range(0, len(text), 1000))
+
+    assert [len(item) for item in split_items(blocks)] == [8, 4_000_001]
+
+
+def test_reason_does_not_repeat_a_whole_medium_that_stands_in_a_row() -> None:
+    line = media("iVBORw0KGgo" * 10_000)
+
+    files, *_ = outcome([line], "rl", templates=True)
+
+    assert len(json.loads(files["rejected"])["detail"]) < 300
 
 
 def test_giant_row_is_read_in_full(tmp_path: Path) -> None:

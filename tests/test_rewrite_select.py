@@ -249,6 +249,26 @@ def test_split_keeps_groups_together(tmp_path: Path, by: str) -> None:
     assert all(r["messages"][-1]["role"] == "user" for r in done.rows("test"))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_group_larger_than_the_share_does_not_become_the_test_set(
+    tmp_path: Path, seed: int
+) -> None:
+    rows = [judge_row("big.png")] * 30 + [judge_row(f"{n}.png") for n in range(10)]
+    members = ["big.png", *(f"{n}.png" for n in range(10))]
+
+    done = rewrite(tmp_path, {"rl.jsonl": rows}, members, split={"test": 0.1}, seed=seed)
+
+    assert done.counts["test"] == 4
+
+
+def test_least_group_is_taken_when_all_are_larger_than_the_share(tmp_path: Path) -> None:
+    rows = [judge_row("1.png")] * 6 + [judge_row("2.png")] * 4
+
+    done = rewrite(tmp_path, {"rl.jsonl": rows}, ["1.png", "2.png"], split={"test": 0.1})
+
+    assert {r["images"][0] for r in done.rows("test")} == {"2.png"}
+
+
 def test_split_does_not_depend_on_the_processes(tmp_path: Path) -> None:
     assert (
         grouped(tmp_path / "1", "media")[0].digest == grouped(tmp_path / "2", "media", 2)[0].digest

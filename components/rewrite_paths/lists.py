@@ -8,7 +8,10 @@ from components.rewrite_paths.lines import BYTE_ORDER_MARK
 from omnistage.errors import InputError
 
 _BLOCK = 1 << 20
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|"|[\[\]{},]', re.S)
+_TEXT = rb'"(?:[^"\\]++|\\.)*+"'
+# What is passed over within an item, up to a bracket, and between items, also up to a comma.
+_WITHIN = re.compile(rb'(?:[^"\[\]{}]++|' + _TEXT + rb")*+", re.S)
+_BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|' + _TEXT + rb")*+", re.S)
 
 
 def list_to_lines(path: Path, target: Path) -> Path:
@@ -51,35 +54,41 @@ def split_items(blocks: Iterator[bytes]) -> Iterator[bytes]:
         blocks: The text in pieces; begins with ``[`` after white space or a byte order mark.
     """
     buffer = next(blocks, b"").removeprefix(BYTE_ORDER_MARK)
-    depth = 0
-    at = start = 0
-    ended = False
+    depth = at = start = 0
     while True:
-        match = _TOKEN.search(buffer, at)
-        # A lone quote is a text that goes on in the next block.
-        if match is None or match[0] == b'"':
-            block = next(blocks, b"")
-            if not block:
+        skipped = (_WITHIN if depth > 1 else _BETWEEN).match(buffer, at)
+        at = skipped.end() if skipped else at
+        token = buffer[at : at + 1]
+        # A lone quotation mark begins a text that goes on in what is not read yet.
+        if token in (b"", b'"'):
+            more = _read_more(blocks, len(buffer) - start)
+            if not more:
                 break
-            cut = match.start() if match else len(buffer)
-            buffer, start, at = buffer[start:] + block, 0, cut - start
+            buffer, start, at = buffer[start:] + more, 0, at - start
             continue
-        at = match.end()
-        token = match[0]
+        at += 1
         if token in b"[{":
             depth += 1
             if depth == 1:
                 start = at
         elif token in b"]}":
             depth -= 1
-        if (token == b"," and depth == 1) or (depth == 0 and not ended):
-            item = buffer[start : match.start()].strip()
+        if depth == 0 or (token == b"," and depth == 1):
+            item = buffer[start : at - 1].strip()
             if item:
                 yield item
             start = at
-            ended = depth == 0
-        if depth <= 0 and ended:
-            break
+            if depth == 0:
+                break
     rest = buffer[start:] + b"".join(blocks)
     if rest.strip():
         yield rest.strip()
+
+
+def _read_more(blocks: Iterator[bytes], known: int) -> bytes:
+    """Return at least as much again as is known of an item, so that a long one is read twice."""
+    read, size = [], 0
+    while size <= known and (block := next(blocks, b"")):
+        read.append(block)
+        size += len(block)
+    return b"".join(read)

@@ -208,7 +208,7 @@ class MemberIndex:
                 self._by_name.setdefault(_normal(known), []).append(member)
         candidates = self._by_name.get(name)
         if not name or not candidates:
-            raise RowError("missing_file", f"no file of the data set is named like {raw!r}")
+            raise RowError("missing_file", f"no file of the data set is named like {raw[:200]!r}")
         whole = f"{folder}/{name}" if folder else name
         common = {c: _common_ending(whole, _normal(self.path(c))) for c in candidates}
         most = max(common.values())
@@ -218,7 +218,7 @@ class MemberIndex:
         if len({self.groups[c] for c in best}) > 1:
             shown = ", ".join(self.path(c) for c in best[:3])
             more = f" and {len(best) - 3} more" if len(best) > 3 else ""
-            raise RowError("ambiguous_file", f"{raw!r} may be {shown}{more}")
+            raise RowError("ambiguous_file", f"{raw[:200]!r} may be {shown}{more}")
         return best[0]
 
 

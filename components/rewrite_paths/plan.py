@@ -25,8 +25,9 @@ def plan_split(
     """Choose groups of media until their rows are the wished share of all rows.
 
     A group is what rows connect: two media belong together when a row shows both, when their bytes
-    are the same, and by name or folder if the setting says so. Groups are taken in the order of a
-    seeded hash, so that adding data changes little.
+    are the same, or by name or folder if the setting says so. Groups are taken in the order of a
+    seeded hash, so that adding data changes little; one that would exceed the share is passed over.
+    The smallest is taken if all would.
 
     Args:
         sources: Record files that test records may be taken from.
@@ -50,12 +51,15 @@ def plan_split(
     roots = np.array([_root(parents, member) for member in range(len(index))], dtype=np.int64)
     counts = np.bincount(roots, weights=rows, minlength=len(index)) if len(index) else rows
     chosen = np.zeros(len(index), dtype=bool)
-    wanted, taken = split.test * rows.sum(), 0.0
-    for root in sorted(np.flatnonzero(counts), key=lambda r: _rank(index, int(r), seed)):
-        if taken >= wanted:
-            break
-        chosen[root] = True
-        taken += counts[root]
+    left = split.test * rows.sum()
+    groups = sorted(np.flatnonzero(counts), key=lambda r: _rank(index, int(r), seed))
+    # A group that many rows connect must not become a test set many times the wished size.
+    for root in groups:
+        if counts[root] <= left:
+            chosen[root] = True
+            left -= counts[root]
+    if groups and not chosen.any():
+        chosen[min(groups, key=lambda r: counts[r])] = True
     to_test = chosen[roots].astype(np.uint8).tobytes() if len(index) else b""
     return to_test, int(split.test * 2**64)
 
