@@ -124,8 +124,9 @@ def test_an_endless_decoder_ends_though_its_caller_was_killed(tmp_path):
     program = (
         "from pathlib import Path\n"
         "from omnistage.probe_process import ProbeProcess\n"
-        "probes = ProbeProcess(seconds=2)\n"
-        "probes.probe('image', [Path(__import__('sys').argv[1])], 0, 10)\n"
+        "probes = ProbeProcess(seconds=60)\n"
+        f"probes.probe('audio', [Path(__import__('sys').argv[1])], 0, {len(wav())})\n"
+        "probes.seconds = 2  # from now on, with the decoder loaded\n"
         "print(probes._process._process.pid, flush=True)\n"
         f"probes.probe('audio', [Path(__import__('sys').argv[1])], 0, {len(wav()) + 7})\n"
     )
@@ -157,7 +158,7 @@ def _runs(pid: int) -> bool:
 def test_a_download_lists_what_crashes_and_indexes_the_rest_the_same_at_any_number_of_processes(
     tmp_path, served, monkeypatch
 ):
-    monkeypatch.setattr(collect, "_PROBE_SECONDS", 3.0)
+    monkeypatch.setattr(collect, "_PROBE_SECONDS", 10.0)
     members = {f"{n}.wav": wav() + (b"SEGFAULT" if n == 3 else b"") for n in range(8)}
     tar = tar_bytes(members)
     packed = subprocess.run(["gzip", "-c"], input=tar, stdout=subprocess.PIPE, check=True).stdout
@@ -187,7 +188,7 @@ def test_a_download_lists_what_crashes_and_indexes_the_rest_the_same_at_any_numb
         "a/3.wav": "crashed the decoder: signal 11",
         "b/3.wav": "crashed the decoder: signal 11",
         "c/3.wav": "crashed the decoder: signal 11",
-        "c/8.wav": "the decoder did not end within 3 s",
+        "c/8.wav": "the decoder did not end within 10 s",
         "loose.wav": "crashed the decoder: signal 6",
     }
     assert len(said) == 27
