@@ -94,7 +94,7 @@ def test_the_stages_that_need_no_gpu_are_ready(run: Run, stage: str) -> None:
 def test_everything_of_the_launcher_imports_without_torch(run: Run) -> None:
     code = (
         "import pkgutil, importlib, importlib.util, sys, kfp, kfp.kubernetes, kubernetes\n"
-        "import modelscope, omnistage.cli, omnistage.launch, pipelines.post_training\n"
+        "import omnistage.cli, omnistage.launch, pipelines.post_training\n"
         "for m in pkgutil.iter_modules(omnistage.launch.__path__, 'omnistage.launch.'):\n"
         "    importlib.import_module(m.name)\n"
         "print([n for n in ('torch', 'swift', 'vllm') if importlib.util.find_spec(n)])\n"
