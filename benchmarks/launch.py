@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--backend", choices=["pytorchjob", "trainjob"], default="pytorchjob")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        cluster = running() or stack.enter_context(own_cluster())
+        cluster = running() or stack.enter_context(own_cluster(shared=False))
         needed = {"pytorchjob": "training-operator", "trainjob": "trainer"}
         operators.install(cluster, needed[options.backend])
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
