@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 KUBERNETES = "1.34.4"
@@ -40,6 +40,7 @@ class Module:
         siblings: Version of the modules that its go.mod takes from folders beside it; empty for
             the version that it requires anyway.
         keep: Folders with manifests and charts that the cluster is set up from.
+        files: Files of its sources that are others here, by path.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Module:
     flags: str = ""
     siblings: str = ""
     keep: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def stamp(self) -> str:
@@ -57,6 +59,17 @@ class Module:
 
 
 _VERSION = "k8s.io/component-base/version"
+# CoreDNS's plugins that components.py's Corefile names; others bring clouds' libraries along.
+_DNS_PLUGINS = """\
+package plugin
+
+import (
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/template"
+)
+"""
 MODULES = (
     Module(
         "go.etcd.io/etcd/server/v3",
@@ -86,6 +99,7 @@ MODULES = (
         "v1.15.0",
         "h1:OBT+OEyHVdUiVxPhrNlC5XZVq3RkSxzQXfZQ76gm5ck=",
         {"coredns": "."},
+        files={"core/plugin/zplugin.go": _DNS_PLUGINS},
     ),
     Module(
         "helm.sh/helm/v4",
@@ -163,7 +177,8 @@ _BUILD = {
     "CGO_ENABLED": "0",
     "GOWORK": "off",
     "GOTOOLCHAIN": "local",
-    "GOFLAGS": "-buildvcs=false",
+    # Nobody debugs these programs, and without what debuggers need they compile sooner.
+    "GOFLAGS": "-buildvcs=false -gcflags=all=-dwarf=false",
 }
 
 
@@ -275,6 +290,8 @@ def _build_module(module: Module) -> None:
         for place in (source, *(p for p in source.rglob("*") if p.is_dir())):
             place.chmod(0o755)
         _replace_siblings(source, module.siblings)
+        for path, text in module.files.items():
+            (source / path).write_text(text)
         out.mkdir()
         names = list(module.programs)
         target = str(out) + "/" if len(names) > 1 else str(out / names[0])
