@@ -48,9 +48,12 @@ INDEX = MemberIndex(
 WISH = Wish(False, (0, float("inf")), (0, float("inf")), False, "none")
 
 
-def work(split: Form = "rl", templates: bool = True, wish: Wish = WISH) -> ChunkWork:
+def work(
+    split: Form = "rl", templates: bool = True, wish: Wish = WISH, in_test: tuple[int, ...] = ()
+) -> ChunkWork:
     finder = MediaFinder(INDEX, PathRules([]), keep_paths=False, sound_in_clip=False)
-    shared = Shared(INDEX, finder, bytearray(len(INDEX)), bytearray(len(INDEX)))
+    in_tests = bytearray(number in in_test for number in range(len(INDEX)))
+    shared = Shared(INDEX, finder, in_tests, bytearray(len(INDEX)))
     source = Source(split, Path("x"), "x.jsonl", Records(files=["x"]), "x", None, 0)
     worker = RowWorker(source, shared, wish, True)
     known = Templates(worker)
@@ -222,14 +225,28 @@ def test_template_counts_characters_as_the_general_path_does(bound: int) -> None
 
 
 def test_template_refuses_what_a_test_record_shows() -> None:
-    done = work("rl")
-    plain = json.dumps(shaped("new", "/x/a/images/1.png", "plain", "good")).encode()
-    done.convert(chunk([plain]), 0, None)
-    done.worker.shared.test_marks[0] = 1
+    done = work("rl", in_test=(0,))
+    free, shown = (
+        json.dumps(shaped("new", f"/x/a/images/{n}.png", "plain", "good")).encode() for n in (2, 1)
+    )
 
-    done.convert(chunk([plain]), 1, None)
+    done.convert(chunk([free, free, shown]), 0, None)
 
+    assert done.templates.known
     assert done.tally.rejected == {("rl", "shares_media_with_test"): 1}
+
+
+@pytest.mark.parametrize(("split", "marks"), [("test", "test_marks"), ("sft", "sft_marks")])
+def test_template_marks_what_its_records_show(split: Form, marks: str) -> None:
+    lines = [
+        json.dumps(shaped("new", f"/x/a/images/{n}.png", "plain", "good")).encode() for n in (1, 2)
+    ]
+    for templates in (True, False):
+        done = work(split, templates)
+
+        done.convert(chunk([lines[0], *lines]), 0, None)
+
+        assert list(getattr(done.worker.shared, marks)) == [1, 1] + [0] * (len(INDEX) - 2)
 
 
 @pytest.mark.parametrize("split", ["sft", "rl", "test"])

@@ -138,6 +138,7 @@ class ChunkWork:
         end = templates.convert(lines, at, first + 1, run)
         if end == at:
             return at
+        templates.mark(run)
         self.parts[source.split].extend(run.pieces)
         self.members.extend(run.members)
         kept = self.kept[source.split]

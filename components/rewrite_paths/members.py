@@ -156,7 +156,7 @@ class MemberIndex:
         number = numbers.setdefault(folder, len(numbers))
         if number == len(self._folders):
             self._folders.append(folder)
-        self._folder_of.extend([number] * len(members))
+        self._folder_of.extend(array("I", [number]) * len(members))
         table = self._tables.setdefault(_normal(folder), {})
         names = self._names[members.start : members.stop]
         if not "".join(names).isascii():

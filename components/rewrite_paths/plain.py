@@ -9,6 +9,7 @@ a check is left to the general path.
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import orjson
 
 from components.rewrite_paths.lines import Lines
@@ -67,10 +68,13 @@ class Templates:
         shared, wish, split = worker.shared, worker.wish, worker.source.split
         self._sft = split == "sft"
         self._filtered = wish.filtered or bool(shared.to_test) or wish.disjoint
-        # Where this split marks what it shows, and what it must not share.
-        unread = bytearray(len(shared.index))
-        self._mine = {"test": shared.test_marks, "sft": shared.sft_marks}.get(split, unread)
-        self._others = None if split == "test" else shared.test_marks
+        # Where this split marks what it shows, and what it must not share. Test records are there
+        # before the others are read, except for those that the others give.
+        marks = {"test": shared.test_marks, "sft": shared.sft_marks}.get(split)
+        self._mine = None if marks is None else np.frombuffer(marks, dtype=np.uint8)
+        self._groups = np.frombuffer(shared.index.groups, dtype=np.uintc)
+        shown = bool(shared.to_test) or np.frombuffer(shared.test_marks, dtype=np.uint8).any()
+        self._others = shared.test_marks if shown and split != "test" else None
         self._id = b'{"id":' + orjson.dumps(worker.source.shown)[:-1] + b":"
 
     @property
@@ -117,7 +121,7 @@ class Templates:
         begins, add, add_characters = text.startswith, run.pieces.extend, run.characters.append
         add_member, add_label = run.members.append, run.labels.append
         groups, openings, front = self.worker.shared.index.groups, template.openings, self._id
-        filtered, mine, others = self._filtered, self._mine, self._others
+        filtered, others = self._filtered, self._others
         folder, names, shown = _NOWHERE, {}, b""
         start = ends[at - 1] + 1 if at else 0
         for place in range(at, len(ends)):
@@ -175,12 +179,10 @@ class Templates:
                 characters += len(verdict) if only_ascii else len(verdict.decode())
                 characters -= opening.escapes + 2 * quotes
             # Filters and other splits.
-            group = groups[member]
-            if (others is not None and others[group]) or (
+            if (others is not None and others[groups[member]]) or (
                 filtered and not self._wanted(member, characters)
             ):
                 return place
-            mine[group] = 1
             number = b"%d" % (first + place)
             columns = opening.columns
             if sft:
@@ -193,6 +195,11 @@ class Templates:
             add_label(opening.label)
             start = stop + 1
         return len(ends)
+
+    def mark(self, run: Run) -> None:
+        """Mark what the records of a run show, for splits that must not share it."""
+        if self._mine is not None:
+            self._mine[self._groups[run.members]] = 1
 
     def _wanted(self, member: int, characters: int) -> bool:
         """Whether filters, the split and the wish for disjoint media let a record pass."""
