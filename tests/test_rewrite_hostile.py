@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components.rewrite_paths.lists import split_items
 from tests.rewrite_kit import judge_row, rewrite, verdict
 from tests.test_rewrite_formats import ROWS
-from tests.test_rewrite_rows import SHAPES, WISH, outcome, shaped
+from tests.test_rewrite_templates import SHAPES, WISH, outcome, shaped
 
 QUIZ = {"problem": "x", "solution": "y"}
 VERDICT = json.dumps(verdict())
