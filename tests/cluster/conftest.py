@@ -1,8 +1,10 @@
 """Fixtures of the tests that need a real cluster."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from tests.cluster import operators, site, storage, tools
 from tests.cluster.cluster import Cluster, own_cluster, restricted_namespace, running
 from tests.cluster.site import Site
 
-OPERATORS = ("training-operator", "trainer", "kueue")
+# Kueue comes last: until its webhook answers, no deployment of another can be made.
+OPERATORS = (("training-operator", "trainer"), ("kueue",))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -24,8 +27,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         stack = contextlib.ExitStack()
         session.config.add_cleanup(stack.close)
         cluster = _start(session.config, stack, shared=True)
-        for name in OPERATORS:
-            operators.install(cluster, name)
+        for names in OPERATORS:
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(operators.install, itertools.repeat(cluster), names))
 
 
 def _start(config: pytest.Config, stack: contextlib.ExitStack, shared: bool) -> Cluster:

@@ -1,5 +1,6 @@
 """The programs of the cluster are the pinned ones, and what a machine lacks is said in one line."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -41,34 +42,53 @@ def test_a_debian_package_that_cannot_be_installed_is_named(
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
-    """A module of one small program that requires one that lies beside it, and its proxy."""
+def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module proxy with two patches of a library, and caches of one's own."""
     monkeypatch.setenv("OMNISTAGE_CLUSTER_CACHE", str(tmp_path / "cache"))
-    proxy = tmp_path / "proxy"
-    monkeypatch.setenv("GOPROXY", f"file://{proxy}")
+    folder = tmp_path / "proxy"
+    monkeypatch.setenv("GOPROXY", f"file://{folder}")
     monkeypatch.setenv("GONOSUMDB", "*")
     monkeypatch.setenv("GOMODCACHE", str(tmp_path / "modules"))
     monkeypatch.setenv("GOFLAGS", "-modcacherw")
-    library = "package word\n\nconst Word = "
-    publish(proxy, "example.org/word", "v0.1.0", {"word.go": f'{library}"published"\n'})
-    program = (
+    for version in ("v0.1.0", "v0.1.1"):
+        library = f'package word\n\nconst Word = "word {version}"\n'
+        publish(folder, "example.org/word", version, {"word.go": library})
+    return folder
+
+
+def program(
+    proxy: Path, name: str, path: str, library: str = "v0.1.0", more: str = "", sums: str = ""
+) -> Module:
+    """Publish a module of one small program that requires the library; return its pin."""
+    source = (
         'package main\n\nimport "example.org/word"\n\n'
         'var version = "none"\n\nfunc main() { println(version, word.Word) }\n'
     )
-    requires = "\nrequire example.org/word v0.1.0\n\nreplace example.org/word => ../word\n"
-    path = "example.org/say"
-    files = {"main.go": program, "charts/say/Chart.yaml": "name: say\n"}
-    publish(proxy, path, "v0.2.0", files, requires)
+    files = {"main.go": source, "charts/say/Chart.yaml": "name: say\n", "go.sum": sums}
+    publish(proxy, path, "v2.0.0", files, f"\nrequire example.org/word {library}\n{more}")
     found = subprocess.run(
-        ["go", "mod", "download", "-json", f"{path}@v0.2.0"],
+        ["go", "mod", "download", "-json", f"{path}@v2.0.0"],
         check=True,
         capture_output=True,
         text=True,
         env={**os.environ, "GOFLAGS": "-modcacherw", "GOWORK": "off"},
-        cwd=tmp_path,
+        cwd=proxy,
     )
-    checksum = json.loads(found.stdout)["Sum"]
-    return Module(path, "v0.2.0", checksum, {"say": "."}, "-X main.version=0.2", keep=("charts",))
+    return Module(path, "v2.0.0", json.loads(found.stdout)["Sum"], {name: "."})
+
+
+@pytest.fixture
+def module(proxy: Path) -> Module:
+    """A module that takes the library from a folder beside it in its repository."""
+    beside = "\nreplace example.org/word => ../word\n"
+    made = program(proxy, "say", "example.org/say/v2", more=beside)
+    return dataclasses.replace(made, flags="-X main.version=0.2", keep=("charts",))
+
+
+def output(program: str) -> str:
+    """Run a program that was built; return what it prints."""
+    path = tools.binaries() / program
+    return subprocess.run([path], capture_output=True, text=True, check=True).stderr
 
 
 def publish(
@@ -76,7 +96,7 @@ def publish(
 ) -> None:
     """Put a module into a folder that serves as module proxy."""
     place = proxy / path / "@v"
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     described = f"module {path}\n\ngo 1.24\n{requires}"
     (place / f"{version}.mod").write_text(described)
     (place / f"{version}.info").write_text(json.dumps({"Version": version}))
@@ -94,22 +114,58 @@ def publish(
 def test_a_program_is_built_from_its_pin_and_from_published_siblings(
     module: Module, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tools, "MODULES", (module,))
+    monkeypatch.setattr(tools, "ROWS", ((module,),))
     tools.build()
-    done = subprocess.run([tools.binaries() / "say"], capture_output=True, text=True, check=True)
-    assert done.stderr == "0.2 published\n"
+    assert output("say") == "0.2 word v0.1.0\n"
     assert (tools.manifests("say") / "charts/say/Chart.yaml").read_text() == "name: say\n"
     assert "building say ..." in capsys.readouterr().err
     tools.build()
     assert capsys.readouterr().err == ""
 
 
+def test_siblings_are_of_the_release_that_the_pin_names(
+    module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "ROWS", ((dataclasses.replace(module, siblings="v0.1.1"),),))
+    tools.build()
+    assert output("say") == "0.2 word v0.1.1\n"
+
+
+def test_modules_of_one_row_share_the_newest_patch_that_any_of_them_names(
+    proxy: Path, module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = program(proxy, "shout", "example.org/shout/v2", library="v0.1.1")
+    monkeypatch.setattr(tools, "ROWS", ((module, other),))
+    tools.build()
+    assert [output(name) for name in ("say", "shout")] == ["0.2 word v0.1.1\n"] * 2
+
+
+def test_a_file_of_the_sources_can_be_another(
+    module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"main.go": 'package main\n\nfunc main() { println("another") }\n'}
+    monkeypatch.setattr(tools, "ROWS", ((dataclasses.replace(module, files=files),),))
+    tools.build()
+    assert output("say") == "another\n"
+
+
 def test_a_module_that_is_not_the_pinned_one_is_refused(
     module: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Module(module.path, module.version, "h1:other=", module.programs)
-    monkeypatch.setattr(tools, "MODULES", (other,))
+    other = dataclasses.replace(module, sum="h1:other=")
+    monkeypatch.setattr(tools, "ROWS", ((other,),))
     with pytest.raises(ToolsError, match=r"has checksum h1:.*, not h1:other="):
+        tools.build()
+    assert not (tools.binaries() / "say").exists()
+
+
+def test_a_library_that_is_not_the_one_of_the_pinned_module_is_refused(
+    proxy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = f"example.org/word v0.1.0 h1:{'A' * 43}=\n"
+    module = program(proxy, "say", "example.org/say/v2", sums=sums)
+    monkeypatch.setattr(tools, "ROWS", ((module,),))
+    with pytest.raises(ToolsError, match="example.org/word@v0.1.0: checksum mismatch"):
         tools.build()
     assert not (tools.binaries() / "say").exists()
 
