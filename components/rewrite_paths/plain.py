@@ -93,8 +93,10 @@ class Templates:
     def convert(self, lines: Lines, at: int, first: int, run: Run) -> int:
         """Convert lines that the current template fits, up to one that is not plain.
 
-        This loop is where the time goes; hence local names, ``partition`` instead of ``find``, and
-        single bytes looked for as numbers, which each take half the time of the other way.
+        This loop is where the time goes; hence local names, ``partition`` instead of ``find`` and
+        ``count``, ``rpartition`` where it does not matter which is found, since the first byte of
+        what is looked for is rarer than the last, and single bytes looked for as numbers. Each
+        takes half the time of the other way.
 
         Args:
             lines: Plain lines.
@@ -142,14 +144,18 @@ class Templates:
             if not (whole and found and more and question):
                 return place
             # The question: no tag, no path, and no escapes but of line ends and quotation marks.
-            escapes, marks = question.count(_BACKSLASH), 0
-            if _MARK in question:
-                marks = question.count(b'\\"')
-                if question.count(_MARK) != marks:
-                    return place
-            if escapes != question.count(b"\\n") + marks:
+            escapes = marks = 0
+            _, escaped, after = question.partition(b"\\")
+            while escaped:
+                escapes += 1
+                if after[:1] != b"n":
+                    if after[:1] != b'"':
+                        return place
+                    marks += 1
+                _, escaped, after = after.partition(b"\\")
+            if _MARK in question and question.count(_MARK) != marks:
                 return place
-            if _LESS in question or question.partition(FILE)[1]:
+            if _LESS in question or question.rpartition(FILE)[1]:
                 return place
             # The verdict: perfect, and no escapes but of quotation marks.
             opening = openings.get(scores)
