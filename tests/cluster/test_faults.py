@@ -139,17 +139,28 @@ def test_the_error_has_the_last_lines_of_the_node_that_failed_first(place: Place
     assert place.leftovers(job) == []
 
 
-def test_the_error_of_a_pod_that_the_operator_deletes_is_kept(place: Place):
+def test_the_error_of_a_pod_that_the_operator_deletes_is_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
     # torchrun takes its time to end the other processes of its node: node 0 misses node 1 first,
     # fails the job, and the operator deletes node 1 together with its log.
     script = """
-    if [ $NODE = 1 ]; then echo RuntimeError: CUDA error: misaligned address; touch /state/broken
+    if [ $NODE = 1 ]; then echo RuntimeError: CUDA error: misaligned address
         while :; do sleep 0.2; done
     fi
-    while [ ! -e /state/broken ]; do sleep 0.2; done; sleep 2
+    while [ ! -e /state/read ]; do sleep 0.2; done
     echo 'sft: error: lost another node: Connection closed by peer'; exit 75
     """
     job = place.job(script)
+    read = place.api.log_lines
+
+    def noted(*arguments: Any, **options: Any) -> Iterator[str]:
+        for line in read(*arguments, **options):
+            yield line
+            if "misaligned address" in line:
+                (place.state / "read").touch()
+
+    monkeypatch.setattr(place.api, "log_lines", noted)
     outcome = place.launch(job)
 
     assert isinstance(outcome.error, StageFailedError)
