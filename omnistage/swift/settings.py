@@ -124,7 +124,8 @@ def split_batch(batch_size: int, per_device: int, processes: int, where: str) ->
     if batch_size % processes:
         raise InputError(
             f"{where}.batch_size: {batch_size} does not divide by {processes} processes; choose a "
-            f"multiple, or set runtime.{where}.nproc_per_node"
+            f"multiple, or other processes: runtime.{where}.nproc_per_node on one machine, "
+            "cluster.nodes and cluster.gpus_per_node on a cluster"
         )
     share = batch_size // processes
     device = max(d for d in range(1, min(per_device, share) + 1) if share % d == 0)
