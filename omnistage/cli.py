@@ -50,8 +50,15 @@ def _parser() -> argparse.ArgumentParser:
 
     run = add_command(commands, "run", _run, "run a recipe on this machine")
     recipe_arguments(run)
-    run.add_argument("--from", dest="first", metavar="STAGE", help="begin at this stage")
-    run.add_argument("--to", dest="last", metavar="STAGE", help="end with this stage")
+    run.add_argument(
+        "--from",
+        dest="first",
+        metavar="STAGE",
+        help="begin at this stage: take what it rests on from the store",
+    )
+    run.add_argument(
+        "--to", dest="last", metavar="STAGE", help="make this stage and what it rests on"
+    )
     run.add_argument(
         "--force", action="append", default=[], metavar="STAGE", help="run it although it is cached"
     )
@@ -106,15 +113,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _stages(pipeline: Any, options: argparse.Namespace) -> list[str]:
-    """Return the names of the stages up to ``--to``; those before ``--from`` must be cached."""
-    names = list(pipeline.STAGES)
-    first = stage_option(pipeline, "--from", options.first) if options.first else 0
-    last = stage_option(pipeline, "--to", options.last) if options.last else len(names) - 1
+    """Return the stages that the one of ``--to`` rests on and itself; all without ``--to``."""
     for name in options.force:
         stage_option(pipeline, "--force", name)
-    if first > last:
-        raise InputError(f"--from {options.first} comes after --to {options.last}")
-    return names[: last + 1]
+    names = list(pipeline.STAGES)
+    if options.last:
+        names = pipeline.needed(stage_option(pipeline, "--to", options.last))
+    if options.first and stage_option(pipeline, "--from", options.first) not in names:
+        raise InputError(f"--from {options.first}: --to {options.last} does not rest on it")
+    return names
 
 
 def _dry_run(pipeline: Any, recipe: Any, store: str, names: list[str], force: list[str]) -> int:

@@ -36,7 +36,7 @@ def add_cluster_commands(commands: Any) -> None:
     recipe_arguments(submit)
     _package_arguments(submit)
     submit.add_argument(
-        "--from", dest="first", metavar="STAGE", help="take what comes before from the store"
+        "--from", dest="first", metavar="STAGE", help="take what this stage rests on from the store"
     )
     submit.add_argument(
         "--param",

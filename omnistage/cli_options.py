@@ -7,7 +7,7 @@ from typing import Any
 from omnistage.errors import InputError
 
 PIPELINES = {"post_training": "pipelines.post_training"}
-"""A recipe's ``pipeline`` to the module with its ``Recipe``, ``STAGES`` and ``plan``."""
+"""A recipe's ``pipeline`` to the module with its ``Recipe``, its ``STAGES`` and its ``plan``."""
 
 
 def add_command(commands: Any, name: str, call: Any, about: str) -> argparse.ArgumentParser:
@@ -68,8 +68,8 @@ def store_option(options: argparse.Namespace) -> str:
     return store if store.startswith("s3://") else uri_path(store).absolute().as_uri()
 
 
-def stage_option(pipeline: Any, flag: str, name: str) -> int:
-    """Return the number of a stage that was named by an option.
+def stage_option(pipeline: Any, flag: str, name: str) -> str:
+    """Return a stage that was named by an option.
 
     Raises:
         InputError: If there is no such stage.
@@ -80,4 +80,4 @@ def stage_option(pipeline: Any, flag: str, name: str) -> int:
     if name not in names:
         hint = nearest(name, names) or f"stages are {', '.join(names)}"
         raise InputError(f"{flag} {name}: no such stage; {hint}".lstrip())
-    return names.index(name)
+    return name

@@ -16,7 +16,7 @@ from omnistage.events import Events
 from omnistage.files import read_json, read_jsonl
 from omnistage.kubeflow import CACHED_ONLY_VARIABLE, EVENTS_VARIABLE, FORCE_VARIABLE
 from omnistage.store import open_store, read_manifest, store_uri
-from pipelines.post_training import STAGES, Recipe, build, resolve
+from pipelines.post_training import STAGES, Recipe, build, needed, resolve
 
 
 class RunRequest(BaseModel):
@@ -58,8 +58,7 @@ def main(folder: Path) -> int:
 def _run(request: RunRequest, folder: Path, events: Path) -> None:
     from kfp import local
 
-    names = list(STAGES)
-    before = names[: names.index(request.first)] if request.first else []
+    before = needed(request.first)[:-1] if request.first else []
     os.environ[EVENTS_VARIABLE] = str(events)
     os.environ[FORCE_VARIABLE] = ",".join(request.force)
     os.environ[CACHED_ONLY_VARIABLE] = ",".join(before)
@@ -69,7 +68,7 @@ def _run(request: RunRequest, folder: Path, events: Path) -> None:
         pipeline_root=str(folder / "kfp"),
         raise_on_error=True,
     )
-    last = request.last or names[-1]
+    last = request.last or list(STAGES)[-1]
     build(resolve(request.recipe), request.store, to=last)()
     if last == "eval":
         _copy_report(folder, events)

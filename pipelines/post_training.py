@@ -31,6 +31,7 @@ from pipelines.settings import (
     StageRuntimes,
     config_of,
     launched,
+    needed,
     plan,
     resolve,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "config_of",
     "input_uris",
     "launch_stage",
+    "needed",
     "parameters",
     "plan",
     "render_stage",
@@ -95,7 +97,7 @@ class Target:
 
 
 def build(recipe: Recipe, store: str, *, to: str = "eval") -> Any:
-    """Return the pipeline of a recipe, up to a stage, for this machine.
+    """Return the pipeline of a recipe, or what a stage of it rests on, for this machine.
 
     Args:
         recipe: Already resolved, see :func:`resolve`.
@@ -104,11 +106,9 @@ def build(recipe: Recipe, store: str, *, to: str = "eval") -> Any:
     """
     from kfp import dsl
 
-    wanted = list(STAGES)[: list(STAGES).index(to) + 1]
-
     def pipeline(store: str = store) -> None:
         tasks: dict[str, Any] = {}
-        for name in wanted:
+        for name in needed(to):
             sources = {i: tasks[s] for i, s in SOURCES.get(name, {}).items()}
             runtime = getattr(recipe.runtime, name).model_dump() if name in LAUNCHED else None
             tasks[name] = _task(recipe, name, store, sources, runtime)
@@ -198,7 +198,7 @@ def compile_packages(
         store: URI of the store.
         images: Image of each name in :data:`IMAGES`, pinned by digest.
         names: Names of objects in the namespace that are not the chart's own.
-        first: Stage to begin at; those before it are taken from the store or the run fails.
+        first: Stage to begin at; what it rests on is taken from the store or the run fails.
         only: Which packages; by default all.
         caching: Whether KFP may skip a stage that it knows; the store is asked in any case.
 
@@ -211,7 +211,7 @@ def compile_packages(
     check_images(images)
     check_store(store, recipe.cluster)
     recipe = resolve(recipe)
-    before = list(STAGES)[: list(STAGES).index(first)] if first else ()
+    before = needed(first)[:-1] if first else ()
     target = Target(images, names or ClusterNames(), before, caching)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

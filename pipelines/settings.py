@@ -129,6 +129,15 @@ def config_of(recipe: Recipe, stage: str) -> Settings:
     return getattr(recipe, _SECTIONS.get(stage, stage))
 
 
+def needed(stage: str) -> list[str]:
+    """Return all stages that a stage rests on, in the order of the pipeline, and itself."""
+    found = {stage}
+    for name in reversed(STAGES):
+        if name in found:
+            found.update(SOURCES.get(name, {}).values())
+    return [name for name in STAGES if name in found]
+
+
 def resolve(recipe: Recipe) -> Recipe:
     """Return the recipe with what its sources point to here pinned down.
 

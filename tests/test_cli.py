@@ -74,7 +74,7 @@ def test_a_failed_run_gives_the_exit_code_of_its_stage(
         (["--from", "stf"], "--from stf: no such stage; did you mean 'sft'?"),
         (["--to", "qqq"], "--to qqq: no such stage; stages are download, sft, eval"),
         (["--force", "evel"], "--force evel: no such stage; did you mean 'eval'?"),
-        (["--from", "eval", "--to", "sft"], "--from eval comes after --to sft"),
+        (["--from", "eval", "--to", "sft"], "--from eval: --to sft does not rest on it"),
         (["--store", "ftp://x/y"], "expected a folder, file:// or s3://"),
     ],
 )

@@ -85,3 +85,35 @@ def test_stages_before_from_are_taken_from_the_store_or_the_run_is_refused(
     (run,) = show(capsys, tmp_path)
     assert (run["state"], run["exit_code"]) == ("failed", 2)
     assert [s["stage"] for s in run["stages"]] == list(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("stage", "stages"),
+    [
+        ("download_model", ["download_model"]),
+        ("rewrite_paths", ["download", "rewrite_paths"]),
+        ("sft", ["download", "download_model", "rewrite_paths", "sft"]),
+        ("eval", list(STAGES)),
+    ],
+)
+def test_a_run_to_a_stage_has_what_that_stage_rests_on_and_nothing_else(
+    stage: str,
+    stages: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a line for each stage
+    arguments = ["--set", SMALL, "--to", stage, "--dry-run", "--home", str(tmp_path)]
+    assert cli.main(["run", "tiny", *arguments]) == 0
+    planned = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert planned == stages
+
+
+def test_a_run_cannot_begin_at_what_its_last_stage_does_not_rest_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--from", "download_model", "--to", "rewrite_paths", "--home", str(tmp_path)]
+    assert cli.main(["run", "tiny", *arguments]) == 2
+    said = "--from download_model: --to rewrite_paths does not rest on it"
+    assert said in capsys.readouterr().err

@@ -31,6 +31,11 @@ class Planned(NamedTuple):
 STAGES = {"download": "a stage", "sft": "a stage", "eval": "a stage"}
 
 
+def needed(stage: str) -> list[str]:
+    names = list(STAGES)
+    return names[: names.index(stage) + 1]
+
+
 def plan(recipe: Recipe, store: str) -> list[Planned]:
     return [
         Planned("download", "d0d0", True, "in the store"),
