@@ -3,11 +3,12 @@
 import bz2
 import io
 import lzma
-import zlib
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import zstandard
+from zlib_ng import zlib_ng
 
+ZlibError = cast("type[Exception]", zlib_ng.error)  # whose stub takes it for an exception itself
 Compression = Literal["gz", "zst", "bz2", "xz"]
 _MAGIC: dict[bytes, Compression] = {
     b"\x1f\x8b": "gz",
@@ -94,7 +95,7 @@ class Decompressed(io.RawIOBase):
             return data
         try:
             return self._inflate()
-        except (zlib.error, lzma.LZMAError, OSError) as e:
+        except (ZlibError, lzma.LZMAError, OSError) as e:
             if isinstance(e, OSError) and e.errno is not None:
                 raise
             raise ValueError(f"{self._kind} data: {e}") from e
@@ -152,7 +153,7 @@ class _WholeZst:
 
 def _decoder(kind: Compression) -> Any:
     if kind == "gz":
-        return zlib.decompressobj(wbits=31)
+        return zlib_ng.decompressobj(wbits=31)
     if kind == "bz2":
         return bz2.BZ2Decompressor()
     return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)

@@ -11,14 +11,14 @@ import queue
 import re
 import struct
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import orjson
+from zlib_ng import zlib_ng
 
-from omnistage.decompress import Decompressed, compression
+from omnistage.decompress import Decompressed, ZlibError, compression
 from omnistage.errors import InputError, machine_errors
 from omnistage.file_views import JoinedFiles
 from omnistage.worker_loop import serve
@@ -215,7 +215,7 @@ def _member(
             size -= len(pending[:size])
             pending = file.read(min(size, _BLOCK)) if size else b""
         return
-    decoder: Any = zlib.decompressobj(-15) if method == _DEFLATED else bz2.BZ2Decompressor()
+    decoder: Any = zlib_ng.decompressobj(-15) if method == _DEFLATED else bz2.BZ2Decompressor()
     try:
         while not decoder.eof:
             if not pending and getattr(decoder, "needs_input", True):
@@ -224,7 +224,7 @@ def _member(
                     return
             yield decoder.decompress(pending, _BLOCK)
             pending = getattr(decoder, "unconsumed_tail", b"")
-    except (zlib.error, OSError) as e:
+    except (ZlibError, OSError) as e:
         raise InputError(f"{where}: member {row['member']!r} is damaged: {e}") from e
 
 
