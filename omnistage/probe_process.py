@@ -104,15 +104,17 @@ class ProbeProcess:
         return self.end()
 
     def new_copy(self, size: int) -> BinaryIO:
-        """Return an empty file for a medium whose bytes lie in no file of their own.
+        """Return a file, to be written from its start, for a medium that lies in no file.
 
         Args:
             size: Its bytes. More than :func:`room_for` it media must not be begun.
         """
         self._copies += 1
-        self._copy = self._small[self._copies % AHEAD] if size <= _IN_MEMORY else self._large
+        small = size <= _IN_MEMORY
+        self._copy = self._small[self._copies % AHEAD] if small else self._large
         self._copy.seek(0)
-        self._copy.truncate()
+        if not small:  # what is in memory is kept for the next one: to get it anew takes longer
+            self._copy.truncate()
         return self._copy
 
     def begin_copy(self, kind: MediaKind) -> None:

@@ -12,7 +12,7 @@ import pytest
 from components.download import collect
 from omnistage.errors import StageFailedError
 from omnistage.files import read_jsonl
-from omnistage.probe_process import ProbeProcess
+from omnistage.probe_process import AHEAD, ProbeProcess
 from tests.download_kit import TRANSFER, Heard, content, download, https, png, wav
 from tests.test_archives import tar_bytes, zip_bytes
 
@@ -85,6 +85,12 @@ def test_a_crash_is_not_said_of_the_media_that_were_begun_before_or_after(probes
     assert [probes.end() for _ in range(probes.begun)] == [_GOOD, crash, crash, _GOOD]
 
 
+@pytest.mark.usefixtures("crashing")
+def test_nothing_of_a_longer_medium_is_read_with_the_next_one_in_the_same_memory(probes):
+    said = [probe(probes, wav() + word) for word in [b"SEGFAULT"] * AHEAD + [b""] * AHEAD]
+    assert said == [{"error": "crashed the decoder: signal 11"}] * AHEAD + [_GOOD] * AHEAD
+
+
 def test_what_was_begun_can_be_forgotten(probes):
     probes.new_copy(100).write(b"no sound")
     probes.begin_copy("audio")
@@ -123,7 +129,7 @@ def test_an_endless_decoder_ends_though_its_caller_was_killed(tmp_path):
     sound.write_bytes(wav() + b"ENDLESS")
     program = (
         "from pathlib import Path\n"
-        "from omnistage.probe_process import ProbeProcess\n"
+        "from omnistage.probe_process import AHEAD, ProbeProcess\n"
         "probes = ProbeProcess(seconds=60)\n"
         f"probes.probe('audio', [Path(__import__('sys').argv[1])], 0, {len(wav())})\n"
         "probes.seconds = 2  # from now on, with the decoder loaded\n"
