@@ -82,11 +82,11 @@ class Member:
     """Bytes, uncompressed."""
     offset: int
     """Where its bytes begin in the (decompressed) tar, or its local header in the zip."""
-    stream: IO[bytes]
+    stream: "IO[bytes] | Section | _Next"
     plain: Section | None
     """The bytes as a seekable file, where they lie in the archive uncompressed."""
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes | memoryview]:
         """Yield the bytes, about a megabyte at a time.
 
         Raises:
@@ -99,6 +99,20 @@ class Member:
                 yield chunk
             if left:
                 raise EOFError(f"{left} bytes are missing")
+
+
+class _Next:
+    """The next bytes of decompressed data, not copied."""
+
+    def __init__(self, file: Decompressed, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def read(self, most: int) -> memoryview:
+        """Read some bytes; none at the end."""
+        piece = self._file.block(min(most, self._left)) if self._left else memoryview(b"")
+        self._left -= len(piece)
+        return piece
 
 
 @contextmanager
@@ -200,11 +214,10 @@ class _Reader:
         self._bytes = 0
 
     def tar(self, file: "BinaryIO | Decompressed") -> Iterator[Member]:
-        packed = isinstance(file, Decompressed)
+        # Not in tarfile's mode for streams, which copies every byte several times.
         tar = tarfile.open(  # noqa: SIM115  # nothing to close: the file is the caller's
             fileobj=cast(IO[bytes], file),
-            mode="r|" if packed else "r:",
-            bufsize=1 << 20,
+            mode="r:",
             tarinfo=_Header,
             encoding="utf-8",
             errors="surrogateescape",
@@ -221,9 +234,11 @@ class _Reader:
                 raise self._refuse(name, f"its type {header.type!r} is not a plain file")
             self._count(safe, header.size)
             at, size = header.offset_data, header.size
-            plain = None if isinstance(file, Decompressed) else Section(file, at, size)
-            stream = tar.extractfile(header) if plain is None else plain
-            yield Member(self.where, safe, size, at, cast(IO[bytes], stream), plain)
+            if isinstance(file, Decompressed):
+                yield Member(self.where, safe, size, at, _Next(file, size), None)
+            else:
+                plain = Section(file, at, size)
+                yield Member(self.where, safe, size, at, plain, plain)
         if isinstance(file, Decompressed):
             self._end(file)
 

@@ -63,6 +63,18 @@ class Decompressed(io.RawIOBase):
         """Return how many decompressed bytes were read."""
         return self._position
 
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move forward, by reading on; to the end at most.
+
+        Raises:
+            io.UnsupportedOperation: For a position that was passed.
+        """
+        if whence != io.SEEK_SET or offset < self._position:
+            raise io.UnsupportedOperation("compressed data are read forward only")
+        while self._position < offset and self.block(min(_STEP, offset - self._position)):
+            pass
+        return self._position
+
     def readinto(self, buffer: "memoryview | bytearray", /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Read some bytes; 0 at the end."""
         data = self.block(len(buffer))

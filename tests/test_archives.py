@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from omnistage.archives import ArchiveLimits, read_members
+from omnistage.decompress import Decompressed
 from omnistage.errors import InputError
 from omnistage.file_views import JoinedFiles
 
@@ -317,3 +318,11 @@ def _zip_named(raw: bytes) -> bytes:
     """Return a zip whose one name has these bytes and no UTF-8 flag."""
     stand_in = "n" * len(raw)
     return zip_bytes({stand_in: b""}).replace(stand_in.encode(), raw)
+
+
+def test_decompressed_data_are_read_forward_only():
+    stream = Decompressed(io.BytesIO(gzip.compress(b"0123456789")), "gz")
+    assert (stream.seek(4), stream.read(2), stream.tell()) == (4, b"45", 6)
+    with pytest.raises(io.UnsupportedOperation, match="forward only"):
+        stream.seek(5)
+    assert (stream.seek(99), stream.read(1)) == (10, b"")
