@@ -26,8 +26,8 @@ from benchmarks.loopback_hub import COMMIT, REPO, hub
 from components.download.config import DownloadSettings
 from components.download.stage import download
 from omnistage.events import Events
-from omnistage.stage import Context, TaskRuntime
-from omnistage.store import FolderStore
+from omnistage.stage.contract import Context, TaskRuntime
+from omnistage.store.folder import FolderStore
 
 ARCHIVES = 8
 CLIP = 2_500_000  # bytes; the mean of OmniCritic's 40,000 clips in 100 GB

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from components.download.config import DownloadSettings
 from components.download.stage import STAGE
-from omnistage.materialize import media_root
-from omnistage.stage import execute
-from omnistage.store import FolderStore, uri_path
+from omnistage.archives.media_root import media_root
+from omnistage.stage.execute import execute
+from omnistage.store.folder import FolderStore
+from omnistage.store.uris import uri_path
 
 
 def main() -> None:

@@ -22,14 +22,15 @@ import time
 import uuid
 from pathlib import Path
 
+from omnistage.cluster.api import PODS
+from omnistage.cluster.backends import backend_of
+from omnistage.cluster.claim import claim, remove
+from omnistage.cluster.gang import run_gang
+from omnistage.cluster.job import ClusterJob
 from omnistage.events import Events
-from omnistage.launch.api import PODS
-from omnistage.launch.claim import claim, remove
-from omnistage.launch.cluster import ClusterJob, backend_of
-from omnistage.launch.gang import run_gang
-from tests.cluster import operators, storage
-from tests.cluster.cluster import Cluster, own_cluster, running
-from tests.cluster.launch_kit import Place
+from tests.on_cluster import operators, storage
+from tests.on_cluster.cluster import Cluster, own_cluster, running
+from tests.on_cluster.launch_kit import Place
 
 
 def main() -> None:

@@ -27,10 +27,10 @@ import orjson
 
 from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.stage import STAGE
-from omnistage.artifacts import Manifest
 from omnistage.events import Events
-from omnistage.stage import Context, TaskRuntime
-from omnistage.store import FolderStore
+from omnistage.stage.contract import Context, TaskRuntime
+from omnistage.store.folder import FolderStore
+from omnistage.store.manifest import Manifest
 
 MEMBERS = 13_700  # of each kind: 41 thousand in all, as many as OmniCritic has pairs
 INSTRUCTIONS = """You judge two answers to a question about {medium}.

@@ -2,7 +2,7 @@
 
 ``python charts/generate.py`` fills in the table of values in each chart's README.md from the
 comments of its values.yaml, and the definition of ``launch.settings`` in the schema of the chart
-``omnistage`` from :class:`omnistage.launch.settings.LaunchSettings`. With ``--check`` it changes
+``omnistage`` from :class:`omnistage.cluster.settings.LaunchSettings`. With ``--check`` it changes
 nothing and exits with 1 when a file is not up to date.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
+from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
-from omnistage.launch.settings import LaunchSettings
 
 CHARTS = Path(__file__).resolve().parent
 NAMES = ("omnistage", "omnistage-platform")

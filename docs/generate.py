@@ -22,10 +22,10 @@ from pydantic.fields import FieldInfo
 
 from components.download.tiny.data import TinyDataSettings
 from components.download.tiny.model import TinyModelSettings
-from components.grpo.rewards import METRIC_NAMES, RANGES, REQUIRED_VARIABLES, REWARDS
+from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
-from omnistage.launch.settings import LaunchSettings
-from omnistage.recipe import read_recipe, shipped_recipes
+from omnistage.recipe.document import read_recipe, shipped_recipes
+from omnistage.rewards import METRIC_NAMES, RANGES, REQUIRED_VARIABLES, REWARDS
 from pipelines.post_training import IMAGES, SOURCES, STAGES, Recipe, StageRuntimes
 from pipelines.post_training import parameters as pipeline_parameters
 

@@ -1,11 +1,14 @@
 """Small file helpers: hashing, atomic writes, JSON and JSON Lines."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +109,25 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+@contextmanager
+def locked(path: Path, what: str = "") -> Iterator[None]:
+    """Hold an exclusive lock on a file; the kernel drops it when the process dies.
+
+    Args:
+        path: The lock file, made when missing.
+        what: Said on stderr when the lock is held by somebody else.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if what:
+                print(f"{what}: another run is at work on it; waiting for it", flush=True)
+            fcntl.flock(f, fcntl.LOCK_EX)
+        f.truncate(0)
+        f.write(f"{socket.gethostname()} {os.getpid()}\n")
+        f.flush()
+        yield

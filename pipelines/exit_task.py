@@ -12,6 +12,6 @@ def end_run(store: str, stages: str, status: dsl.PipelineTaskFinalStatus):
         stages: Names of the run's stages, separated by commas.
         status: How the stages ended as a whole.
     """
-    from omnistage.run_end import end_run
+    from omnistage.task.exit_task import end_run
 
     end_run(store, stages.split(","), status.state, status.error_message or "")

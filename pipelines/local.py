@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from omnistage.errors import OmnistageError
 from omnistage.events import Events
 from omnistage.files import read_json, read_jsonl
-from omnistage.kubeflow import CACHED_ONLY_VARIABLE, EVENTS_VARIABLE, FORCE_VARIABLE
-from omnistage.store import open_store, read_manifest, store_uri
+from omnistage.store.open import open_store, read_manifest
+from omnistage.store.uris import store_uri
+from omnistage.task.kfp_body import CACHED_ONLY_VARIABLE, EVENTS_VARIABLE, FORCE_VARIABLE
 from pipelines.post_training import STAGES, Recipe, build, needed, resolve
 
 

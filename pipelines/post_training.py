@@ -18,23 +18,12 @@ from typing import Any
 import orjson
 
 from omnistage.errors import InputError
-from omnistage.run_record import EXIT
-from pipelines.by_hand import input_uris, launch_stage, render_stage
-from pipelines.on_cluster import ClusterNames, check_store, place
-from pipelines.settings import (
-    IMAGES,
-    LAUNCHED,
-    SOURCES,
-    STAGES,
-    PlannedStage,
-    Recipe,
-    StageRuntimes,
-    config_of,
-    launched,
-    needed,
-    plan,
-    resolve,
-)
+from omnistage.task.run_record import EXIT
+from pipelines.graph import IMAGES, LAUNCHED, SOURCES, STAGES, needed
+from pipelines.launch import input_uris, launch_stage, render_stage
+from pipelines.plan import PlannedStage, plan
+from pipelines.recipe import Recipe, StageRuntimes, config_of, launched, resolve
+from pipelines.task_pods import ClusterNames, check_store, place
 
 __all__ = [
     "IMAGES",
@@ -149,7 +138,7 @@ def build_single(recipe: Recipe, name: str, store: str, target: Target) -> Any:
     """
     from kfp import dsl
 
-    from omnistage import kubeflow
+    from omnistage.kubeflow import types
 
     stage = STAGES[name]
 
@@ -158,7 +147,7 @@ def build_single(recipe: Recipe, name: str, store: str, target: Target) -> Any:
             imported = {
                 i: dsl.importer(
                     artifact_uri=values[i],
-                    artifact_class=getattr(kubeflow, kind),
+                    artifact_class=getattr(types, kind),
                     reimport=False,
                 )
                 for i, kind in stage.inputs.items()
@@ -292,7 +281,7 @@ def _placed(
     target: Target,
 ) -> Any:
     """Add the task of a stage as it runs on a cluster."""
-    from omnistage.kubeflow import CACHED_ONLY_VARIABLE
+    from omnistage.task.kfp_body import CACHED_ONLY_VARIABLE
 
     runtime = None
     arguments = {parameter: values[parameter] for parameter in _place_of(name)}

@@ -7,20 +7,22 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components.download import fetch
-from omnistage import s3
-from omnistage.store import FolderStore, Store, open_store
-from tests.download_kit import Served, Server, serve
+from components.download.transfer import fetch
+from omnistage.store import s3_client
+from omnistage.store.folder import FolderStore
+from omnistage.store.layout import Store
+from omnistage.store.open import open_store
+from tests.components.download.download_kit import Served, Server, serve
 
 # These start a Kubernetes cluster: `make test-cluster`, or name the folder.
-collect_ignore = ["cluster"]
+collect_ignore = ["on_cluster"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden",
         action="store_true",
-        help="write the files of tests/golden anew instead of comparing with them",
+        help="write the golden files anew instead of comparing with them",
     )
 
 
@@ -39,10 +41,10 @@ def bucket() -> Iterator[str]:
     patch.setenv("AWS_ACCESS_KEY_ID", "test")
     patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3.client.cache_clear()
+    s3_client.client.cache_clear()
     boto3.client("s3").create_bucket(Bucket="artifacts")
     yield "artifacts"
-    s3.client.cache_clear()
+    s3_client.client.cache_clear()
     patch.undo()
     server.stop()
 

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from components.download.config import Limits, Transfer
-from components.download.fetch import Fetcher, Job
-from components.download.journal import Journal
-from components.download.remote import RemoteFile
-from omnistage.archive_names import Archive, group_archives
+from components.download.transfer.fetch import Fetcher, Job
+from components.download.transfer.journal import Journal
+from components.download.transfer.remote_file import RemoteFile
+from omnistage.archives.names import Archive, group_archives
 from omnistage.errors import InputError, machine_errors
 from omnistage.events import Events
 from omnistage.files import free_bytes, human_bytes
-from omnistage.worker_pool import WorkerPool
+from omnistage.workers.pool import WorkerPool
 
 _REPORTED_EVERY = 0.5  # seconds
 _ATTEMPTS = 3  # at bytes with a wrong hash; more where a file has more mirrors
@@ -139,7 +139,7 @@ class _Collection:
         self._check_disk()
         cores = os.cpu_count() or 1
         with WorkerPool(
-            "components.download.worker", self._transfer.processes or min(cores, 16)
+            "components.download.index.worker", self._transfer.processes or min(cores, 16)
         ) as self._pool:
             if self._tasks:
                 self._fetch()

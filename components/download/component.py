@@ -2,13 +2,11 @@
 
 from kfp import dsl
 
-from omnistage import kubeflow
+from omnistage.kubeflow import types
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
-def download(
-    config: str, store: str, tarball: dsl.Output[kubeflow.DatasetTarball], source: str = ""
-):
+def download(config: str, store: str, tarball: dsl.Output[types.DatasetTarball], source: str = ""):
     """Fetch, verify and index a data set.
 
     Args:
@@ -16,17 +14,18 @@ def download(
         tarball: The archives, verified, with an index of their members.
         source: URI of the data set, instead of the sources in config; empty for those.
     """
-    from components.download.source_uri import with_source
+    from components.download.sources.uri import with_source
+    from omnistage.task.kfp_body import run_stage
 
     stage = "components.download.stage:STAGE"
-    kubeflow.run_stage(stage, config, store, tarball, change=with_source(source))
+    run_stage(stage, config, store, tarball, change=with_source(source))
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
 def download_model(
     config: str,
     store: str,
-    model: dsl.Output[kubeflow.BaseModel],
+    model: dsl.Output[types.BaseModel],
     source: str = "",
     runtime: str = "{}",
 ):
@@ -38,7 +37,8 @@ def download_model(
         source: URI of the model, instead of the sources in config; empty for those.
         runtime: TaskRuntime as JSON.
     """
-    from components.download.source_uri import with_source
+    from components.download.sources.uri import with_source
+    from omnistage.task.kfp_body import run_stage
 
     stage = "components.download.stage:MODEL_STAGE"
-    kubeflow.run_stage(stage, config, store, model, {}, runtime, change=with_source(source))
+    run_stage(stage, config, store, model, {}, runtime, change=with_source(source))

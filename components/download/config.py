@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from components.download.fingerprint import folder_fingerprint
-from omnistage.archive_names import safe_path
-from omnistage.config import Settings, operational
+from omnistage.archives.names import safe_path
+from omnistage.settings import Settings, operational
 
 _Target = Annotated[
     str,

@@ -10,13 +10,13 @@ import orjson
 
 from components.download.collect import Collected, Indexing, collect
 from components.download.config import AnySource, DownloadSettings, FetchSettings, ModelSettings
-from components.download.remote import Listing, RemoteFile
 from components.download.sources.listing import list_source
-from omnistage.archive_names import archive_folders, place_members
+from components.download.transfer.remote_file import Listing, RemoteFile
+from omnistage.archives.names import archive_folders, place_members
 from omnistage.errors import InputError, machine_errors
 from omnistage.events import Events
 from omnistage.files import human_bytes, read_jsonl, write_json
-from omnistage.stage import Context, Result, Stage
+from omnistage.stage.contract import Context, Result, Stage
 
 FILES = "files"
 _NAMED = 5  # undecodable media named in the warning

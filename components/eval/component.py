@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from omnistage import kubeflow
+from omnistage.kubeflow import types
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -10,12 +10,12 @@ def evaluate(
     config: str,
     runtime: str,
     store: str,
-    data: dsl.Input[kubeflow.DatasetTarball],
-    records: dsl.Input[kubeflow.RewrittenJSONL],
-    model: dsl.Input[kubeflow.BaseModel],
-    sft: dsl.Input[kubeflow.SFTCheckpoint],
-    adapter: dsl.Input[kubeflow.LoRAAdapter],
-    report: dsl.Output[kubeflow.EvalReport],
+    data: dsl.Input[types.DatasetTarball],
+    records: dsl.Input[types.RewrittenJSONL],
+    model: dsl.Input[types.BaseModel],
+    sft: dsl.Input[types.SFTCheckpoint],
+    adapter: dsl.Input[types.LoRAAdapter],
+    report: dsl.Output[types.EvalReport],
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     node_pool: str = "",
@@ -33,8 +33,10 @@ def evaluate(
         metrics: Accuracy of each model with its interval.
         node_pool: Node pool; empty, like the two below when 0 or empty, for the recipe's.
     """
+    from omnistage.task.kfp_body import publish_report, run_stage
+
     inputs = {"data": data, "records": records, "model": model, "sft": sft, "grpo": adapter}
     at = {"node_pool": node_pool, "queue": queue, "gpus_per_node": gpus_per_node}
     stage = "components.eval.stage:STAGE"
-    made = kubeflow.run_stage(stage, config, store, report, inputs, runtime, at)
-    kubeflow.publish_report(made, html, metrics)
+    made = run_stage(stage, config, store, report, inputs, runtime, at)
+    publish_report(made, html, metrics)

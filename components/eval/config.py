@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.grpo.rewards import REWARDS
-from omnistage.config import Settings
+from omnistage.rewards import REWARDS
+from omnistage.settings import Settings
 from omnistage.swift.media import MediaSettings
 from omnistage.swift.settings import Dtype
 

@@ -1,6 +1,6 @@
 """``python -m components.grpo --spec spec.json``."""
 
 from components.grpo.stage import STAGE
-from omnistage.task import main
+from omnistage.task.program import main
 
 raise SystemExit(main(STAGE))

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from omnistage import kubeflow
+from omnistage.kubeflow import types
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -10,11 +10,11 @@ def grpo(
     config: str,
     runtime: str,
     store: str,
-    data: dsl.Input[kubeflow.DatasetTarball],
-    records: dsl.Input[kubeflow.RewrittenJSONL],
-    model: dsl.Input[kubeflow.BaseModel],
-    sft: dsl.Input[kubeflow.SFTCheckpoint],
-    adapter: dsl.Output[kubeflow.LoRAAdapter],
+    data: dsl.Input[types.DatasetTarball],
+    records: dsl.Input[types.RewrittenJSONL],
+    model: dsl.Input[types.BaseModel],
+    sft: dsl.Input[types.SFTCheckpoint],
+    adapter: dsl.Output[types.LoRAAdapter],
     node_pool: str = "",
     queue: str = "",
     nodes: int = 0,
@@ -35,6 +35,8 @@ def grpo(
         nodes: Pods of the job.
         gpus_per_node: GPUs of a pod.
     """
+    from omnistage.task.kfp_body import run_stage
+
     inputs = {"data": data, "records": records, "model": model, "sft": sft}
     at = {"node_pool": node_pool, "queue": queue, "nodes": nodes, "gpus_per_node": gpus_per_node}
-    kubeflow.run_stage("components.grpo.stage:STAGE", config, store, adapter, inputs, runtime, at)
+    run_stage("components.grpo.stage:STAGE", config, store, adapter, inputs, runtime, at)

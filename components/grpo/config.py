@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from components.grpo.rewards import REWARDS
-from components.grpo.watch import WatchSettings
-from omnistage.config import Settings, operational
+from components.grpo.watch.watch import WatchSettings
+from omnistage.rewards import REWARDS
+from omnistage.settings import Settings, operational
 from omnistage.swift.settings import TrainingSettings
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from swift.rewards import ORM, orms
 
-from components.grpo.rewards import METRIC_NAMES, REWARDS, RewardFunction
+from omnistage.rewards import METRIC_NAMES, REWARDS, RewardFunction
 
 
 def orm_class(metric_name: str, reward: RewardFunction) -> type[ORM]:

@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from components.grpo.config import GRPOSettings
-from components.grpo.rewards import METRIC_NAMES, RANGES
-from components.grpo.watch import Watch
-from omnistage.artifacts import content_name
+from components.grpo.watch.watch import Watch
+from omnistage.archives.media_root import media_root
 from omnistage.errors import InputError
 from omnistage.files import write_atomic
-from omnistage.launch import local
-from omnistage.launch.job import Job, gpu_count
-from omnistage.materialize import media_root
-from omnistage.stage import Context, Result, Stage
+from omnistage.records.training_data import write_training_file
+from omnistage.rewards import METRIC_NAMES, RANGES
+from omnistage.stage.contract import Context, Result, Stage
+from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
 from omnistage.swift.media import environment
 from omnistage.swift.train import LIBRARIES, keep_logs, output_folder, train
-from omnistage.training_data import write_training_file
+from omnistage.torchrun import run as local
+from omnistage.torchrun.job import Job, gpu_count
 
 PLUGIN = Path(__file__).with_name("plugin.py")
 

@@ -2,15 +2,15 @@
 
 from kfp import dsl
 
-from omnistage import kubeflow
+from omnistage.kubeflow import types
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
 def rewrite_paths(
     config: str,
     store: str,
-    data: dsl.Input[kubeflow.DatasetTarball],
-    records: dsl.Output[kubeflow.RewrittenJSONL],
+    data: dsl.Input[types.DatasetTarball],
+    records: dsl.Output[types.RewrittenJSONL],
 ):
     """Turn a data set's records into canonical ones, with every medium found in its index.
 
@@ -20,5 +20,7 @@ def rewrite_paths(
         data: The downloaded data set.
         records: Canonical records in the splits sft, rl and test.
     """
+    from omnistage.task.kfp_body import run_stage
+
     stage = "components.rewrite_paths.stage:STAGE"
-    kubeflow.run_stage(stage, config, store, records, {"data": data})
+    run_stage(stage, config, store, records, {"data": data})

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from omnistage.config import Settings, operational
-from omnistage.records import Task
+from omnistage.records.record import Task
+from omnistage.settings import Settings, operational
 
 Format = Literal[
     "auto",

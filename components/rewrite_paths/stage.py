@@ -6,22 +6,22 @@ from collections import Counter
 from mmap import mmap
 from pathlib import Path
 
-from components.rewrite_paths.arrange import Balance, arrange, needed
-from components.rewrite_paths.card import write_card
-from components.rewrite_paths.chunk import Report, Rows, join_rows
+from components.rewrite_paths.card.page import write_card
 from components.rewrite_paths.config import RewriteSettings
-from components.rewrite_paths.engine import Job, convert_all
-from components.rewrite_paths.media import MediaFinder
-from components.rewrite_paths.members import MemberIndex
-from components.rewrite_paths.plan import plan_split
-from components.rewrite_paths.rows import LEAKS, MISSING, Form
-from components.rewrite_paths.rowwork import Shared, Wish
-from components.rewrite_paths.rules import PathRules
-from components.rewrite_paths.sources import Source, find_sources
-from components.rewrite_paths.tally import OUTPUTS, Tally
+from components.rewrite_paths.convert.chunk import Report, Rows, join_rows
+from components.rewrite_paths.convert.processes import Job, convert_all
+from components.rewrite_paths.convert.row import Shared, Wish
+from components.rewrite_paths.convert.tally import OUTPUTS, Tally
+from components.rewrite_paths.draft import LEAKS, MISSING, Form
+from components.rewrite_paths.media.finder import MediaFinder
+from components.rewrite_paths.media.index import MemberIndex
+from components.rewrite_paths.media.path_rules import PathRules
+from components.rewrite_paths.select.arrange import Balance, arrange, needed
+from components.rewrite_paths.select.test_split import plan_split
+from components.rewrite_paths.sources.files import Source, find_sources
 from omnistage.errors import InputError
-from omnistage.records import SPLITS
-from omnistage.stage import Context, Result, Stage
+from omnistage.records.record import SPLITS
+from omnistage.stage.contract import Context, Result, Stage
 
 
 def run(context: Context[RewriteSettings]) -> Result:

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from omnistage import kubeflow
+from omnistage.kubeflow import types
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -10,10 +10,10 @@ def sft(
     config: str,
     runtime: str,
     store: str,
-    data: dsl.Input[kubeflow.DatasetTarball],
-    records: dsl.Input[kubeflow.RewrittenJSONL],
-    model: dsl.Input[kubeflow.BaseModel],
-    checkpoint: dsl.Output[kubeflow.SFTCheckpoint],
+    data: dsl.Input[types.DatasetTarball],
+    records: dsl.Input[types.RewrittenJSONL],
+    model: dsl.Input[types.BaseModel],
+    checkpoint: dsl.Output[types.SFTCheckpoint],
     node_pool: str = "",
     queue: str = "",
     nodes: int = 0,
@@ -34,7 +34,9 @@ def sft(
         nodes: Pods of the job.
         gpus_per_node: GPUs of a pod.
     """
+    from omnistage.task.kfp_body import run_stage
+
     inputs = {"data": data, "records": records, "model": model}
     at = {"node_pool": node_pool, "queue": queue, "nodes": nodes, "gpus_per_node": gpus_per_node}
     stage = "components.sft.stage:STAGE"
-    kubeflow.run_stage(stage, config, store, checkpoint, inputs, runtime, at)
+    run_stage(stage, config, store, checkpoint, inputs, runtime, at)

@@ -1,12 +1,12 @@
 """Supervised fine-tuning: base model and SFT records in, checkpoint and curve out."""
 
 from components.sft.config import SFTSettings
-from omnistage.artifacts import content_name
-from omnistage.materialize import media_root
-from omnistage.stage import Context, Result, Stage
+from omnistage.archives.media_root import media_root
+from omnistage.records.training_data import write_training_file
+from omnistage.stage.contract import Context, Result, Stage
+from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
 from omnistage.swift.train import LIBRARIES, keep_logs, train
-from omnistage.training_data import write_training_file
 
 
 def run(context: Context[SFTSettings]) -> Result:

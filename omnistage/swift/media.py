@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from omnistage.config import Settings
+from omnistage.settings import Settings
 
 _LEAST_VIDEO_PIXELS = 128 * 28 * 28  # qwen-omni-utils' own lower bound for a frame
 

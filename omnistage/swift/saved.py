@@ -19,9 +19,9 @@ import orjson
 from omnistage.errors import OmnistageError
 from omnistage.events import Events
 from omnistage.files import sha256_file
-from omnistage.launch.world import World
-from omnistage.store import Store
+from omnistage.store.layout import Store
 from omnistage.swift.checkpoints import checkpoints, is_whole, step_of
+from omnistage.torchrun.world import World
 
 _LOGS = ("output/logging.jsonl", "output/completions.jsonl", "train.log", "preflight.json")
 """Files that node 0 saves with each checkpoint, so that curves begin at the first step."""

@@ -4,10 +4,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from omnistage.config import Settings, operational
 from omnistage.errors import InputError
-from omnistage.launch.job import gpu_count
+from omnistage.settings import Settings, operational
 from omnistage.swift.media import MediaSettings
+from omnistage.torchrun.job import gpu_count
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 

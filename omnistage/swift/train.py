@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from omnistage.errors import InputError, StageFailedError
-from omnistage.launch import local
-from omnistage.launch.job import Job, gpu_count
-from omnistage.stage import Context, NodeDone
+from omnistage.stage.contract import Context, NodeDone
 from omnistage.swift.arguments import Command, check_arguments, command_line
 from omnistage.swift.checkpoints import checkpoints, is_last, newest_whole, step_of
 from omnistage.swift.curve import parse_log_line, read_curve
 from omnistage.swift.media import environment
 from omnistage.swift.saved import SavedCheckpoints
 from omnistage.swift.settings import TrainingSettings, process_count, split_batch
+from omnistage.torchrun import run as local
+from omnistage.torchrun.job import Job, gpu_count
 
 LIBRARIES = ("ms-swift", "peft", "torch", "transformers", "trl")
 """What decides the result of a training stage."""

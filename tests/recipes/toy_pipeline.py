@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from omnistage.config import Settings
+from omnistage.settings import Settings
 
 
 class Train(Settings):

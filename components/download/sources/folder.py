@@ -4,7 +4,7 @@ from pathlib import Path
 
 from components.download.config import FolderSource
 from components.download.fingerprint import folder_files, folder_fingerprint
-from components.download.remote import Listing, Place, RemoteFile
+from components.download.transfer.remote_file import Listing, Place, RemoteFile
 from omnistage.errors import InputError
 
 

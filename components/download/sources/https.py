@@ -3,8 +3,8 @@
 from urllib.parse import unquote, urlsplit
 
 from components.download.config import HttpsFile, HttpsSource
-from components.download.http import shown
-from components.download.remote import Listing, Place, RemoteFile
+from components.download.transfer.http import shown
+from components.download.transfer.remote_file import Listing, Place, RemoteFile
 from omnistage.errors import InputError
 
 

@@ -4,8 +4,8 @@ import os
 import re
 
 from components.download.config import HubSource
-from components.download.http import PassingError
-from components.download.remote import Listing, Place, RemoteFile, XetFile
+from components.download.transfer.http import PassingError
+from components.download.transfer.remote_file import Listing, Place, RemoteFile, XetFile
 from omnistage.errors import InputError
 from omnistage.events import Events
 

@@ -16,14 +16,14 @@ from components.download.config import (
     S3Source,
     Transfer,
 )
-from components.download.http import PassingError
-from components.download.remote import Listing
 from components.download.sources.folder import list_folder
 from components.download.sources.https import list_https
 from components.download.sources.hub import list_hub
 from components.download.sources.modelscope import list_modelscope
 from components.download.sources.tiny import list_tiny
-from omnistage.archive_names import safe_path
+from components.download.transfer.http import PassingError
+from components.download.transfer.remote_file import Listing
+from omnistage.archives.names import safe_path
 from omnistage.errors import InputError, TransientError
 from omnistage.events import Events
 

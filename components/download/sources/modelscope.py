@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from components.download.config import ModelScopeSource, Transfer
-from components.download.http import Http, PassingError
-from components.download.remote import Listing, Place, RemoteFile
+from components.download.transfer.http import Http, PassingError
+from components.download.transfer.remote_file import Listing, Place, RemoteFile
 from omnistage.errors import InputError
 from omnistage.events import Events
 

@@ -4,10 +4,10 @@ import base64
 from typing import Any
 
 from components.download.config import S3Source
-from components.download.http import PassingError
-from components.download.remote import Listing, Place, RemoteFile
+from components.download.transfer.http import PassingError
+from components.download.transfer.remote_file import Listing, Place, RemoteFile
 from omnistage.errors import InputError, TransientError
-from omnistage.s3 import client, s3_errors, split
+from omnistage.store.s3_client import client, s3_errors, split
 
 _SIGNED_FOR = 3600  # seconds; each try signs anew
 

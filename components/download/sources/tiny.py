@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from components.download.config import FolderSource, TinyDataSource, TinyModelSource
-from components.download.remote import Listing
 from components.download.sources.folder import list_folder
+from components.download.transfer.remote_file import Listing
 from omnistage.events import Events
 
 

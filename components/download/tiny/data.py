@@ -43,10 +43,10 @@ from components.download.tiny.text import (
     verdict,
     verdict_text,
 )
-from omnistage.config import Settings
 from omnistage.errors import machine_errors
 from omnistage.events import Events
 from omnistage.files import write_jsonl
+from omnistage.settings import Settings
 
 Split = Literal["sft", "rl", "test"]
 SPLITS: tuple[Split, ...] = ("sft", "rl", "test")

@@ -22,9 +22,9 @@ from components.download.tiny.tokenizer import (
     build_tokenizer,
     token_id,
 )
-from omnistage.config import Settings
 from omnistage.errors import InputError, machine_errors
 from omnistage.events import Events
+from omnistage.settings import Settings
 
 if TYPE_CHECKING:
     from transformers import Qwen2_5OmniConfig, Qwen2_5OmniProcessor, Qwen2Tokenizer

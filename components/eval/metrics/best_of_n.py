@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from omnistage.verdict import Better
+from omnistage.records.verdict import Better
 
 
 def knock_out(answers: Sequence[str], judge: Callable[[str, str], Better | None]) -> int:

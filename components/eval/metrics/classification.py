@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from components.grpo.rewards.answers import choices, set_f1
+from omnistage.rewards.answers import choices, set_f1
 
 
 def accuracy(golds: Sequence[str], predictions: Sequence[str | None]) -> float:

@@ -5,13 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from components.grpo.rewards.answers import (
-    number,
-    relative_error,
-    same_number,
-    text_accuracy,
-)
-from components.grpo.rewards.overlap import bleu2, meteor, rouge1, words
+from omnistage.rewards.answers import number, relative_error, same_number, text_accuracy
+from omnistage.rewards.overlap import bleu2, meteor, rouge1, words
 
 _THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.grpo.rewards.grounding import Box, iou
+from omnistage.rewards.grounding import Box, iou
 
 
 def iou_accuracy(

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omnistage.verdict import BETTER, Better, better_of, swap_better
+from omnistage.records.verdict import BETTER, Better, better_of, swap_better
 
 SOLVED_BY_CONSTANT = 0.8
 """Accuracy of a judge that looks at nothing from which on a label set is flagged."""

@@ -7,13 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components.grpo.preflight.bench import (
-    PLACEHOLDERS,
-    Bench,
-    encode,
-    greedy_config,
-    with_sound,
-)
+from components.grpo.preflight.bench import PLACEHOLDERS, Bench, encode, greedy_config, with_sound
 from components.grpo.preflight.records import MEDIA, has_sound, kind_of, name_of, tag_count
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
 

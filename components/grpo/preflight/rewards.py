@@ -6,9 +6,9 @@ from typing import Any
 
 from components.grpo.preflight.records import name_of
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
-from components.grpo.rewards import REQUIRED_VARIABLES, REWARDS
-from components.grpo.rewards.columns import gold_answer
-from omnistage.verdict import VerdictError, parse_verdict
+from omnistage.records.verdict import VerdictError, parse_verdict
+from omnistage.rewards import REQUIRED_VARIABLES, REWARDS
+from omnistage.rewards.columns import gold_answer
 
 _NAME = "rewards"
 _SERVED = 2  # records sent to a reward that asks a server

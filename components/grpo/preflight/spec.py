@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from omnistage.config import Settings
+from omnistage.settings import Settings
 
 
 class PreflightSpec(Settings):

@@ -1,0 +1,1 @@
+"""Transfer files: ranges, resume, verification."""

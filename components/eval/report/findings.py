@@ -1,0 +1,225 @@
+"""What a reader should be warned of before believing the numbers.
+
+Each check looks at the report's own numbers (the layout of ``report.json``) or at the logged
+curves and says in one sentence what is wrong and what it means.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from components.eval.metrics.judging import SOLVED_BY_CONSTANT
+from components.eval.report.data import TITLES
+from components.eval.report.numbers import best_baseline
+
+ONE_SIDED = 0.6
+"""Accuracy of a judge that looks at nothing from which the label set is flagged."""
+VALID_AT_LEAST = 0.95
+CONSISTENT_AT_LEAST = 0.8
+FIRST_SHOWN_AT_MOST = 0.65
+TIES_AT_MOST = 0.2
+INTERVAL_AT_MOST = 0.2
+REWARD_MOVED = 0.02
+ZERO_SPREAD_AT_MOST = 0.8
+CLIPPED_AT_MOST = 0.1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One remark.
+
+    Attributes:
+        code: Stable name for programs.
+        level: ``problem`` (do not trust the result), ``warning`` (look at it) or ``note``.
+        text: The remark for people, one or two sentences.
+    """
+
+    code: str
+    level: Literal["problem", "warning", "note"]
+    text: str
+
+
+def audit(numbers: Mapping[str, Any], curves: Mapping[str, Sequence[Mapping]]) -> list[Finding]:
+    """Return every finding, problems first.
+
+    Args:
+        numbers: ``pairs``, ``models``, ``baselines`` and ``differences`` of the report.
+        curves: The training logs by stage.
+    """
+    found = [
+        *_labels(numbers),
+        *_models(numbers),
+        *_differences(numbers),
+        *_sample(numbers),
+        *_training(curves),
+    ]
+    order = ("problem", "warning", "note")
+    return sorted(found, key=lambda f: order.index(f.level))
+
+
+def _labels(numbers: Mapping[str, Any]) -> Iterator[Finding]:
+    for modality in (None, *numbers["pairs"]["by_modality"]):
+        where = f"the {modality} pairs" if modality else "the test set"
+        name, accuracy = best_baseline(numbers, modality)
+        if accuracy < ONE_SIDED:
+            continue
+        solved = accuracy >= SOLVED_BY_CONSTANT
+        means = (
+            "accuracy there says little about judging"
+            if solved
+            else "read accuracy there against this figure, not against 50%"
+        )
+        yield Finding(
+            "labels_one_sided",
+            "problem" if solved else "warning",
+            f'On {where} a judge that looks at nothing ("{name}") is right on {accuracy:.1%}: '
+            f"{means}.",
+        )
+
+
+def _models(numbers: Mapping[str, Any]) -> Iterator[Finding]:
+    best, constant = best_baseline(numbers)
+    for name, m in numbers["models"].items():
+        title = "The base model" if name == "base" else TITLES[name]
+        # An untrained model is expected to fail; its failures are told, not raised as alarms.
+        trained = name != "base"
+        level: Literal["warning", "note"] = "warning" if trained else "note"
+        if m["valid"] < VALID_AT_LEAST:
+            yield Finding(
+                "invalid_json",
+                level,
+                f"{title} writes a valid verdict in {m['valid']:.1%} of its answers; "
+                "every other answer counts as wrong.",
+            )
+        if m["valid"] == 0 and not trained:
+            continue
+        if m["accuracy"]["low"] <= constant:
+            yield Finding(
+                "not_above_constant",
+                "problem" if trained else "note",
+                f"{title} ({m['accuracy']['value']:.1%}) is not shown to be better than a judge "
+                f'that looks at nothing ("{best}", {constant:.1%}).',
+            )
+        first = m["first_shown"]
+        if first is not None and max(first, 1 - first) > FIRST_SHOWN_AT_MOST:
+            place = "first" if first > 0.5 else "second"
+            yield Finding(
+                "position_bias",
+                level,
+                f"{title} names the response shown {place} in {max(first, 1 - first):.1%} of its "
+                "decided answers; a judge that looks only at content is near 50%.",
+            )
+        if m["consistency"] is not None and m["consistency"] < CONSISTENT_AT_LEAST:
+            yield Finding(
+                "inconsistent",
+                level,
+                f"{title} keeps its verdict in {m['consistency']:.1%} of the pairs when the "
+                "responses are swapped.",
+            )
+        if m["ties"] is not None and m["ties"] > TIES_AT_MOST:
+            yield Finding(
+                "many_ties", level, f"{title} calls {m['ties']:.1%} of its answers a tie."
+            )
+
+
+def _differences(numbers: Mapping[str, Any]) -> Iterator[Finding]:
+    for difference in numbers["differences"].values():
+        new, old = TITLES[difference["model"]], TITLES[difference["against"]]
+        for what, gap in (("accuracy", difference["accuracy"]), ("reward", difference["reward"])):
+            if gap is None:
+                continue
+            if gap["high"] < 0:
+                yield Finding(
+                    "worse_than_before", "problem", f"{new} has a lower mean {what} than {old}."
+                )
+            elif gap["low"] <= 0:
+                yield Finding(
+                    "no_gain_shown",
+                    "warning",
+                    f"A gain in {what} of {new} over {old} is not shown: the paired interval "
+                    "includes zero.",
+                )
+
+
+def _sample(numbers: Mapping[str, Any]) -> Iterator[Finding]:
+    widest = max(m["accuracy"]["high"] - m["accuracy"]["low"] for m in numbers["models"].values())
+    if widest > INTERVAL_AT_MOST:
+        yield Finding(
+            "small_test_set",
+            "warning",
+            f"{numbers['pairs']['total']} pairs leave an interval of {100 * widest:.0f} points on "
+            "accuracy; small differences cannot be seen.",
+        )
+    for name in TITLES:
+        if name not in numbers["models"]:
+            yield Finding("model_missing", "note", f"No {TITLES[name]} model was evaluated.")
+
+
+def _training(curves: Mapping[str, Sequence[Mapping]]) -> Iterator[Finding]:
+    for stage, rows in curves.items():
+        title = stage.upper()
+        for key in ("loss", "grad_norm", "reward"):
+            bad = [row["step"] for row in rows if key in row and not _finite(row[key])]
+            if bad:
+                yield Finding(
+                    "not_finite",
+                    "problem",
+                    f"{title}: {key} is not a number in {len(bad)} logged steps, first at step "
+                    f"{bad[0]}.",
+                )
+        norms = _values(rows, "grad_norm")
+        if norms and max(norms) == 0:
+            yield Finding("no_gradient", "problem", f"{title}: the gradient is zero throughout.")
+    losses = _values(curves.get("sft", ()), "loss")
+    if len(losses) >= 5 and _tail(losses) >= _head(losses):
+        yield Finding(
+            "loss_not_falling",
+            "problem",
+            f"SFT: the loss does not fall ({_head(losses):.3g} to {_tail(losses):.3g}).",
+        )
+    yield from _grpo(curves.get("grpo", ()))
+
+
+def _grpo(rows: Sequence[Mapping]) -> Iterator[Finding]:
+    rewards = _values(rows, "reward")
+    if len(rewards) >= 5 and _tail(rewards) - _head(rewards) < REWARD_MOVED:
+        yield Finding(
+            "reward_flat",
+            "warning",
+            f"GRPO: the reward does not rise ({_head(rewards):.3f} to {_tail(rewards):.3f}).",
+        )
+    spread = _values(rows, "frac_reward_zero_std")
+    if spread and math.fsum(spread) / len(spread) > ZERO_SPREAD_AT_MOST:
+        yield Finding(
+            "no_spread",
+            "warning",
+            f"GRPO: {math.fsum(spread) / len(spread):.0%} of the groups have the same reward for "
+            "every completion and teach nothing.",
+        )
+    clipped = _values(rows, "completions/clipped_ratio")
+    if clipped and _tail(clipped) > CLIPPED_AT_MOST:
+        yield Finding(
+            "cut_off",
+            "warning",
+            f"GRPO: {_tail(clipped):.0%} of the completions at the end of training are cut off at "
+            "the length limit.",
+        )
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _values(rows: Sequence[Mapping], key: str) -> list[float]:
+    return [row[key] for row in rows if key in row and _finite(row[key])]
+
+
+def _head(values: Sequence[float]) -> float:
+    n = max(1, len(values) // 5)
+    return math.fsum(values[:n]) / n
+
+
+def _tail(values: Sequence[float]) -> float:
+    n = max(1, len(values) // 5)
+    return math.fsum(values[-n:]) / n

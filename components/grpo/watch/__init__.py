@@ -1,0 +1,1 @@
+"""Watch GRPO while it trains, and diagnose runs that cannot learn."""

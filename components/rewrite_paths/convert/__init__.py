@@ -1,0 +1,1 @@
+"""Rows of any known format into canonical records."""

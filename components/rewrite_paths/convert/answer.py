@@ -1,0 +1,163 @@
+"""The right answer of a record: a judge's verdict, or the answer to a question."""
+
+import json
+import re
+from typing import Any
+
+from components.rewrite_paths.draft import Draft, Form, RowError
+from components.rewrite_paths.formats.verdict_text import is_verdict, verdict_of_lines
+from omnistage.records.verdict import VERDICT_KEYS, VerdictError, parse_verdict, read_object
+
+_SCORES = ("score_A", "score_B")
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S)
+_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?%?")
+_LETTERS = re.compile(r"\(?[A-Z]\)?(?:\s*[,;]\s*\(?[A-Z]\)?)+")
+_BOX = re.compile(
+    r"[\[({]\s*[-\d.]+\s*,\s*[-\d.]+\s*,\s*[-\d.]+\s*,\s*[-\d.]+\s*[\])}]|\{.*\"?bbox(?:_2d)?\"?.*\}",
+    re.S,
+)
+
+
+def settle_answer(draft: Draft, task: str | None, form: Form) -> tuple[str, str, dict[str, Any]]:
+    """Bring a draft's answer into canonical form.
+
+    The draft's messages get or lose their last assistant turn, as the form demands.
+
+    Args:
+        draft: Changed in place.
+        task: What the recipe says, or None.
+        form: ``sft`` records end with the answer, the others do not show it.
+
+    Returns:
+        Task, solution and gold columns.
+
+    Raises:
+        RowError: If there is no answer, or it contradicts itself or its columns.
+    """
+    last = draft.messages[-1]
+    shown = draft.messages.pop()["content"] if last["role"] == "assistant" else None
+    if not draft.messages or draft.messages[-1]["role"] != "user":
+        raise RowError("no_prompt", "there is no user turn before the answer")
+    if not "".join(m["content"] for m in draft.messages if m["role"] == "user").strip():
+        raise RowError("no_prompt", "the user turns are empty")
+    task = task or draft.task
+    columns = draft.gold if "better" in draft.gold else None
+    if task is None and (is_verdict(draft.solution) or is_verdict(shown)):
+        task = "judge"
+    if task is None and columns and draft.solution is None and shown is None:
+        task = "judge"
+    if task == "judge":
+        solution, gold = _settle_verdict(draft, shown, form)
+        answer = solution
+    else:
+        answer, solution = _settle_plain(draft, shown)
+        gold = {k: draft.gold[k] for k in ("options", "problem_type") if k in draft.gold}
+        _check_columns(gold)
+        task = task or guess_task(solution, draft.messages[-1]["content"], gold)
+    if form == "sft":
+        draft.messages.append({"role": "assistant", "content": answer})
+    return task, solution, gold
+
+
+def _settle_verdict(draft: Draft, shown: str | None, form: Form) -> tuple[str, dict[str, Any]]:
+    given = draft.gold
+    stated = [v for v in (shown, draft.solution) if v is not None]
+    if not stated and {"better", "score_A", "score_B"} <= given.keys() and form != "sft":
+        stated = [{key: given[key] for key in ("score_A", "score_B", "better")}]
+    if not stated:
+        raise RowError("no_answer", "there is no verdict")
+    # What is learned from comes first; a verdict stated once more must agree with it.
+    if form != "sft":
+        stated.reverse()
+    fields = _verdict_fields(stated[0], strict=form == "sft")
+    verdict = parse_verdict(fields)
+    if not verdict.consistent:
+        raise RowError(
+            "contradictory_verdict",
+            f"better is {verdict.better} but the scores are {verdict.score_a} and "
+            f"{verdict.score_b}",
+        )
+    gold: dict[str, Any] = {
+        "better": verdict.better,
+        "score_A": verdict.score_a,
+        "score_B": verdict.score_b,
+    }
+    for other in stated[1:]:
+        if parse_verdict(_verdict_fields(other, strict=False)).better != verdict.better:
+            raise RowError("gold_conflict", "two verdicts of the row disagree on better")
+    for key, value in gold.items():
+        column = given.get(key, value)
+        if column != value and str(column) != str(value):
+            raise RowError("gold_conflict", f"{key} is {value} but its column says {column!r}")
+    if "cmp_gt" in given:
+        cmp_gt = given["cmp_gt"]
+        if isinstance(cmp_gt, bool) or not isinstance(cmp_gt, int | float):
+            raise RowError("bad_field", "cmp_gt: a number is needed")
+        gold["cmp_gt"] = cmp_gt
+    return json.dumps(fields, ensure_ascii=False), gold
+
+
+def _verdict_fields(value: str | dict[str, Any], strict: bool) -> dict[str, Any]:
+    try:
+        fields = _read_fields(value) if isinstance(value, str) else dict(value)
+        parse_verdict(fields, strict=strict)
+    except VerdictError as e:
+        raise RowError("bad_verdict", str(e)) from e
+    if not fields.keys() <= set(VERDICT_KEYS):
+        extra = next(key for key in fields if key not in VERDICT_KEYS)
+        raise RowError("bad_verdict", f"unknown key {extra[:40]!r}")
+    if any(type(fields[key]) is not int or not 0 <= fields[key] <= 10 for key in _SCORES):
+        raise RowError("bad_verdict", "scores must be integers from 0 to 10")
+    if not all(isinstance(fields[k], str) for k in fields if k not in _SCORES):
+        raise RowError("bad_verdict", "reasoning and final_verdict must be texts")
+    return fields
+
+
+def _read_fields(text: str) -> dict[str, Any]:
+    try:
+        return read_object(text)[0]
+    except VerdictError:
+        fields = verdict_of_lines(text)
+        if fields is None:
+            raise
+        return fields
+
+
+def _settle_plain(draft: Draft, shown: str | None) -> tuple[str, str]:
+    """Return the text to learn from and the bare answer."""
+    given = draft.solution
+    if isinstance(given, dict):
+        given = json.dumps(given, ensure_ascii=False)
+    text = shown if shown is not None else given
+    if text is None or not text.strip():
+        raise RowError("no_answer", "there is no answer")
+    source = given if given is not None and given.strip() else text
+    tagged = _ANSWER.findall(source)
+    bare = tagged[0] if len(tagged) == 1 else source
+    return text, bare.strip() or source.strip()
+
+
+def _check_columns(gold: dict[str, Any]) -> None:
+    options = gold.get("options", [])
+    if not isinstance(options, list) or not all(isinstance(o, str) for o in options):
+        raise RowError("bad_field", "options: a list of texts is needed")
+    if not isinstance(gold.get("problem_type", ""), str):
+        raise RowError("bad_field", "problem_type: a text is needed")
+
+
+def guess_task(solution: str, problem: str, gold: dict[str, Any]) -> str:
+    """Tell the task from the form of the answer; the recipe's ``task`` overrules it."""
+    if _BOX.fullmatch(solution):
+        return "rec"
+    if solution.lower().rstrip(".") in ("yes", "no"):
+        return "yes_no"
+    lists_options = "options" in gold or re.search(r"(?:^|\n|\s)\(?A[).:]\s", problem) is not None
+    if lists_options and re.fullmatch(r"\(?[A-Z]\)?\.?", solution):
+        return "choice"
+    if _LETTERS.fullmatch(solution):
+        return "multi_choice"
+    if _NUMBER.fullmatch(solution):
+        return "numeric"
+    if "$" in solution or "\\" in solution:
+        return "math"
+    return "free_form"

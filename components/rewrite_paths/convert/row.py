@@ -1,0 +1,276 @@
+"""Converts the rows of one record file: from bytes to the bytes of a record, or a rejection."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from components.rewrite_paths.convert.answer import settle_answer
+from components.rewrite_paths.convert.tally import SECOND_BINS, Key
+from components.rewrite_paths.draft import Draft, Form, RowError
+from components.rewrite_paths.formats.readers import read_row
+from components.rewrite_paths.media.finder import MediaFinder
+from components.rewrite_paths.media.index import AUDIO, SOUND_CLIP, VIDEO, MemberIndex
+from components.rewrite_paths.media.tags import check_tags
+from components.rewrite_paths.sources.files import Source
+from omnistage.records.record import TAGS, dump
+
+LABELLED = frozenset({"judge", "choice", "multi_choice", "yes_no", "emotion"})
+"""Tasks whose answers are few enough to be counted one by one."""
+_LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
+LABELS = ("", "A", "B", "equal")
+NO_GROUP = 0xFFFFFFFF
+_DEPTH = 250  # orjson reads deeper values than it writes, and Python's json than neither
+
+
+@dataclass
+class Shared:
+    """What all files of a run have in common; in several processes the marks are shared memory.
+
+    Attributes:
+        index: Members of the data set.
+        finder: Finds media.
+        test_marks: For each member that stands for a group: whether a test record shows it.
+        sft_marks: The same for records to fine-tune on.
+        to_test: For each member: whether records that show it become test records; empty for none.
+        test_texts: Digests of the prompts of test records without media.
+        text_threshold: Digests of prompts below this become test records; 0 without a split.
+        folders: Names and path of folders that templates have met, see ``plain.py``.
+    """
+
+    index: MemberIndex
+    finder: MediaFinder
+    test_marks: Any
+    sft_marks: Any
+    to_test: bytes = b""
+    test_texts: set[bytes] = field(default_factory=set)
+    text_threshold: int = 0
+    folders: dict[tuple[str, bytes], tuple[dict[bytes, int], bytes]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The settings that decide about whole records.
+
+    Attributes:
+        disjoint: Whether RL records may not show what SFT records show.
+        characters: Least and most characters.
+        seconds: Least and most seconds of each sound or clip.
+        filtered: Whether there are bounds at all.
+        key: What makes two records the same: ``row``, ``prompt`` or ``none``.
+    """
+
+    disjoint: bool
+    characters: tuple[float, float]
+    seconds: tuple[float, float]
+    filtered: bool
+    key: str
+
+
+@dataclass(slots=True)
+class Built:
+    """A record, where it goes and what is counted of it."""
+
+    split: Form
+    line: bytes
+    count: Key
+    characters: int
+    members: list[int]
+    label: int
+    key: int
+
+
+class LeftOutError(Exception):
+    """The recipe does not want this record; the message says why, in one word."""
+
+
+class RowWorker:
+    """Converts rows of one file.
+
+    Args:
+        source: The file.
+        shared: What all files have in common.
+        wish: What records are wanted.
+        gives_test: Whether rows of this file may become test records by the split.
+    """
+
+    def __init__(self, source: Source, shared: Shared, wish: Wish, gives_test: bool) -> None:
+        self.source = source
+        self.shared = shared
+        self.wish = wish
+        self.gives_test = gives_test
+
+    def convert(self, line: bytes, number: int) -> Built:
+        """Convert one line.
+
+        Args:
+            line: The row's bytes.
+            number: Its number in the file, from 1.
+
+        Raises:
+            RowError: If the row cannot become a record.
+            LeftOutError: If the recipe does not want it.
+        """
+        draft = read_row(parse(line), self.source.entry.format)
+        media = self.shared.finder.settle(draft)
+        members = media.all()
+        split = self.split_of(members, draft)
+        task, solution, gold = settle_answer(draft, self.source.entry.task, split)
+        if split == "sft":  # the answer may have come from elsewhere than a turn
+            check_tags(draft.messages, {name: len(getattr(media, name)) for name in TAGS})
+        characters = sum(len(m["content"]) for m in draft.messages)
+        self.check_wanted(characters, members)
+        self.check_leaks(split, members, draft)
+        path = self.shared.index.path
+        record = {
+            "id": f"{self.source.shown}:{number}",
+            "source": self.source.label,
+            "task": task,
+            "messages": draft.messages,
+            **{name: [path(m) for m in getattr(media, name)] for name in TAGS},
+            "solution": solution,
+            **gold,
+        }
+        try:
+            data = dump(record)
+        except orjson.JSONEncodeError as e:
+            raise RowError("bad_field", f"a text is not valid Unicode: {e}") from e
+        label = solution if task != "judge" else str(gold["better"])
+        return Built(
+            split,
+            data,
+            (
+                split,
+                self.source.label,
+                task,
+                "+".join(name[:-1] for name in TAGS if getattr(media, name)) or "text",
+                label[:32] if task in LABELLED else "",
+            ),
+            characters,
+            members,
+            LABELS.index(label) if task == "judge" else 0,
+            self._key(draft, split, members, solution),
+        )
+
+    def split_of(self, members: list[int], draft: Draft) -> Form:
+        """Return the split that a record belongs to.
+
+        Raises:
+            LeftOutError: If another file already gives this test record.
+        """
+        own = self.source.split
+        shared = self.shared
+        if own == "test" or not shared.text_threshold:
+            return own
+        if members:
+            chosen = bool(shared.to_test[members[0]])
+        else:
+            chosen = int.from_bytes(prompt_digest(draft)) < shared.text_threshold
+        if chosen and not self.gives_test:
+            raise LeftOutError("in_test")
+        return "test" if chosen else own
+
+    def check_wanted(self, characters: int, members: list[int]) -> None:
+        """Apply the filters.
+
+        Raises:
+            LeftOutError: If the record is too short or too long.
+        """
+        least, most = self.wish.characters
+        if not least <= characters <= most:
+            raise LeftOutError("length")
+        least, most = self.wish.seconds
+        seconds = self.shared.index.seconds
+        if any(seconds[m] and not least <= seconds[m] <= most for m in members):
+            raise LeftOutError("duration")
+
+    def check_leaks(self, split: Form, members: list[int], draft: Draft | None = None) -> None:
+        """Mark what a record shows, and refuse what another split must not share.
+
+        Raises:
+            RowError: If the record shows what a test record shows.
+        """
+        shared = self.shared
+        groups = [shared.index.groups[m] for m in members]
+        if split == "test":
+            for group in groups:
+                shared.test_marks[group] = 1
+            if draft is not None and not groups:
+                shared.test_texts.add(prompt_digest(draft))
+            return
+        for group, member in zip(groups, members, strict=True):
+            if shared.test_marks[group]:
+                raise RowError(
+                    "shares_media_with_test",
+                    f"{shared.index.path(member)} is in a test record",
+                )
+            if split == "rl" and self.wish.disjoint and shared.sft_marks[group]:
+                raise RowError(
+                    "shares_media_with_sft",
+                    f"{shared.index.path(member)} is in a record to fine-tune on",
+                )
+        alone = draft is not None and not groups and bool(shared.test_texts)
+        if alone and draft is not None and prompt_digest(draft) in shared.test_texts:
+            raise RowError("shares_media_with_test", "a test record has the same prompt")
+        if split == "sft":
+            for group in groups:
+                shared.sft_marks[group] = 1
+
+    def _key(self, draft: Draft, split: Form, members: list[int], solution: str) -> int:
+        if self.wish.key == "none":
+            return 0
+        turns = draft.messages[:-1] if split == "sft" else draft.messages
+        groups = [self.shared.index.groups[m] for m in members]
+        parts = [turns, groups, solution if self.wish.key == "row" else None]
+        return int.from_bytes(hashlib.blake2b(orjson.dumps(parts), digest_size=8).digest())
+
+
+def parse(line: bytes) -> Any:
+    """Parse a line.
+
+    Raises:
+        RowError: ``not_json``; also for what is nested deeper than JSON is written here.
+    """
+    try:
+        row = orjson.loads(line)
+        if line.count(b"[") + line.count(b"{") > _DEPTH:
+            orjson.dumps(row)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError) as e:
+        raise RowError("not_json", str(e)) from e
+    return row
+
+
+def prompt_digest(draft: Draft) -> bytes:
+    """Return 8 bytes that stand for the user turns of a draft."""
+    text = "\0".join(m["content"] for m in draft.messages if m["role"] == "user")
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+
+
+def count_seconds(index: MemberIndex, members: list[int], counts: dict[str, np.ndarray]) -> None:
+    """Add the durations of sounds and clips to their histograms.
+
+    Args:
+        index: The members of the data set.
+        members: Those shown, each as often as it is shown.
+        counts: By media list; changed in place.
+    """
+    if not members:
+        return
+    shown = np.array(members)
+    kinds = np.frombuffer(index.kinds, dtype=np.uint8)[shown]
+    seconds = np.frombuffer(index.seconds, dtype=np.float32)[shown]
+    for kind, name in _LISTS.items():
+        if (kinds == kind).any():
+            counts[name] = counts.get(name, 0) + histogram(seconds[kinds == kind], SECOND_BINS)
+
+
+def histogram(values: Any, bins: np.ndarray) -> np.ndarray:
+    """Return how many values fall into each bin; what is above the last counts into it.
+
+    Each bin holds its lower edge and not its upper one. ``np.histogram`` does the same in five
+    times the time, which matters for chunks of a few hundred rows.
+    """
+    places = np.searchsorted(bins, np.asarray(values, dtype=np.float64), side="right") - 1
+    return np.bincount(np.minimum(places, len(bins) - 2), minlength=len(bins) - 1)

@@ -1,0 +1,1 @@
+"""Find the media that a row names."""

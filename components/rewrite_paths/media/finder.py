@@ -1,0 +1,187 @@
+"""Turns a draft's paths into members of the data set and makes its text agree with them."""
+
+from dataclasses import dataclass, field
+
+from components.rewrite_paths.draft import Draft, RowError
+from components.rewrite_paths.media.index import SOUND_CLIP, MemberIndex, clean
+from components.rewrite_paths.media.path_rules import PathRules
+from components.rewrite_paths.media.tags import (
+    FIELDS,
+    LINES,
+    check_tags,
+    count_tags,
+    insert_tags,
+    path_lines,
+    rewrite_line,
+    same_tags,
+)
+from omnistage.records.record import TAGS
+
+
+@dataclass(slots=True)
+class Media:
+    """The members that a record shows, by media list."""
+
+    images: list[int] = field(default_factory=list)
+    audios: list[int] = field(default_factory=list)
+    videos: list[int] = field(default_factory=list)
+
+    def all(self) -> list[int]:
+        """Return the members of all lists."""
+        return [*self.images, *self.audios, *self.videos]
+
+
+class MediaFinder:
+    """Finds the media of drafts.
+
+    Args:
+        index: Members of the data set.
+        rules: Path rules of the recipe.
+        keep_paths: Whether ``Image file: PATH`` stays in the prompt, with the new path.
+        sound_in_clip: The setting ``use_audio_in_video``.
+    """
+
+    def __init__(
+        self, index: MemberIndex, rules: PathRules, keep_paths: bool, sound_in_clip: bool
+    ) -> None:
+        self.index = index
+        self.rules = rules
+        self.keep_paths = keep_paths
+        self.sound_in_clip = sound_in_clip
+
+    def settle(self, draft: Draft) -> Media:
+        """Find a draft's media and reconcile the tags and paths in its text with them.
+
+        The draft's messages are rewritten in place.
+
+        Raises:
+            RowError: If a medium is not there or not fit, or if text and media contradict.
+        """
+        for message in draft.messages:
+            message["content"] = same_tags(message["content"])
+        self._adopt_paths_of_text(draft)
+        media = Media()
+        for name in FIELDS:
+            raws = getattr(draft, name)
+            setattr(media, name, [self._require(raw, name) for raw in raws])
+        for name in FIELDS:
+            self._rewrite_lines(draft, media, name)
+        self._settle_sound(draft, media)
+        counts = {name: len(getattr(media, name)) for name in FIELDS}
+        tags = {name: count_tags(draft.messages, name) for name in FIELDS}
+        insert_tags(draft.messages, {n: counts[n] for n in FIELDS if counts[n] and not tags[n]})
+        check_tags(draft.messages, counts)
+        return media
+
+    def _require(self, raw: str, name: str) -> int:
+        return self.index.require(self.rules.apply(raw), name)
+
+    def _adopt_paths_of_text(self, draft: Draft) -> None:
+        """Take a path that stands in the text alone as an item of its media list."""
+        for message in draft.messages:
+            if message["role"] == "user" and " file:" in message["content"]:
+                for *_, name, path in path_lines(message["content"]):
+                    if not getattr(draft, name) and _is_path(path):
+                        getattr(draft, name).append(path)
+
+    def _rewrite_lines(self, draft: Draft, media: Media, name: str) -> None:
+        raws, members = getattr(draft, name), getattr(media, name)
+        if not raws:
+            return
+        lines = self._lines_of(draft, raws, members, name)
+        if not lines:
+            return
+        order = [item for *_, item in lines]
+        in_place = count_tags(draft.messages, name) == 0 and sorted(order) == list(range(len(raws)))
+        if in_place and order != sorted(order):
+            setattr(media, name, [members[item] for item in order])
+        for turn, start, end, item in reversed(lines):
+            tag = TAGS[name] if in_place else ""
+            shown = f"{LINES[name]}{self.index.path(members[item])}  "
+            message = draft.messages[turn]
+            message["content"], _ = rewrite_line(
+                message["content"], start, end, tag, shown if self.keep_paths else None
+            )
+
+    def _lines_of(
+        self, draft: Draft, raws: list[str], members: list[int], name: str
+    ) -> list[tuple[int, int, int, int]]:
+        """Return turn, start, end and item of each line that writes out a path of this list."""
+        lines = []
+        for turn, message in enumerate(draft.messages):
+            if message["role"] != "user":
+                continue
+            for start, _, end, kind, path in path_lines(message["content"]):
+                if kind == name:
+                    item = self._item_of(path, raws, members, name)
+                    if item is not None:
+                        lines.append((turn, start, end, item))
+        return lines
+
+    def _item_of(self, path: str, raws: list[str], members: list[int], name: str) -> int | None:
+        if path in raws:
+            return raws.index(path)
+        if not _is_path(path):
+            return None
+        base = clean(path).rpartition("/")[2]
+        same = [i for i, raw in enumerate(raws) if clean(raw).rpartition("/")[2] == base]
+        if len(same) == 1:
+            return same[0]
+        member = self._require(path, name)
+        if member not in members:
+            raise RowError(
+                "path_mismatch",
+                f"the text shows {self.index.path(member)}, which is not in {name}",
+            )
+        return members.index(member)
+
+    def _settle_sound(self, draft: Draft, media: Media) -> None:
+        """Decide whether the sound of a clip is part of it or an item, and never both."""
+        if not media.videos:
+            return
+        excess = count_tags(draft.messages, "audios") - len(media.audios)
+        with_sound = [v for v in media.videos if self.index.kinds[v] == SOUND_CLIP]
+        if excess > 0 and draft.clip_sound:
+            if excess != len(media.videos) or len(with_sound) != excess or media.audios:
+                raise RowError(
+                    "tags_mismatch",
+                    f"{excess} <audio> tags mean the sound of clips, but {len(with_sound)} of "
+                    f"{len(media.videos)} clips have a sound track",
+                )
+            if self.sound_in_clip:
+                _drop_tags(draft.messages, TAGS["audios"])
+            else:
+                media.audios = list(media.videos)
+            return
+        if not self.sound_in_clip or not with_sound:
+            return
+        if excess > 0:
+            raise RowError(
+                "audio_counted_twice",
+                "use_audio_in_video is on, and an <audio> tag stands for no item but the clip's "
+                "own sound",
+            )
+        stems = {_stem(self.index.name(v)) for v in with_sound}
+        bytes_of = self.index.groups
+        same = {bytes_of[v] for v in with_sound}
+        for audio in media.audios:
+            if _stem(self.index.name(audio)) in stems or bytes_of[audio] in same:
+                raise RowError(
+                    "audio_counted_twice",
+                    f"use_audio_in_video is on, and {self.index.path(audio)} is the sound of a "
+                    "clip of the same record",
+                )
+
+
+def _is_path(text: str) -> bool:
+    name = text.replace("\\", "/").rpartition("/")[2]
+    return "." in name and ("/" in text or "\\" in text or " " not in text)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+def _drop_tags(messages: list[dict[str, str]], tag: str) -> None:
+    for message in messages:
+        message["content"] = message["content"].replace(tag + "\n", "").replace(tag, "")

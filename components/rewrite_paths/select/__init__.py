@@ -1,0 +1,1 @@
+"""Choose, split, order and swap the converted records."""

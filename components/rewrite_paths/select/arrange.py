@@ -1,0 +1,156 @@
+"""Arranges converted records: drops duplicates, mixes files by probability, balances A and B.
+
+The records lie in a file, in the order they were converted in; what is remembered of each is its
+size, its label and a digest, 13 bytes. They are copied into a new file in their new order.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from components.rewrite_paths.config import RewriteSettings
+from components.rewrite_paths.convert.chunk import Rows
+from components.rewrite_paths.convert.row import LABELLED, LABELS, count_seconds, histogram
+from components.rewrite_paths.convert.tally import CHARACTER_BINS, Tally
+from components.rewrite_paths.draft import Form
+from components.rewrite_paths.media.index import MemberIndex
+from components.rewrite_paths.select.swap import swap_candidates
+from components.rewrite_paths.sources.files import MAX_ENTRIES, ORDER
+from omnistage.records.record import TAGS, dump
+
+_A, _B = LABELS.index("A"), LABELS.index("B")
+_DRAWS = 4096
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How many records were exchanged to balance a split, and what is left to balance."""
+
+    exchanged: int
+    more_a_than_b: int
+
+
+def needed(settings: RewriteSettings) -> bool:
+    """Whether the recipe asks for anything that is done here."""
+    return settings.balance or settings.deduplicate != "none" or any(_weights(settings))
+
+
+def arrange(
+    path: Path,
+    target: Path,
+    split: Form,
+    rows: Rows,
+    settings: RewriteSettings,
+    index: MemberIndex,
+    tally: Tally,
+) -> Balance:
+    """Copy the records of a split into their final order, and count them anew.
+
+    Args:
+        path: The records as converted.
+        target: File to write.
+        split: Which split it is.
+        rows: What is remembered of the records.
+        settings: The recipe.
+        index: The members of the data set.
+        tally: Its counts of this split are replaced; the durations of its media are added.
+    """
+    order = np.arange(len(rows))
+    if settings.deduplicate != "none" and len(rows):
+        _, first = np.unique(rows.keys, return_index=True)
+        tally.leave_out(split, "duplicate", len(order) - len(first))
+        order = np.sort(first)
+    weights = [entry.weight for entry in getattr(settings, split) or []]
+    if all(weights) and weights:
+        mixed = _mix(order, rows, split, weights, settings)
+        tally.leave_out(split, "mixing", len(order) - len(mixed))
+        order = mixed
+    rng = np.random.default_rng([settings.seed, ORDER.index(split), 1])
+    labels = rows.labels[order] if len(rows) else np.zeros(0, np.uint8)
+    surplus = int(np.count_nonzero(labels == _A)) - int(np.count_nonzero(labels == _B))
+    major, wanted = (_A, surplus // 2) if surplus > 0 else (_B, -surplus // 2)
+    left = int(np.count_nonzero(labels == major))
+    exchanged = 0
+    _forget(tally, split)
+    characters: list[int] = []
+    members: list[int] = []
+    with target.open("wb") as out:
+        for line, label in zip(_lines(path, rows, order), labels, strict=True):
+            record = orjson.loads(line)
+            if settings.balance and label == major and exchanged < wanted:
+                # Each of those left is taken with the probability that fills the wish exactly.
+                if rng.random() * left < wanted - exchanged:
+                    swapped = swap_candidates(record)
+                    if swapped:
+                        record, exchanged = swapped, exchanged + 1
+                        line = dump(record)
+                left -= 1
+            out.write(line)
+            _count(tally, split, record)
+            characters.append(sum(len(m["content"]) for m in record["messages"]))
+            members.extend(index.at(shown) for name in TAGS for shown in record.get(name, []))
+    if characters:
+        tally.characters[split] = histogram(characters, CHARACTER_BINS)
+    count_seconds(index, members, tally.seconds)
+    return Balance(exchanged, surplus - 2 * exchanged * (1 if surplus > 0 else -1))
+
+
+def _weights(settings: RewriteSettings) -> Iterator[float | None]:
+    for split in ORDER:
+        for entry in getattr(settings, split) or []:
+            yield entry.weight
+
+
+def _mix(
+    order: np.ndarray,
+    rows: Rows,
+    split: Form,
+    weights: Sequence[float | None],
+    settings: RewriteSettings,
+) -> np.ndarray:
+    """Interleave the entries of a split at random, each with its own records in order."""
+    groups = rows.groups[order]
+    first = ORDER.index(split) * MAX_ENTRIES
+    queues = [order[groups == first + place] for place in range(len(weights))]
+    others = order[(groups < first) | (groups >= first + len(weights))]
+    chances = np.array([weight or 0.0 for weight in weights])
+    rng = np.random.default_rng([settings.seed, ORDER.index(split), 2])
+    taken = [0] * len(queues)
+    mixed: list[int] = []
+    alive = np.array([len(queue) > 0 for queue in queues])
+    while alive.all() or (settings.mix_until == "all" and alive.any()):
+        now = np.where(alive, chances, 0)
+        for place in rng.choice(len(queues), _DRAWS, p=now / now.sum()):
+            mixed.append(int(queues[place][taken[place]]))
+            taken[place] += 1
+            if taken[place] == len(queues[place]):
+                alive[place] = False
+                break
+    return np.concatenate([np.array(mixed, dtype=order.dtype), others])
+
+
+def _lines(path: Path, rows: Rows, order: np.ndarray) -> Iterator[bytes]:
+    ends = np.cumsum(rows.sizes, dtype=np.int64)
+    with path.open("rb") as f:
+        handle = f.fileno()
+        for row in order:
+            size = int(rows.sizes[row])
+            yield os.pread(handle, size, int(ends[row]) - size)
+
+
+def _forget(tally: Tally, split: str) -> None:
+    for key in [key for key in tally.kept if key[0] == split]:
+        del tally.kept[key]
+    tally.characters.pop(split, None)
+
+
+def _count(tally: Tally, split: str, record: dict[str, object]) -> None:
+    task = str(record["task"])
+    answer = record["better"] if task == "judge" else record["solution"]
+    modality = "+".join(name[:-1] for name in TAGS if record.get(name)) or "text"
+    label = str(answer)[:32] if task in LABELLED else ""
+    tally.kept[split, str(record["source"]), task, modality, label] += 1

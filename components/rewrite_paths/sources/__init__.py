@@ -1,0 +1,1 @@
+"""Record files: JSON Lines, JSON lists, mixtures."""

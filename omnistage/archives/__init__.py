@@ -1,0 +1,1 @@
+"""Archives: reading, safe names, decompression, extraction, the media root."""

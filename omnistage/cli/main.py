@@ -1,0 +1,193 @@
+"""The command line, ``omnistage``.
+
+Only what a command needs is imported when it runs, so that ``omnistage --help`` answers at once.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from omnistage.cli.cluster import add_cluster_commands
+from omnistage.cli.options import (
+    add_command,
+    home_argument,
+    load,
+    recipe_arguments,
+    stage_option,
+    store_option,
+)
+from omnistage.errors import InputError, OmnistageError
+
+CHILD = "pipelines.local"
+"""The module that runs a pipeline, in a process of its own, from the folder of a run."""
+
+FORMATS = ("ms_swift", "trl", "verl", "llama_factory", "openai")
+"""What :mod:`omnistage.records.convert` writes; a test holds the two together."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return the exit code, see :mod:`omnistage.errors`.
+
+    Args:
+        arguments: The command line; ``sys.argv`` by default.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except OmnistageError as e:
+        print(f"omnistage: error: {e}", file=sys.stderr)
+        return e.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="omnistage", description="Post-training of omni-modal models as a pipeline."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = add_command(commands, "run", _run, "run a recipe on this machine")
+    recipe_arguments(run)
+    run.add_argument(
+        "--from",
+        dest="first",
+        metavar="STAGE",
+        help="begin at this stage: take what it rests on from the store",
+    )
+    run.add_argument(
+        "--to", dest="last", metavar="STAGE", help="make this stage and what it rests on"
+    )
+    run.add_argument(
+        "--force", action="append", default=[], metavar="STAGE", help="run it although it is cached"
+    )
+    run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+
+    add_cluster_commands(commands)
+
+    show = add_command(commands, "show", _show, "what a run did, and where its artifacts are")
+    show.add_argument("run", nargs="?", help="name, part of a name or folder (default: latest)")
+    show.add_argument("--all", action="store_true", help="list all runs")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    home_argument(show)
+
+    add_command(commands, "recipes", _recipes, "list the recipes that come with omnistage")
+
+    verify = add_command(commands, "verify", _verify, "check every byte of stored artifacts")
+    verify.add_argument("artifact", nargs="+", help="folder or URI of an artifact or its manifest")
+
+    export = add_command(
+        commands, "convert", _convert, "write canonical records for another trainer"
+    )
+    export.add_argument("records", type=Path, help="folder with sft.jsonl, rl.jsonl, test.jsonl")
+    export.add_argument("--to", required=True, choices=FORMATS, help="format of that trainer")
+    export.add_argument("--out", type=Path, required=True, help="folder to write to")
+    export.add_argument(
+        "--media-root", help="put before each media path (default: paths relative to the root)"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from omnistage.runs.folder import new_run
+    from omnistage.runs.supervise import supervise
+
+    pipeline, recipe = load(options)
+    names = _stages(pipeline, options)
+    store = store_option(options)
+    if options.dry_run:
+        return _dry_run(pipeline, recipe, store, names, options.force)
+    request = {
+        "recipe": recipe.model_dump(mode="json"),
+        "store": store,
+        "from": options.first,
+        "to": options.last,
+        "force": options.force,
+    }
+    folder = new_run(options.home, recipe.name, request, names)
+    command = [sys.executable, "-m", CHILD, str(folder)]
+    return supervise(folder, names, command, Console())
+
+
+def _stages(pipeline: Any, options: argparse.Namespace) -> list[str]:
+    """Return the stages that the one of ``--to`` rests on and itself; all without ``--to``."""
+    for name in options.force:
+        stage_option(pipeline, "--force", name)
+    names = list(pipeline.STAGES)
+    if options.last:
+        names = pipeline.needed(stage_option(pipeline, "--to", options.last))
+    if options.first and stage_option(pipeline, "--from", options.first) not in names:
+        raise InputError(f"--from {options.first}: --to {options.last} does not rest on it")
+    return names
+
+
+def _dry_run(pipeline: Any, recipe: Any, store: str, names: list[str], force: list[str]) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("stage", "plan", "key", "why"):
+        table.add_column(column)
+    for planned in pipeline.plan(recipe, store):
+        if planned.name not in names:
+            continue
+        key = (planned.key or "")[:12]
+        if planned.name in force:
+            table.add_row(planned.name, "run", key, "--force")
+        else:
+            what = {True: "cached", False: "run", None: "not known yet"}[planned.cached]
+            table.add_row(planned.name, what, key, planned.reason)
+    Console(soft_wrap=True).print(table)
+    return 0
+
+
+def _show(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from omnistage.runs.show import show, show_all
+
+    console = Console(soft_wrap=True)
+    if options.all:
+        show_all(options.home, as_json=options.json, console=console)
+    else:
+        show(options.home, options.run, as_json=options.json, console=console)
+
+
+def _recipes(_: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from omnistage.recipe.document import read_recipe, shipped_recipes
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, path in shipped_recipes().items():
+        table.add_row(name, str(read_recipe(path).values.get("description", "")))
+    Console().print(table)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from omnistage.events import Events
+    from omnistage.store.layout import CONTENT
+    from omnistage.store.verify import verify
+
+    wrong = False
+    for artifact in options.artifact:
+        # 'omnistage show' names the folder with the files; the manifest lies beside it.
+        found = verify(artifact.rstrip("/").removesuffix(f"/{CONTENT}"), Events("verify"))
+        for problem in found:
+            print(f"{artifact}: {problem}", file=sys.stderr)
+        if not found:
+            print(f"{artifact}: whole")
+        wrong = wrong or bool(found)
+    return 1 if wrong else 0
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from omnistage.records.convert import convert
+
+    counts = convert(options.records, options.to, options.out, options.media_root)
+    for split, count in counts.items():
+        print(f"{split}: {count:,} records")

@@ -1,0 +1,151 @@
+"""A stage as a training job on a cluster: what a launcher does instead of running it itself."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from omnistage.cluster.api import WORKFLOWS, Api
+from omnistage.cluster.gang import run_gang
+from omnistage.cluster.job import ClusterJob
+from omnistage.cluster.settings import LaunchSettings, cluster_defaults, merge_settings
+from omnistage.errors import InputError, StageFailedError
+from omnistage.events import Events
+from omnistage.stage.contract import ClusterRuntime, Stage
+from omnistage.store.layout import Store
+from omnistage.store.manifest import Manifest
+from omnistage.store.uris import manifest_uri
+
+RUN_VARIABLE = "OMNISTAGE_RUN_ID"
+WORKFLOW_VARIABLE = "OMNISTAGE_WORKFLOW"
+ONE_NODE_STAGES = frozenset({"download_model", "eval"})
+"""Stages whose processes do not talk to each other over nodes."""
+_PROGRAMS = {"download_model": "components.download.model"}
+"""Stages whose program does not have their name."""
+
+
+def launch_settings(cluster: ClusterRuntime, stage: str) -> LaunchSettings:
+    """Return the settings of a stage's job: the cluster's defaults, then the run's own.
+
+    Raises:
+        InputError: Naming the wrong field.
+    """
+    settings = merge_settings(cluster_defaults(), cluster.settings)
+    return settings.model_copy(update={"nodes": 1}) if stage in ONE_NODE_STAGES else settings
+
+
+def stage_job(
+    stage: Stage[Any],
+    config: BaseModel,
+    inputs: Mapping[str, Manifest],
+    store: str,
+    key: str,
+    cluster: ClusterRuntime,
+    *,
+    namespace: str,
+    run: str = "",
+    owner: Mapping[str, Any] | None = None,
+) -> ClusterJob:
+    """Return the job that makes a stage's output: every pod enters the stage contract.
+
+    Args:
+        stage: The stage.
+        config: Its settings.
+        inputs: A manifest for each input.
+        store: URI of the store.
+        key: The stage key.
+        cluster: Image and settings.
+        namespace: Where the job runs.
+        run: Id of the run that waits for it.
+        owner: Owner reference of the job.
+
+    Raises:
+        InputError: If a setting is wrong, or the store is a folder that the pods do not mount.
+    """
+    settings = launch_settings(cluster, stage.name)
+    remote = store.startswith("s3://")
+    if not remote and not settings.volumes:
+        raise InputError(
+            f"store {store}: pods cannot see a folder; use s3://…, or mount its volume "
+            "(cluster.volumes, or the chart's value store.volume)"
+        )
+    spec = {
+        "config": config.model_dump(mode="json"),
+        "inputs": {name: manifest_uri(manifest) for name, manifest in inputs.items()},
+        "store": store,
+        "runtime": {
+            "nproc_per_node": settings.gpus_per_node,
+            "keep_checkpoints": remote or settings.nodes > 1,
+        },
+    }
+    program = _PROGRAMS.get(stage.name, f"components.{stage.name}")
+    text = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS).decode()
+    return ClusterJob(
+        stage=stage.name,
+        key=key,
+        image=cluster.image,
+        command=("python", "-m", program, "--spec", text),
+        settings=settings,
+        namespace=namespace,
+        run=run,
+        owner=owner,
+    )
+
+
+def launch_stage(
+    stage: Stage[Any],
+    config: BaseModel,
+    inputs: Mapping[str, Manifest],
+    store: Store,
+    key: str,
+    cluster: ClusterRuntime,
+    events: Events,
+) -> Manifest:
+    """Run a stage as a job, follow it to its end and return what it put into the store.
+
+    The run's id and its Workflow, which becomes the job's owner, come from the variables
+    ``OMNISTAGE_RUN_ID`` and ``OMNISTAGE_WORKFLOW``.
+
+    Raises:
+        InputError: If the job can never run or its stage found its input wrong.
+        StageFailedError: If it failed.
+    """
+    api = Api.connect()
+    namespace = api.own_namespace()
+    workflow = os.environ.get(WORKFLOW_VARIABLE, "")
+    job = stage_job(
+        stage,
+        config,
+        inputs,
+        store.uri,
+        key,
+        cluster,
+        namespace=namespace,
+        run=os.environ.get(RUN_VARIABLE, ""),
+        owner=_owner(api, namespace, workflow) if workflow else None,
+    )
+    run_gang(job, api, events)
+    manifest = store.find(stage.name, key)
+    if manifest is None:
+        raise StageFailedError(
+            f"job {job.name} succeeded, but {store.uri} has no result {key}: do the pods write to "
+            "the same store (Secret, ConfigMap and volumes of cluster settings)?"
+        )
+    return manifest
+
+
+def _owner(api: Api, namespace: str, workflow: str) -> dict[str, Any] | None:
+    """Return the owner reference to a run's Workflow, with which the job goes in the end."""
+    found = api.get(WORKFLOWS, namespace, workflow)
+    if found is None:
+        return None
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "name": workflow,
+        "uid": found["metadata"]["uid"],
+        "controller": False,
+        "blockOwnerDeletion": False,
+    }

@@ -1,0 +1,1 @@
+"""``omnistage doctor``: checks of this machine and of a cluster."""

@@ -1,0 +1,1 @@
+"""Kubeflow Pipelines: artifact types, the server, submitting runs."""

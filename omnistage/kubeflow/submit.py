@@ -1,0 +1,292 @@
+"""``omnistage submit``: a recipe as a run of Kubeflow Pipelines, followed to its end.
+
+What was started is written to ``.omnistage/submits``, so that the same command, given again after
+Ctrl-C or a lost connection, follows the same run. When that run has ended, it starts a new one.
+"""
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from omnistage.errors import InputError, OmnistageError, TransientError, machine_errors
+from omnistage.events import clock
+from omnistage.files import locked, read_json, write_json
+from omnistage.kubeflow.server import PipelinesServer
+from omnistage.store.uris import uri_path
+from omnistage.task.exit_task import describe, read_summary
+from omnistage.task.run_record import EXIT, RunRecord
+
+ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
+_WORDS = {
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "SUCCEEDED": "done",
+    "SKIPPED": "cached",
+    "FAILED": "failed",
+    "CANCELING": "being cancelled",
+    "CANCELED": "cancelled",
+    "PAUSED": "paused",
+}
+_CREATE_TRIES = 8
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is run, where."""
+
+    package: Path
+    experiment: str
+    name: str | None = None
+    """Of the run; by default the pipeline's with the time."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    endpoint: str | None = None
+    namespace: str | None = None
+    service_account: str | None = None
+
+    def key(self) -> str:
+        """Return what tells this submission from others: 16 hex digits."""
+        parts = {
+            "package": hashlib.sha256(self.package.read_bytes()).hexdigest(),
+            "parameters": dict(self.parameters),
+            "where": [self.endpoint, self.namespace, self.experiment, self.name],
+            "service_account": self.service_account,
+        }
+        data = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(data).hexdigest()[:16]
+
+
+def start(submission: Submission, server: PipelinesServer, home: Path, say: Say) -> str:
+    """Return the id of the submission's run: the one that still goes on, or a new one.
+
+    Args:
+        submission: What to run.
+        server: Where.
+        home: omnistage's folder, such as ``.omnistage``.
+        say: Told what is done.
+
+    Raises:
+        InputError: If the server refuses the package or a parameter.
+        TransientError: If it does not answer for long.
+    """
+    path = home.absolute() / "submits" / f"{submission.key()}.json"
+    with machine_errors("writing what was submitted"), locked(path.with_suffix(".lock")):
+        state = read_json(path) if path.exists() else {}
+        if "run" in state:
+            run = server.get_run(state["run"])
+            if run is not None and run.state not in ENDED:
+                say(f"run {state['name']} goes on; following it")
+                return state["run"]
+            state = {}
+        pipeline, version = _names(submission)
+        where = server.experiment(submission.experiment)
+        uploaded = server.upload(submission.package, pipeline, version)
+        if not state:
+            name = submission.name or _run_name(pipeline)
+            state = {"name": name, "before": server.runs_named(where, name)}
+            write_json(path, state)
+        state["run"] = _create(submission, server, where, uploaded, state)
+        write_json(path, state)
+    say(f"run {state['name']}: started")
+    return state["run"]
+
+
+def follow(
+    run_id: str,
+    server: PipelinesServer,
+    titles: Mapping[str, str],
+    store: str,
+    say: Say,
+    poll: float = 5.0,
+) -> int:
+    """Say what the tasks of a run do until it has ended, and return the exit code.
+
+    Args:
+        run_id: The run.
+        server: Where it runs.
+        titles: Name of a task in the package to what it is called here.
+        store: URI of the run's store, where its summary is.
+        say: Told every change.
+        poll: Seconds between two looks.
+
+    Raises:
+        InputError: If the run is gone.
+        TransientError: If the server does not answer for long.
+    """
+    seen: dict[str, str] = {}
+    records = _Records(store, run_id)
+    began = time.monotonic()
+    while True:
+        run = server.get_run(run_id)
+        if run is None:
+            raise InputError(f"run {run_id}: Kubeflow Pipelines no longer has it")
+        for title, state in _states(run, titles).items():
+            if seen.get(title) != state:
+                seen[title] = state
+                word = _WORDS.get(state, state)
+                if state == "SKIPPED" and "FAILED" in seen.values():
+                    word = "not run"
+                elif state == "SUCCEEDED" and records.cached(title):
+                    word = "cached"
+                say(f"{clock(time.monotonic() - began)} {title}: {word}")
+        if run.state in ENDED:
+            return _end(run, run_id, titles, store, say)
+        time.sleep(poll)
+
+
+def task_titles(package: Path) -> dict[str, str]:
+    """Return the tasks of a package: name in KFP to display name, the stage."""
+    pipeline = next(yaml.safe_load_all(package.read_text()))
+    dags = [pipeline["root"]["dag"]]
+    dags += [c["dag"] for c in pipeline["components"].values() if "dag" in c]
+    titles = {name: task["taskInfo"]["name"] for dag in dags for name, task in dag["tasks"].items()}
+    return {n: t for n, t in titles.items() if not n.startswith(("exit-handler", "importer"))}
+
+
+def parse_parameters(given: Sequence[str], package: Path) -> dict[str, Any]:
+    """Return the parameters of a run, of the types that the package declares.
+
+    Args:
+        given: Each ``name=value``.
+        package: As compiled.
+
+    Raises:
+        InputError: If one is unknown or of another type.
+    """
+    from omnistage.recipe.errors import nearest
+
+    pipeline = next(yaml.safe_load_all(package.read_text()))
+    declared = pipeline["root"]["inputDefinitions"]["parameters"]
+    values: dict[str, Any] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--param {pair}: expected name=value")
+        if name not in declared:
+            hint = nearest(name, declared) or f"there are {', '.join(declared)}"
+            raise InputError(f"--param {name}: no such parameter; {hint}")
+        if declared[name]["parameterType"] == "NUMBER_INTEGER":
+            if not re.fullmatch(r"[0-9]+", text):
+                raise InputError(f"--param {name}: expected a whole number, not {text!r}")
+            values[name] = int(text)
+        else:
+            values[name] = text
+    return values
+
+
+def _names(submission: Submission) -> tuple[str, str]:
+    """Return the names of the pipeline and of its version: the content decides the version."""
+    pipeline = next(yaml.safe_load_all(submission.package.read_text()))
+    digest = hashlib.sha256(submission.package.read_bytes()).hexdigest()
+    return pipeline["pipelineInfo"]["name"], digest[:12]
+
+
+def _run_name(pipeline: str) -> str:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return f"{pipeline}-{stamp}-{secrets.token_hex(2)}"
+
+
+def _create(
+    submission: Submission,
+    server: PipelinesServer,
+    experiment: str,
+    version: tuple[str, str],
+    state: Mapping[str, Any],
+) -> str:
+    """Create the run once, although an answer may be lost."""
+    wait, tries = 1.0, 0
+    while True:
+        found = set(server.runs_named(experiment, state["name"])) - set(state["before"])
+        if found:
+            return found.pop()
+        try:
+            return server.create_run(
+                experiment,
+                state["name"],
+                version,
+                submission.parameters,
+                submission.service_account,
+            )
+        except TransientError:
+            tries += 1
+            if tries == _CREATE_TRIES:
+                raise
+            time.sleep(wait)
+            wait = min(2 * wait, 15.0)
+
+
+def _states(run: Any, titles: Mapping[str, str]) -> dict[str, str]:
+    """Return the state of each task of a package that the run has come to."""
+    details = run.run_details.task_details if run.run_details else None
+    return {
+        titles[task.display_name]: task.state
+        for task in details or []
+        if task.display_name in titles and task.state
+    }
+
+
+class _Records:
+    """What the stages of a run wrote down, as far as its store can be read from here.
+
+    Kubeflow Pipelines 2.17 says of a task which it took from its cache that it succeeded.
+
+    Args:
+        store: URI of the run's store.
+        run: Id of the run.
+    """
+
+    def __init__(self, store: str, run: str) -> None:
+        self._record = RunRecord(store, run)
+        self._readable = store.startswith("s3://") or uri_path(store).is_dir()
+
+    def cached(self, title: str) -> bool:
+        """Return whether the result of a task that succeeded was there before the run."""
+        if title == EXIT or not self._readable:
+            return False
+        try:
+            found = self._record.read(title)
+        except (OmnistageError, OSError):
+            self._readable = False  # a store that does not answer takes its time to say so
+            return False
+        return found is None or found["state"] == "cached"
+
+
+def _end(run: Any, run_id: str, titles: Mapping[str, str], store: str, say: Say) -> int:
+    if run.state == "SUCCEEDED":
+        return 0
+    summary = read_summary(store, run_id)
+    if summary:
+        for line in describe(summary):
+            say(line)
+        error = summary["error"] or {}
+        return error.get("exit_code") or 1
+    failed = [t for t, s in _states(run, titles).items() if s == "FAILED"] or _drivers_failed(run)
+    reason = run.error.message if run.error and run.error.message else ""
+    say(
+        f"error: the run ended as {run.state}"
+        + (f"; failed: {', '.join(failed)}" if failed else "")
+        + (f"; {reason}" if reason else "")
+        + f". It left no summary that can be read from here ({store}/runs/{run_id}/summary.json); "
+        "the logs of its tasks are on the run's page, and its pods are those that `kubectl get "
+        f"pods -l pipeline/runid={run_id}` lists"
+    )
+    return 1
+
+
+def _drivers_failed(run: Any) -> list[str]:
+    """Return the pods of Kubeflow Pipelines itself that failed, before any task could begin."""
+    details = run.run_details.task_details if run.run_details else None
+    return [
+        task.display_name
+        for task in details or []
+        if (task.display_name or "").endswith("-driver") and task.state == "FAILED"
+    ]

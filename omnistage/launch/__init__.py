@@ -1,1 +1,0 @@
-"""Launch back ends: where the processes of a training or evaluation stage run."""

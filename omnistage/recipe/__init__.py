@@ -1,0 +1,1 @@
+"""Recipe documents: reading with positions, overrides, validation, schema."""

@@ -1,0 +1,288 @@
+"""Recipes: YAML files that name a pipeline and set its stages.
+
+Every value keeps the place it came from, ``tiny.yaml:12`` or ``--set grpo.seed``, so that what is
+wrong with it can be said with that place. Scalars follow the core schema of YAML 1.2: ``1e-5`` is
+a number, ``no`` and ``2024-01-01`` are text.
+"""
+
+import copy
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from omnistage.errors import InputError
+from omnistage.recipe.errors import dotted, nearest, problems, secrets
+from omnistage.recipe.schema import Loc, field_at
+
+M = TypeVar("M", bound=BaseModel)
+
+SET = "--set"
+_MAX_VALUES = 10_000
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
+
+
+@dataclass
+class Document:
+    """The values of a recipe and where each of them stands."""
+
+    where: str
+    """The file, for messages."""
+    values: dict[str, Any]
+    places: dict[Loc, str] = field(default_factory=dict)
+    """Path of a value to ``file:line`` or, where it comes from the command line, ``--set``."""
+
+    def say(self, loc: Loc, what: str) -> str:
+        """Return a message about the value at ``loc``, with the place it was written at.
+
+        For one that is missing this is the place of the nearest section around it.
+        """
+        known = loc
+        while known and known not in self.places:
+            known = known[:-1]
+        place = self.places.get(known, self.where)
+        name = f"{dotted(loc)}: " if loc else ""
+        return f"{SET} {name}{what}" if place == SET else f"{place}: {name}{what}"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes that come with omnistage, by name."""
+    return {
+        Path(entry.name).stem: Path(str(entry))
+        for entry in sorted(files("recipes").iterdir(), key=lambda e: e.name)
+        if entry.name.endswith(".yaml")
+    }
+
+
+def find_recipe(source: str) -> Path:
+    """Return the file of a recipe.
+
+    Args:
+        source: A path, which has a ``/`` or ends in ``.yaml`` or ``.yml``, or a shipped name.
+
+    Raises:
+        InputError: If there is no such file or name.
+    """
+    path = Path(source)
+    if "/" in source or path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise InputError(f"{source}: no such recipe file")
+        return path
+    shipped = shipped_recipes()
+    if source not in shipped:
+        hint = nearest(source, shipped) or f"there are: {', '.join(shipped)}"
+        raise InputError(
+            f"no recipe {source!r}; {hint} (a file of yours is given as a path: ./mine.yaml)"
+        )
+    return shipped[source]
+
+
+def read_recipe(path: Path) -> Document:
+    """Read a recipe file.
+
+    Raises:
+        InputError: If the file cannot be read, is not YAML, gives a key twice or is not a mapping;
+            the message says the line.
+    """
+    where = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    try:
+        text = path.read_bytes().decode()
+    except OSError as e:
+        raise InputError(f"{where}: cannot be read: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise InputError(f"{where}: not UTF-8 text (byte {e.start})") from e
+    return parse_recipe(text, where)
+
+
+def parse_recipe(text: str, where: str) -> Document:
+    """Parse the text of a recipe.
+
+    Raises:
+        InputError: With the line, if it is not YAML, gives a key twice or is not a mapping.
+    """
+    document = Document(where, {})
+    values = _Parser(where, lambda line: f"{where}:{line}", document.places).parse(text)
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: a recipe is a mapping of sections, such as 'name: mine'")
+    document.values = values
+    return document
+
+
+def with_overrides(
+    document: Document, overrides: Iterable[str], model: type[BaseModel] | None = None
+) -> Document:
+    """Return the document with values set from the command line.
+
+    Args:
+        document: The recipe; not changed.
+        overrides: Each ``a.b=value``; a number in the path indexes a list; the value is YAML.
+        model: The settings, whose default mappings are what ``--set`` changes one entry of where
+            the recipe does not give the mapping itself.
+
+    Raises:
+        InputError: If one is not of that form or goes through something that is not a section.
+    """
+    new = copy.deepcopy(document)
+    for override in overrides:
+        _override(new, override, model)
+    return new
+
+
+def _override(document: Document, override: str, model: type[BaseModel] | None) -> None:
+    name, equals, text = override.partition("=")
+    parts = name.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(f"--set {name}: expected section.setting=value")
+    said = f"{SET} {name.strip()}"
+    loc: Loc = ()
+    target: Any = document.values
+    for part in parts[:-1]:
+        index = _index(target, part, said, dotted(loc))
+        loc = (*loc, index)
+        if isinstance(target, dict) and target.get(index) is None:
+            field = field_at(model, loc, document.values) if model else None
+            default = field.get_default(call_default_factory=False) if field else None
+            target[index] = dict(default) if isinstance(default, dict) else {}
+            document.places[loc] = SET
+        target = target[index]
+    index = _index(target, parts[-1], said, dotted(loc))
+    loc = (*loc, index)
+    document.places = {k: v for k, v in document.places.items() if k[: len(loc)] != loc}
+    target[index] = _Parser(said, lambda _: said, document.places).parse(text, loc)
+    document.places |= {k: SET for k in document.places if k[: len(loc)] == loc}
+    document.places[loc] = SET
+
+
+def validate(document: Document, model: type[M]) -> M:
+    """Turn a recipe into the pipeline's settings.
+
+    Raises:
+        InputError: One line for each wrong, unknown or missing key: file, line, key, what is
+            allowed; secrets in a recipe are refused without repeating them.
+    """
+    hidden = secrets(document.values, model)
+    if hidden:
+        refused = "a recipe holds no secrets"
+        raise InputError("\n".join(document.say(loc, f"{refused}; {tip}") for loc, tip in hidden))
+    try:
+        return model.model_validate(document.values)
+    except ValidationError as e:
+        found = problems(e, document.values, model)
+        raise InputError("\n".join(document.say(loc, what) for loc, what in found)) from e
+
+
+def _index(target: Any, part: str, said: str, section: str) -> str | int:
+    if isinstance(target, dict):
+        return part
+    if isinstance(target, list):
+        if part.isdecimal() and int(part) < len(target):
+            return int(part)
+        raise InputError(f"{said}: {section} is a list of {len(target)}: give an index, not {part}")
+    raise InputError(f"{said}: {section} is a single value and has no setting {part!r}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes the nodes of a recipe."""
+
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}
+
+
+for _tag, _pattern, _first in (
+    ("null", _NULL, ["~", "n", "N", ""]),
+    ("bool", _BOOL, list("tTfF")),
+    ("int", _INT, list("-+0123456789")),
+    ("float", _FLOAT, list("-+.0123456789")),
+):
+    _anchored = re.compile(rf"(?:{_pattern.pattern})\Z")
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _anchored, _first)
+
+
+class _Parser:
+    """Turns YAML into values and notes the place of each.
+
+    Args:
+        where: The file, for messages.
+        place: Gives the place of a line.
+        places: Is filled in.
+    """
+
+    def __init__(self, where: str, place: Callable[[int], str], places: dict[Loc, str]) -> None:
+        self.where = where
+        self.place = place
+        self.places = places
+        self.left = _MAX_VALUES
+
+    def parse(self, text: str, loc: Loc = ()) -> Any:
+        """Return the value of a text that stands at ``loc``."""
+        try:
+            loader = _Loader(text)
+            try:
+                node = loader.get_single_node()
+            finally:
+                loader.dispose()
+            return None if node is None else self._build(node, loc)
+        except yaml.MarkedYAMLError as e:
+            mark = e.problem_mark or e.context_mark
+            at = self.place(mark.line + 1) if mark else self.where
+            what = ": ".join(part for part in (e.context, e.problem) if part)
+            raise InputError(f"{at}: not valid YAML: {what}") from e
+        except yaml.YAMLError as e:
+            raise InputError(f"{self.where}: not valid YAML: {str(e).splitlines()[0]}") from e
+        except RecursionError as e:
+            raise InputError(f"{self.where}: nested too deeply") from e
+
+    def _build(self, node: Any, loc: Loc) -> Any:
+        self.left -= 1
+        if self.left < 0:  # aliases of aliases make a small file huge
+            raise InputError(f"{self._at(node)}: more than {_MAX_VALUES} values")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, loc)
+        if not isinstance(node, yaml.SequenceNode):
+            return self._scalar(node)
+        for i, item in enumerate(node.value):
+            self.places[(*loc, i)] = self._at(item)
+        return [self._build(item, (*loc, i)) for i, item in enumerate(node.value)]
+
+    def _mapping(self, node: Any, loc: Loc) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value in node.value:
+            at = self._at(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise InputError(f"{at}: a key is a plain word")
+            here = (*loc, key_node.value)
+            if key_node.value in mapping:
+                first = self.places[here]
+                raise InputError(f"{at}: {dotted(here)} is given twice; first at {first}")
+            self.places[here] = at
+            mapping[key_node.value] = self._build(value, here)
+        return mapping
+
+    def _scalar(self, node: Any) -> Any:
+        text, tag = node.value, node.tag.removeprefix("tag:yaml.org,2002:")
+        try:
+            if tag == "null":
+                return None
+            if tag == "bool":
+                return text.lower() == "true"
+            if tag == "int":
+                return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+            if tag == "float":
+                return float(re.sub(r"\.(?=[iInN])", "", text))
+        except ValueError as e:
+            raise InputError(f"{self._at(node)}: {text[:40]!r}: {e}") from e
+        if tag != "str":
+            raise InputError(f"{self._at(node)}: tag {node.tag!r} is not known here")
+        return text
+
+    def _at(self, node: Any) -> str:
+        return self.place(node.start_mark.line + 1)

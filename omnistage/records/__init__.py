@@ -1,0 +1,1 @@
+"""The canonical record, verdicts, pairs, and records in other trainers' formats."""

@@ -1,0 +1,1 @@
+"""A run on this machine: its folder, live table, supervision."""

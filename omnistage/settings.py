@@ -1,0 +1,72 @@
+"""Base of every stage's settings, and which of them count for the stage key."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from omnistage.errors import InputError
+
+
+class Settings(BaseModel):
+    """Frozen settings that refuse unknown names."""
+
+    # Defaults are validated too, so that settings read back from their JSON are the same settings.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), validate_default=True
+    )
+
+
+def operational() -> dict[str, Any]:
+    """Mark a field, as ``Field(json_schema_extra=operational())``, that cannot change the result.
+
+    Such a field (a log interval, a number of workers) is left out of the stage key.
+    """
+    return {"operational": True}
+
+
+def key_config(settings: BaseModel) -> dict[str, Any]:
+    """Return the settings that decide the result, as JSON values, for the stage key.
+
+    Fields marked :func:`operational` are left out at every depth.
+    """
+    return _kept(settings)
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {
+            name: _kept(getattr(value, name))
+            for name, field in fields.items()
+            if not (
+                isinstance(field.json_schema_extra, dict)
+                and field.json_schema_extra.get("operational")
+            )
+        }
+    if isinstance(value, dict):
+        return {str(k): _kept(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_kept(v) for v in value]
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return value
+
+
+C = TypeVar("C", bound=Settings)
+
+
+def parse_config(config: type[C], values: Mapping[str, Any], where: str) -> C:
+    """Validate settings.
+
+    Raises:
+        InputError: Naming the first wrong field, what is wrong and what was given.
+    """
+    try:
+        return config.model_validate(values)
+    except ValidationError as e:
+        first = e.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        more = f" (and {e.error_count() - 1} more)" if e.error_count() > 1 else ""
+        given = "" if first["type"] == "missing" else f", not {first['input']!r}"
+        raise InputError(f"{where}.{name}: {first['msg']}{given}{more}") from e

@@ -1,0 +1,1 @@
+"""The contract of a stage, its key, and how it is executed."""

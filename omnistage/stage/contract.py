@@ -1,0 +1,118 @@
+"""What a stage is: its settings, inputs and function, and what that function is given."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from omnistage.events import Events
+from omnistage.settings import C
+from omnistage.store.layout import Store
+from omnistage.store.manifest import Kind, Manifest
+from omnistage.store.open import open_store
+from omnistage.store.uris import store_uri
+from omnistage.torchrun.world import SINGLE_NODE, World
+
+
+class ClusterRuntime(BaseModel):
+    """How a stage runs as a training job on a cluster."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: str
+    """The trainer's, pinned by digest."""
+    settings: dict[str, Any] = {}
+    """Fields of :class:`omnistage.cluster.settings.LaunchSettings` over the cluster's own."""
+
+
+class Runtime(BaseModel):
+    """How a stage runs here; nothing of it decides the result, so it is not in the stage key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    nproc_per_node: int | None = Field(
+        default=None,
+        ge=1,
+        description="Processes of a training or evaluation stage on one machine; by default one "
+        "for each GPU, or one on a machine without.",
+    )
+
+
+class TaskRuntime(Runtime):
+    """What a task is told beside a recipe's own :class:`Runtime`."""
+
+    keep_checkpoints: bool = False
+    """Copy checkpoints to the store while training: the work folder ends with this pod."""
+    cluster: ClusterRuntime | None = None
+    """Run as a training job on a cluster instead of here."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage says of the artifact it made."""
+
+    counts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context(Generic[C]):
+    """What a stage's function is given."""
+
+    name: str
+    config: C
+    inputs: Mapping[str, Manifest]
+    store: Store
+    work: Path
+    """Folder for the state that lets a killed stage go on; may hold an earlier attempt's."""
+    out: Path
+    """Folder that becomes the artifact; may hold an earlier attempt's files."""
+    key: str
+    runtime: TaskRuntime
+    events: Events
+    world: World = SINGLE_NODE
+    """The nodes that make the artifact together; node 0 keeps it."""
+
+    def folder(self, name: str) -> Path:
+        """Return the local folder with the files of an input; not to be written to."""
+        manifest = self.inputs[name]
+        home = store_uri(manifest)
+        store = self.store if home == self.store.uri else open_store(home)
+
+        def progress(done: int, total: int) -> None:
+            self.events.progress(done, total, "bytes", input=name)
+
+        return store.local(manifest, progress)
+
+
+@dataclass(frozen=True)
+class Stage(Generic[C]):
+    """A stage of a pipeline."""
+
+    name: str
+    kind: Kind
+    """Of the artifact it makes."""
+    version: int
+    """Raised whenever the same settings and inputs would give another result."""
+    config: type[C]
+    inputs: Mapping[str, Kind]
+    run: Callable[[Context[C]], Result]
+    optional: frozenset[str] = frozenset()
+    """Inputs that may be left out."""
+    libraries: tuple[str, ...] = ()
+    """Packages whose version decides the result; pinned with ``==`` in pyproject.toml."""
+
+
+class NodeDone(Exception):  # noqa: N818 - not an error
+    """Raised by the training on a node that is not node 0 when its processes have ended well."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What :func:`execute` did."""
+
+    manifest: Manifest
+    cached: bool
+    seconds: float

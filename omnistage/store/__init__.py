@@ -1,0 +1,1 @@
+"""The store: manifests, and artifacts in a folder or in S3."""

@@ -1,0 +1,32 @@
+"""URIs of stores, artifacts and manifests."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from omnistage.errors import InputError
+from omnistage.store.layout import MANIFEST
+from omnistage.store.manifest import Manifest
+
+
+def uri_path(uri: str) -> Path:
+    """Return the folder of a ``file://`` URI or of a plain path.
+
+    Raises:
+        InputError: For any other scheme.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    if parts.scheme:
+        raise InputError(f"store {uri!r}: expected a folder, file:// or s3://")
+    return Path(uri)
+
+
+def manifest_uri(manifest: Manifest) -> str:
+    """Return the URI of the manifest file itself."""
+    return f"{store_uri(manifest)}/{manifest.stage}/{manifest.key}/{MANIFEST}"
+
+
+def store_uri(manifest: Manifest) -> str:
+    """Return the URI of the store that holds an artifact."""
+    return manifest.uri.rpartition(f"/{manifest.stage}/{manifest.key}/")[0]

@@ -1,0 +1,183 @@
+"""The artifact types of the pipeline in Kubeflow Pipelines, and the body that its components share.
+
+An artifact of Kubeflow here is a small JSON file, the manifest; the bytes stay in the store. So
+KFP's launcher copies kilobytes, and its cache, which compares inputs, sees content digests.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import orjson
+from kfp import dsl
+
+from omnistage.errors import InputError, OmnistageError, TransientError
+from omnistage.events import Events
+from omnistage.files import read_jsonl, write_json
+from omnistage.stage.contract import Stage
+from omnistage.store.manifest import Manifest
+from omnistage.store.open import open_store
+from omnistage.store.uris import manifest_uri, store_uri
+from omnistage.task.program import main
+from omnistage.task.run_record import record_here
+
+EVENTS_VARIABLE = "OMNISTAGE_EVENTS"
+FORCE_VARIABLE = "OMNISTAGE_FORCE"
+CACHED_ONLY_VARIABLE = "OMNISTAGE_CACHED_ONLY"
+_RETRY_SECONDS = (10.0, 30.0, 90.0)
+
+
+def run_stage(
+    module: str,
+    config: str,
+    store: str,
+    output: dsl.Artifact,
+    inputs: Mapping[str, dsl.Artifact | None] | None = None,
+    runtime: str = "{}",
+    cluster: Mapping[str, Any] | None = None,
+    change: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Manifest:
+    """Run a stage inside its KFP task and fill in the output artifact.
+
+    In a task of a run on a cluster, how the stage ended is also written down for the exit task,
+    and a stage that ends with a passing fault (exit code 75) is tried again here, since retries of
+    KFP itself depend on how it was installed.
+
+    Args:
+        module: Where the stage is, such as ``components.sft.stage:STAGE``.
+        config: Its settings, as JSON.
+        store: URI of the store.
+        output: Becomes the manifest, with its digest, key and counts as metadata.
+        inputs: Artifacts whose files are manifests; None for one that is left out.
+        runtime: How it runs here, as JSON.
+        cluster: Launch settings from the run's parameters, over those in ``runtime``; what is 0 or
+            empty is left as it is.
+        change: Makes the settings that count from those in ``config``.
+
+    Raises:
+        SystemExit: With the stage's exit code if it fails; its message is in the log.
+    """
+    path, _, attribute = module.partition(":")
+    stage: Stage[Any] = getattr(import_module(path), attribute)
+    record = record_here(store)
+    if record:
+        record.note(stage.name, "running")
+    with tempfile.TemporaryDirectory() as folder:
+        spec, manifest = Path(folder) / "spec.json", Path(folder) / "manifest.json"
+        events = Path(os.environ.get(EVENTS_VARIABLE) or Path(folder) / "events.jsonl")
+        try:
+            settings = orjson.loads(config)
+            write_json(
+                spec,
+                {
+                    "config": change(settings) if change else settings,
+                    "inputs": {
+                        n: _manifest_of(n, a) for n, a in (inputs or {}).items() if a is not None
+                    },
+                    "store": store,
+                    "runtime": _runtime(runtime, cluster or {}),
+                    "force": stage.name in os.environ.get(FORCE_VARIABLE, "").split(","),
+                    "cached_only": stage.name
+                    in os.environ.get(CACHED_ONLY_VARIABLE, "").split(","),
+                    # Inputs of a stage that runs alone were not just made or checked by this run.
+                    "verify_inputs": any(
+                        a and "digest" not in a.metadata for a in (inputs or {}).values()
+                    ),
+                    "manifest": str(manifest),
+                    "events": str(events),
+                },
+            )
+        except OmnistageError as e:
+            Events(stage.name, events).emit("failed", message=str(e), exit_code=e.exit_code)
+            print(f"{stage.name}: error: {e}", file=sys.stderr, flush=True)
+            code = e.exit_code
+        else:
+            code = _run(stage, spec, events, _RETRY_SECONDS if record else ())
+        ended = _ended(stage.name, events)
+        if code:
+            if record:
+                message = ended.get("message", "")
+                record.note(stage.name, "failed", exit_code=code, message=message)
+            raise SystemExit(code)
+        made = Manifest.from_json(manifest.read_bytes(), str(manifest))
+    if record:
+        state = "cached" if ended.get("cached") else "done"
+        record.note(
+            stage.name,
+            state,
+            key=made.key,
+            manifest=manifest_uri(made),
+            seconds=ended.get("seconds"),
+        )
+    target = Path(output.path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(made.to_json())
+    output.metadata.update(
+        {
+            "digest": made.digest,
+            "key": made.key,
+            "uri": made.uri,
+            "manifest": manifest_uri(made),
+            "bytes": made.size,
+            **{f"count_{k}": v for k, v in made.counts.items() if isinstance(v, int | float | str)},
+        }
+    )
+    return made
+
+
+def _runtime(runtime: str, cluster: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the runtime, with the run's parameters over its launch settings if it has any."""
+    values = orjson.loads(runtime)
+    if "cluster" in values:
+        given = {name: value for name, value in cluster.items() if value}
+        there = values["cluster"]
+        values["cluster"] = {**there, "settings": {**there.get("settings", {}), **given}}
+    return values
+
+
+def _run(stage: Stage[Any], spec: Path, events: Path, waits: Sequence[float]) -> int:
+    """Run a stage, again after passing faults, and return its exit code."""
+    for number, wait in enumerate(waits, 2):
+        code = main(stage, ["--spec", str(spec)])
+        if code != TransientError.exit_code:
+            return code
+        Events(stage.name, events).warn(
+            f"a passing fault; trying again in {wait:g} s (try {number} of {len(waits) + 1})"
+        )
+        time.sleep(wait)
+    return main(stage, ["--spec", str(spec)])
+
+
+def _ended(stage: str, events: Path) -> dict[str, Any]:
+    """Return the last event with which the stage ended."""
+    rows = read_jsonl(events) if events.exists() else ()
+    ends = [r for r in rows if r["stage"] == stage and r["event"] in {"failed", "finished"}]
+    return ends[-1] if ends else {}
+
+
+def _manifest_of(name: str, artifact: dsl.Artifact) -> str:
+    """Return the URI, in the store, of the manifest that an input artifact holds."""
+    path = Path(artifact.path)
+    try:
+        manifest = Manifest.from_json(path.read_bytes(), f"input {name!r}")
+    except FileNotFoundError as e:
+        raise InputError(f"input {name!r}: no manifest at {artifact.uri}") from e
+    return manifest_uri(manifest)
+
+
+def publish_report(manifest: Manifest, html: dsl.HTML, metrics: dsl.Metrics) -> None:
+    """Copy the report into KFP's own ``HTML`` artifact and its figures into ``Metrics``."""
+    folder = open_store(store_uri(manifest)).local(manifest)
+    target = Path(html.path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes((folder / "report.html").read_bytes())
+    report = orjson.loads((folder / "report.json").read_bytes())
+    for model, figures in report["models"].items():
+        metrics.log_metric(f"{model}_accuracy", figures["accuracy"]["value"])
+        metrics.log_metric(f"{model}_accuracy_low", figures["accuracy"]["low"])
+        metrics.log_metric(f"{model}_accuracy_high", figures["accuracy"]["high"])

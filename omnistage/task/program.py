@@ -1,0 +1,158 @@
+"""A stage as a program: ``python -m components.<stage> --spec spec.json``.
+
+The KFP task, the local run and every pod of a training job enter here.
+"""
+
+import argparse
+import importlib.metadata
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from omnistage.errors import DamagedError, InputError, OmnistageError
+from omnistage.events import Events
+from omnistage.files import read_json, write_atomic
+from omnistage.settings import parse_config
+from omnistage.stage.contract import Outcome, Stage, TaskRuntime
+from omnistage.stage.execute import execute, take_part
+from omnistage.stage.key import pinned_version
+from omnistage.store.manifest import Manifest
+from omnistage.store.open import open_store, read_manifest
+from omnistage.store.uris import store_uri
+from omnistage.torchrun.world import this_world
+
+
+class Spec(BaseModel):
+    """The file given to ``--spec``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config: dict[str, Any]
+    inputs: dict[str, str] = {}
+    """Input name to the URI of its manifest."""
+    store: str
+    """URI of the store that the output goes to."""
+    runtime: TaskRuntime = TaskRuntime()
+    force: bool = False
+    """Make the artifact again although the store has it."""
+    cached_only: bool = False
+    """Fail rather than make the artifact when the store does not have it."""
+    verify_inputs: bool = False
+    """Hash the inputs before they are used (they come from outside this run)."""
+    manifest: str | None = None
+    """File to write the output's manifest to."""
+    events: str | None = None
+    """File to append progress to."""
+
+
+def main(stage: Stage[Any], arguments: list[str] | None = None) -> int:
+    """Run a stage as a program and return its exit code.
+
+    Args:
+        stage: What to run.
+        arguments: The command line; ``sys.argv`` by default.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m components.{stage.name}")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--spec", help="settings, input manifests, store: JSON, or a file of it")
+    action.add_argument(
+        "--check", action="store_true", help="check that this image can run the stage, and exit"
+    )
+    options = parser.parse_args(arguments)
+    if options.check:
+        return _check(stage)
+    events = Events(stage.name)
+    try:
+        spec = _read_spec(options.spec)
+        events = Events(stage.name, Path(spec.events) if spec.events else None)
+        run_spec(stage, spec, events)
+    except OmnistageError as e:
+        events.emit("failed", message=str(e), exit_code=e.exit_code)
+        print(f"{stage.name}: error: {e}", file=sys.stderr, flush=True)
+        return e.exit_code
+    except Exception as e:
+        events.emit("failed", message=f"{type(e).__name__}: {e}", exit_code=1)
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:
+    """Run a stage from its spec and write the manifest where the spec asks for it.
+
+    Returns:
+        What was done; None on a node of a training job that is not node 0.
+
+    Raises:
+        InputError: If the settings, an input or the store are wrong.
+    """
+    config = parse_config(stage.config, spec.config, stage.name)
+    inputs = {name: read_manifest(uri) for name, uri in spec.inputs.items()}
+    if spec.verify_inputs:
+        for name, manifest in inputs.items():
+            _verify(name, manifest)
+    store, world = open_store(spec.store), this_world()
+    if world.node_rank:
+        take_part(stage, config, inputs, store, runtime=spec.runtime, events=events, world=world)
+        return None
+    outcome = execute(
+        stage,
+        config,
+        inputs,
+        store,
+        runtime=spec.runtime,
+        events=events,
+        force=spec.force,
+        cached_only=spec.cached_only,
+        world=world,
+    )
+    if spec.manifest:
+        write_atomic(Path(spec.manifest), outcome.manifest.to_json())
+    return outcome
+
+
+def _read_spec(given: str) -> Spec:
+    if given.lstrip().startswith("{"):
+        where = "--spec"
+        try:
+            values = orjson.loads(given)
+        except orjson.JSONDecodeError as e:
+            raise InputError(f"--spec: not JSON: {e}") from e
+    else:
+        where, values = given, read_json(Path(given))
+    try:
+        return Spec.model_validate(values)
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from e
+
+
+def _verify(name: str, manifest: Manifest) -> None:
+    store = open_store(store_uri(manifest))
+    try:
+        found = store.find(manifest.stage, manifest.key)
+    except DamagedError as e:
+        raise InputError(f"input {name!r}: {e}; run the stage that made it again") from e
+    if found is None or found.digest != manifest.digest:
+        raise InputError(
+            f"input {name!r}: the store no longer has {manifest.digest} at {manifest.uri}"
+        )
+
+
+def _check(stage: Stage[Any]) -> int:
+    wrong = 0
+    for name in stage.libraries:
+        want = pinned_version(name)
+        try:
+            have = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            have = "not installed"
+        if have != want:
+            print(f"{stage.name}: {name} is {have}; this omnistage wants {want}", file=sys.stderr)
+            wrong += 1
+    print(f"{stage.name}: {'cannot run here' if wrong else 'ready'}")
+    return 2 if wrong else 0

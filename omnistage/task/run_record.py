@@ -1,0 +1,142 @@
+"""What the tasks of a run on a cluster leave behind for its exit task.
+
+Kubeflow Pipelines does not tell an exit task why a run failed, so every task writes how it ended
+to the store, and the exit task puts these records together::
+
+    runs/<run id>/<stage>.json    how a task began or ended
+    runs/<run id>/summary.json    the run, written by the exit task
+"""
+
+import os
+import re
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from omnistage.cluster.launch import RUN_VARIABLE
+from omnistage.errors import InputError, OmnistageError
+from omnistage.files import write_atomic
+from omnistage.store.uris import uri_path
+
+POD_VARIABLE = "OMNISTAGE_POD_NAME"
+SUMMARY = "summary"
+EXIT = "exit"
+"""Name of the exit task, which writes the summary and no record of its own."""
+_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
+_TEXTS = ("message", "wrong")
+"""What may repeat the words of other programs."""
+
+TaskState = Literal["running", "done", "cached", "failed"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The records of one run.
+
+    Args:
+        store: URI of the store.
+        run: Id of the run.
+    """
+
+    store: str
+    run: str
+
+    def uri(self, name: str) -> str:
+        """Return where the record of a stage, or :data:`SUMMARY`, is."""
+        return f"{self.store.rstrip('/')}/runs/{self.run}/{name}.json"
+
+    def write(self, name: str, record: dict[str, Any]) -> None:
+        """Write a record, without secrets.
+
+        Raises:
+            InputError: If the store may not be written.
+            TransientError: If it does not answer.
+        """
+        data = orjson.dumps(_without_secrets(record), default=str, option=orjson.OPT_INDENT_2)
+        uri = self.uri(name)
+        if uri.startswith("s3://"):
+            from omnistage.store.s3_client import client, s3_errors, split
+
+            bucket, key = split(uri)
+            with s3_errors(f"writing {uri}"):
+                client().put_object(Bucket=bucket, Key=key, Body=data)
+            return
+        path = uri_path(uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
+
+    def note(self, stage: str, state: TaskState, **fields: Any) -> None:
+        """Write how a stage stands; a failure to do so is said, and the stage goes on."""
+        pod = os.environ.get(POD_VARIABLE, "")
+        try:
+            self.write(
+                stage, {"stage": stage, "state": state, "time": time.time(), "pod": pod, **fields}
+            )
+        except (OmnistageError, OSError) as e:
+            print(f"{stage}: warning: the run's record was not written: {e}", file=sys.stderr)
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return a record, or None where there is none.
+
+        Raises:
+            InputError: If the store may not be read.
+            TransientError: If it does not answer.
+        """
+        uri = self.uri(name)
+        if uri.startswith("s3://"):
+            data = _object(uri)
+        else:
+            path = uri_path(uri)
+            data = path.read_bytes() if path.is_file() else None
+        return None if data is None else _parse(data, uri)
+
+
+def record_here(store: str) -> RunRecord | None:
+    """Return the records of the run that this process is a task of, or None outside of one."""
+    run = os.environ.get(RUN_VARIABLE, "")
+    return RunRecord(store, run) if run else None
+
+
+def _object(uri: str) -> bytes | None:
+    from botocore.exceptions import ClientError
+
+    from omnistage.store.s3_client import client, s3_errors, split
+
+    bucket, key = split(uri)
+    with s3_errors(f"reading {uri}"):
+        try:
+            return client().get_object(Bucket=bucket, Key=key)["Body"].read()
+        except ClientError as e:
+            if e.response.get("Error", {}).get("Code") == "NoSuchKey":
+                return None
+            raise
+
+
+def _parse(data: bytes, uri: str) -> dict[str, Any]:
+    try:
+        record = orjson.loads(data)
+    except orjson.JSONDecodeError as e:
+        raise InputError(f"{uri}: not JSON: {e}") from e
+    if not isinstance(record, dict):
+        raise InputError(f"{uri}: not a record")
+    return record
+
+
+def _without_secrets(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without the values of this process's secret variables in its messages."""
+    secrets = [v for n, v in os.environ.items() if _SECRET.search(n) and len(v) >= 6]
+
+    def clean(value: Any, name: str) -> Any:
+        if isinstance(value, dict):
+            return {k: clean(v, k) for k, v in value.items()}
+        if isinstance(value, list):
+            return [clean(v, name) for v in value]
+        if isinstance(value, str) and name in _TEXTS:
+            for secret in secrets:
+                value = value.replace(secret, "***")
+        return value
+
+    return clean(record, "")

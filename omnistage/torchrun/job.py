@@ -1,0 +1,74 @@
+"""What is launched: one torchrun job."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omnistage.torchrun.world import SINGLE_NODE, World
+
+
+@dataclass(frozen=True)
+class Job:
+    """A program that runs as one process a GPU, or as one process on a machine without."""
+
+    name: str
+    program: tuple[str, ...]
+    """What Python is given: a file or ``-m module``, then its arguments."""
+    log: Path
+    """File that the processes' output is appended to."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Added to the environment."""
+    nproc_per_node: int = 1
+    world: World = SINGLE_NODE
+    """The nodes that run it together."""
+
+
+def gpu_count() -> int:
+    """Return the number of NVIDIA GPUs of this machine, from their device files (no torch)."""
+    return sum(bool(re.fullmatch(r"nvidia\d+", p.name)) for p in Path("/dev").glob("nvidia*"))
+
+
+_LOST_PEER = re.compile(
+    r"Connection (closed by peer|reset by peer|refused)|Broken pipe|ncclRemoteError"
+    r"|Watchdog caught collective operation timeout|NCCL.*(timeout|timed out)|Gloo.*imed out"
+    r"|Timed out waiting \d+ms for (recv|send)|rendezvous.*(imeout|imed out)|DistNetworkError"
+    r"|Socket Timeout|client socket has timed out",
+    re.IGNORECASE,
+)
+
+
+def lost_peer(text: str) -> bool:
+    """Return whether an error says that another process of a distributed job does not answer.
+
+    That is NCCL's or gloo's time-out or lost connection: a passing fault on this side.
+    """
+    return bool(_LOST_PEER.search(text))
+
+
+def diagnose(log: str) -> str:
+    """Return the part of a failed job's log that says why: the last error and what led to it.
+
+    torchrun's own summary of dead processes, which follows the real error, is cut off, and
+    out-of-memory errors get advice.
+    """
+    lines = [line.rstrip() for line in log.splitlines()]
+    for number, line in enumerate(lines):
+        if "torch.distributed.elastic" in line and ("failed" in line or "SIGTERM" in line):
+            lines = lines[:number]
+            break
+    lines = [line for line in lines if line.strip()]
+    starts = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent")]
+    errors = [n for n, line in enumerate(lines) if re.match(r"(\[rank\d+\]: )?[\w.]*Error\b", line)]
+    if errors and starts:
+        end = errors[-1]
+        begin = max([s for s in starts if s < end] or [end])
+        shown = lines[max(begin, end - 12) : end + 6]
+    else:
+        shown = lines[-15:]
+    text = "\n".join(line[:400] for line in shown)
+    if re.search(r"out of memory|OutOfMemoryError|Cannot allocate memory", log):
+        text += (
+            "\nOut of memory. Lower per_device_batch_size (the global batch stays), max_length, "
+            "max_pixels or video_max_pixels; turn gradient_checkpointing on; or raise zero_stage."
+        )
+    return text

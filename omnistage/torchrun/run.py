@@ -1,0 +1,175 @@
+"""Run a job on this machine: torchrun in a subprocess."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from omnistage.errors import InputError, StageFailedError, TransientError
+from omnistage.files import write_atomic
+from omnistage.torchrun.job import Job, diagnose, lost_peer
+from omnistage.torchrun.world import without_world
+
+_PDEATHSIG = 1
+_POLL_SECONDS = 0.5
+_GRACE_SECONDS = 10
+_MEET_SECONDS = 7200
+
+
+@dataclass(frozen=True)
+class Request:
+    """Exactly what is started."""
+
+    argv: Sequence[str]
+    env: dict[str, str]
+    """Added to this process's environment."""
+
+
+def render(job: Job) -> Request:
+    """Return the command that a job runs as: plain Python for one process, torchrun for more.
+
+    Every node of a job on several renders its own command, with its rank.
+    """
+    env = dict(job.env)
+    count = f"--nproc_per_node={job.nproc_per_node}"
+    world = job.world
+    torchrun = (sys.executable, "-m", "torch.distributed.run")
+    if world.nodes > 1:
+        gang = (
+            f"--nnodes={world.nodes}",
+            f"--node_rank={world.node_rank}",
+            f"--master_addr={world.address}",
+            f"--master_port={world.port}",
+            # Nodes wait for one another while each fetches its inputs and node 0 runs preflight.
+            f"--rdzv_conf=timeout={_MEET_SECONDS}",
+        )
+        return Request((*torchrun, *gang, count, *job.program), env)
+    if job.nproc_per_node == 1:
+        return Request((sys.executable, *job.program), env)
+    # --standalone picks a free port, so that two runs on one machine do not meet.
+    return Request((*torchrun, "--standalone", count, *job.program), env)
+
+
+def run(job: Job, follow: Callable[[], str | None]) -> float:
+    """Run a job to its end and return its seconds.
+
+    The job gets a process group of its own. It dies with this process, and what an earlier,
+    killed run of the same job left behind is ended first, so that never two of them write to
+    the same checkpoints.
+
+    Args:
+        job: What to run.
+        follow: Called twice a second; when it returns a text, the job is stopped for that reason.
+
+    Raises:
+        StageFailedError: If the job fails or ``follow`` stopped it.
+        InputError: If the job ends with exit code 2.
+        TransientError: If it ends with exit code 75, or because another node went away.
+    """
+    request = render(job)
+    leader = job.log.with_suffix(".pid")
+    _end_leftover(leader)
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    start = job.log.stat().st_size if job.log.exists() else 0
+    with job.log.open("ab") as log:
+        process = subprocess.Popen(
+            request.argv,
+            env={**without_world(os.environ), **request.env},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+    write_atomic(leader, orjson.dumps({"pid": process.pid, "start": _start_time(process.pid)}))
+    try:
+        while process.poll() is None:
+            reason = follow()
+            if reason:
+                raise StageFailedError(reason)
+            time.sleep(_POLL_SECONDS)
+        reason = follow() if process.returncode == 0 else None
+        if reason:
+            raise StageFailedError(reason)
+    finally:
+        _end_group(process.pid)
+        process.wait()
+        leader.unlink(missing_ok=True)
+    if process.returncode:
+        _raise(job, process.returncode, start)
+    return time.monotonic() - began
+
+
+def _raise(job: Job, code: int, start: int) -> None:
+    with job.log.open("rb") as f:
+        f.seek(start)
+        log = f.read().decode(errors="replace")
+    text = diagnose(log)
+    if code in (2, 75):
+        raise (InputError if code == 2 else TransientError)(text)
+    if job.world.nodes > 1 and lost_peer(text):
+        raise TransientError(f"{job.name} lost another node of its job:\n{text}")
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+    advice = ""
+    if code == -signal.SIGKILL:
+        advice = "\nThe kernel kills a process so when memory runs out: see `dmesg`."
+    raise StageFailedError(f"{job.name} {how}; its log is {job.log}, and ends:\n{text}{advice}")
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PDEATHSIG, signal.SIGKILL)
+
+
+def _start_time(pid: int) -> str | None:
+    """Return when a process began, in clock ticks since boot, or None when there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()[19]
+
+
+def _end_leftover(leader: Path) -> None:
+    if not leader.exists():
+        return
+    earlier = orjson.loads(leader.read_bytes())
+    members = _group(earlier["pid"])
+    # The number may have been given to another process since: then the leader's start differs.
+    alive = _start_time(earlier["pid"])
+    if members and alive in (None, earlier["start"]):
+        _end_group(earlier["pid"])
+    leader.unlink()
+
+
+def _group(pgid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == pgid and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def _end_group(pgid: int) -> None:
+    """End a process group: TERM, then KILL for what is left after ten seconds."""
+    for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _GRACE_SECONDS)):
+        if not _group(pgid):
+            return
+        try:
+            os.killpg(pgid, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + patience
+        while _group(pgid) and time.monotonic() < deadline:
+            time.sleep(0.05)

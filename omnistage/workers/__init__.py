@@ -1,0 +1,1 @@
+"""Worker processes that take tasks on stdin and answer on stdout."""

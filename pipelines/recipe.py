@@ -1,0 +1,96 @@
+"""A recipe: the settings of every stage of the pipeline."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from components.download.config import DownloadSettings, ModelSettings
+from components.eval.config import EvalSettings
+from components.grpo.config import GRPOSettings
+from components.rewrite_paths.config import RewriteSettings
+from components.sft.config import SFTSettings
+from omnistage.cluster.settings import LaunchSettings
+from omnistage.settings import Settings
+from omnistage.stage.contract import Runtime
+from pipelines.graph import LAUNCHED
+
+_SECTIONS = {"download": "data", "download_model": "model"}
+_SEEDED = ("rewrite_paths", "sft", "grpo", "eval")
+
+
+class StageRuntimes(Settings):
+    """How the stages that start torchrun run on this machine."""
+
+    sft: Runtime = Field(default=Runtime(), description="Of supervised fine-tuning.")
+    grpo: Runtime = Field(default=Runtime(), description="Of GRPO.")
+    eval: Runtime = Field(default=Runtime(), description="Of the evaluation.")
+
+
+class Recipe(Settings):
+    """A recipe: the settings of every stage of this pipeline."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$",
+        description="Of runs and packages: small letters, digits and hyphens.",
+    )
+    description: str = Field(default="", description="One line for `omnistage recipes`.")
+    pipeline: Literal["post_training"] = Field(description="The pipeline that is run.")
+    seed: int = Field(
+        default=42, ge=0, description="Of every stage whose section does not give its own."
+    )
+    data: DownloadSettings = Field(description="Where the data set comes from.")
+    model: ModelSettings = Field(description="Where the base model comes from.")
+    rewrite_paths: RewriteSettings = Field(description="How records become canonical ones.")
+    sft: SFTSettings = Field(default=SFTSettings(), description="Supervised fine-tuning.")
+    grpo: GRPOSettings = Field(default=GRPOSettings(), description="GRPO.")
+    eval: EvalSettings = Field(default=EvalSettings(), description="Evaluation.")
+    runtime: StageRuntimes = Field(
+        default=StageRuntimes(), description="How stages run here; decides no result."
+    )
+    cluster: LaunchSettings = Field(
+        default=LaunchSettings(),
+        description="How training jobs run on a cluster; decides no result.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hand_down(cls, values: Any) -> Any:
+        """Give the recipe's seed to the stages and its name to the report."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        seed = values.get("seed", cls.model_fields["seed"].default)
+        for name in _SEEDED:
+            section = values.get(name, {})
+            if isinstance(section, dict):
+                values[name] = {"seed": seed, **section}
+        if isinstance(values["eval"], dict):
+            values["eval"] = {"title": values.get("name", ""), **values["eval"]}
+        return values
+
+
+def launched(recipe: Recipe) -> tuple[str, ...]:
+    """Return the stages of a recipe that are jobs on a cluster.
+
+    They need the trainer's image: so does the tiny base model, which torch makes.
+    """
+    tiny = any(source.type == "tiny" for source in recipe.model.sources)
+    return ("download_model", *LAUNCHED) if tiny else LAUNCHED
+
+
+def config_of(recipe: Recipe, stage: str) -> Settings:
+    """Return a stage's section of a recipe."""
+    return getattr(recipe, _SECTIONS.get(stage, stage))
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """Return the recipe with what its sources point to here pinned down.
+
+    A folder is named by its path, but what counts for the stage key is what is in it now.
+
+    Raises:
+        InputError: If a source is not there.
+    """
+    return recipe.model_copy(
+        update={"data": recipe.data.resolve(), "model": recipe.model.resolve()}
+    )

@@ -1,0 +1,161 @@
+"""What every task of a compiled package gets: pod settings, secrets by name, time-outs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omnistage.cluster.launch import RUN_VARIABLE, WORKFLOW_VARIABLE
+from omnistage.cluster.pod import CONFIG_KEYS, SECRET_KEYS
+from omnistage.cluster.settings import DEFAULTS_FILE, LaunchSettings
+from omnistage.errors import InputError
+from omnistage.store.uris import uri_path
+from omnistage.task.run_record import EXIT, POD_VARIABLE
+
+HUB_SECRET_KEYS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
+HUB_CONFIG_KEYS = ("HF_ENDPOINT",)
+STORE_MOUNT = "/store"
+"""Where the claim of a store on a volume is mounted."""
+_DOWNLOADS = ("download", "download_model")
+_DAY = 86400
+_TIMEOUTS = {
+    "download": 7 * _DAY,
+    "download_model": 2 * _DAY,
+    "rewrite_paths": 2 * _DAY,
+    EXIT: 3600,
+}
+_SETTLE = 3600
+"""Seconds beyond a job's own time-outs: retries, and putting its result into the store."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """CPU and memory of a task."""
+
+    cpu: str
+    cpu_limit: str
+    memory: str
+    memory_limit: str
+
+
+_WORKER = Resources("500m", "8", "1Gi", "16Gi")
+_LAUNCHER = Resources("100m", "2", "256Mi", "2Gi")
+_RESOURCES = {"download": _WORKER, "download_model": _WORKER, "rewrite_paths": _WORKER}
+
+
+@dataclass(frozen=True)
+class ClusterNames:
+    """Names of objects in the namespace that no setting of a job has."""
+
+    hub_secret: str = "omnistage-hub"
+    launch_config: str = "omnistage-launch"
+    store_claim: str = "omnistage-store"
+
+
+def place(
+    task: Any,
+    name: str,
+    image: str,
+    store: str,
+    settings: LaunchSettings,
+    names: ClusterNames,
+    *,
+    launched: bool = False,
+    caching: bool = True,
+) -> None:
+    """Give a task its image and its pod's settings.
+
+    Args:
+        task: A task of Kubeflow Pipelines.
+        name: Its stage, or :data:`EXIT`.
+        image: Of its container.
+        store: URI of the store when the package is compiled: a folder is mounted.
+        settings: The recipe's launch settings.
+        names: Names of objects in the namespace.
+        launched: Whether the task is the launcher of a job.
+        caching: Whether Kubeflow Pipelines may take a stage's result from its own cache.
+    """
+    from kfp import kubernetes
+
+    task.set_container_image(image)
+    task.set_caching_options(caching and name != EXIT)
+    need = _LAUNCHER if launched else _RESOURCES.get(name, _LAUNCHER)
+    task.set_cpu_request(need.cpu).set_cpu_limit(need.cpu_limit)
+    task.set_memory_request(need.memory).set_memory_limit(need.memory_limit)
+    kubernetes.set_timeout(task, timeout(name, settings, launched))
+    kubernetes.set_security_context(
+        task,
+        run_as_non_root=True,
+        run_as_user=settings.run_as_user,
+        run_as_group=settings.run_as_user,
+    )
+    kubernetes.add_pod_label(task, "app.kubernetes.io/name", "omnistage")
+    kubernetes.add_pod_label(task, "app.kubernetes.io/component", "launcher")
+    if settings.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, settings.image_pull_secrets)
+    _set_environment(task, name, settings, names)
+    _mount(task, store, settings, names)
+
+
+def timeout(name: str, settings: LaunchSettings, launched: bool) -> int:
+    """Return the seconds that a task may take; a launcher's covers its job's own time-outs."""
+    if not launched:
+        return _TIMEOUTS[name]
+    return round(settings.queue_timeout + settings.start_timeout) + settings.run_timeout + _SETTLE
+
+
+def check_store(store: str, settings: LaunchSettings) -> None:
+    """Check that the tasks and jobs of a run can reach a store.
+
+    Raises:
+        InputError: If it is a folder that no claim is mounted at.
+    """
+    if store.startswith("s3://") or _covered(store, settings):
+        return
+    if not uri_path(store).is_relative_to(STORE_MOUNT):
+        raise InputError(
+            f"store {store}: a cluster does not have this folder. Give --store s3://bucket/prefix, "
+            f"or --store file://{STORE_MOUNT} for the claim that the chart makes, or mount a claim "
+            "there by cluster.volumes"
+        )
+
+
+def _set_environment(task: Any, name: str, settings: LaunchSettings, names: ClusterNames) -> None:
+    from kfp import kubernetes
+
+    task.set_env_variable("HOME", "/tmp").set_env_variable("OMNISTAGE_SCRATCH", "/scratch")
+    for variable, path in (
+        (RUN_VARIABLE, "metadata.labels['pipeline/runid']"),
+        (WORKFLOW_VARIABLE, "metadata.labels['workflows.argoproj.io/workflow']"),
+        (POD_VARIABLE, "metadata.name"),
+    ):
+        kubernetes.use_field_path_as_env(task, variable, path)
+    if settings.store_config:
+        kubernetes.use_config_map_as_env(
+            task, settings.store_config, _same((*CONFIG_KEYS, *HUB_CONFIG_KEYS)), optional=True
+        )
+    if settings.store_secret:
+        kubernetes.use_secret_as_env(task, settings.store_secret, _same(SECRET_KEYS), optional=True)
+    if name in _DOWNLOADS:
+        kubernetes.use_secret_as_env(task, names.hub_secret, _same(HUB_SECRET_KEYS), optional=True)
+
+
+def _mount(task: Any, store: str, settings: LaunchSettings, names: ClusterNames) -> None:
+    from kfp import kubernetes
+
+    kubernetes.empty_dir_mount(task, "tmp", "/tmp")
+    kubernetes.empty_dir_mount(task, "scratch", "/scratch")
+    kubernetes.use_config_map_as_volume(
+        task, names.launch_config, str(DEFAULTS_FILE.parent), optional=True
+    )
+    for volume in settings.volumes:
+        kubernetes.mount_pvc(task, volume.claim, volume.mount_path, volume.sub_path)
+    if not store.startswith("s3://") and not _covered(store, settings):
+        kubernetes.mount_pvc(task, names.store_claim, STORE_MOUNT)
+
+
+def _covered(store: str, settings: LaunchSettings) -> bool:
+    return any(uri_path(store).is_relative_to(v.mount_path) for v in settings.volumes)
+
+
+def _same(keys: Sequence[str]) -> dict[str, str]:
+    return {key: key for key in keys}

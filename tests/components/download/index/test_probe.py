@@ -1,0 +1,74 @@
+"""Headers of media: what is there is read, what is broken is said and never raised."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from components.download.index.probe import media_kind, probe
+from tests.components.download.download_kit import clip, png, wav
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a/b.JPG", "image"),
+        ("x.wav", "audio"),
+        ("x.tar.mp4", "video"),
+        ("rows.jsonl", None),
+        ("mp4", None),
+        ("__MACOSX/._x.wav", None),
+    ],
+)
+def test_the_extension_says_what_a_file_is(name, kind):
+    assert media_kind(name) == kind
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp", "bmp"])
+def test_an_image_has_format_and_size(kind):
+    out = io.BytesIO()
+    Image.new("RGB", (9, 5)).save(out, kind)
+    out.seek(0)
+    assert probe("image", out) == {"type": "image", "format": kind, "width": 9, "height": 5}
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
+def test_a_sound_has_length_rate_and_channels(kind):
+    out = io.BytesIO()
+    soundfile.write(out, np.zeros((4000, 2)), 8000, format=kind)
+    out.seek(0)
+    assert probe("audio", out) == {
+        "type": "audio",
+        "format": kind,
+        "duration": 0.5,
+        "sample_rate": 8000,
+        "channels": 2,
+    }
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_clip_has_size_length_rate_and_maybe_sound(tmp_path, sound):
+    found = probe("video", io.BytesIO(clip(tmp_path / "x.mp4", sound)))
+    assert (found["width"], found["height"]) == (32, 16)
+    assert (found["fps"], found["frames"], found["has_audio"]) == (4.0, 8, sound)
+    assert found["duration"] == pytest.approx(2.0, abs=0.15)
+
+
+def test_a_sound_named_like_a_clip_is_an_error():
+    assert probe("video", io.BytesIO(wav()))["error"] == "ValueError: no picture track"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["image", "audio", "video"]),
+    start=st.sampled_from([b"", png(), wav(), b"\0\0\0\x18ftypmp42"]),
+    keep=st.integers(0, 80),
+    rest=st.binary(max_size=80),
+)
+def test_broken_bytes_never_raise(kind, start, keep, rest):
+    found = probe(kind, io.BytesIO(start[:keep] + rest))
+    assert "error" in found or found["type"] == kind

@@ -1,0 +1,201 @@
+"""Canonical records in other trainers' formats, and back again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnistage.errors import InputError
+from omnistage.files import read_jsonl
+from omnistage.records.convert import FORMATS, ExportFormat, convert
+from omnistage.records.record import SPLITS
+from tests.components.rewrite_paths.rewrite_kit import CLIP, Rewritten, judge_row, member, rewrite
+
+MEMBERS = ["a/1.png", "a/2.png", "b/1.wav", member("v/c 1.mp4", CLIP)]
+ROWS: list[dict[str, Any]] = [
+    judge_row("/x/a/1.png"),
+    judge_row("/x/b/1.wav", "audios"),
+    {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "First <image>, then <image> and <video>: same?\n"},
+            {"role": "assistant", "content": "Yes"},
+            {"role": "user", "content": "Sure?"},
+        ],
+        "images": ["a/1.png", "a/2.png"],
+        "videos": ["v/c 1.mp4"],
+        "solution": "No",
+    },
+    {"problem": "What is 2+2?", "solution": "4"},
+]
+
+
+@pytest.fixture
+def rewritten(tmp_path: Path) -> Rewritten:
+    files = {"sft.jsonl": ROWS, "rl.jsonl": ROWS}
+    return rewrite(tmp_path / "first", files, MEMBERS)
+
+
+def rows(folder: Path, split: str) -> list[dict[str, Any]]:
+    return list(read_jsonl(folder / f"{split}.jsonl"))
+
+
+@pytest.mark.parametrize("split", ["sft", "rl"])
+@pytest.mark.parametrize("format", ["ms_swift", "openai", "llama_factory"])
+def test_round_trip_gives_the_same_records(
+    tmp_path: Path, rewritten: Rewritten, format: ExportFormat, split: str
+) -> None:
+    counts = convert(rewritten.folder, format, tmp_path / "out", "/data/media")
+    suffix = "json" if format == "llama_factory" else "jsonl"
+    content = (tmp_path / "out" / f"{split}.{suffix}").read_bytes()
+
+    again = rewrite(
+        tmp_path / "again",
+        {f"{split}.{suffix}": content},
+        MEMBERS,
+        **{split: [{"files": ["*"], "source": split}]},
+    )
+
+    def bare(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{k: v for k, v in record.items() if k != "id"} for record in records]
+
+    assert counts == {"sft": 4, "rl": 4}
+    assert bare(again.rows(split)) == bare(rewritten.rows(split))
+
+
+def test_trl_has_prompt_completion_and_columns_of_media(
+    tmp_path: Path, rewritten: Rewritten
+) -> None:
+    convert(rewritten.folder, "trl", tmp_path, "media")
+
+    sft, rl = rows(tmp_path, "sft")[2], rows(tmp_path, "rl")[2]
+    assert sft["prompt"][1]["content"] == [
+        {"type": "text", "text": "First "},
+        {"type": "image"},
+        {"type": "text", "text": ", then "},
+        {"type": "image"},
+        {"type": "text", "text": " and "},
+        {"type": "video"},
+        {"type": "text", "text": ": same?\n"},
+    ]
+    for row in (sft, rl):
+        assert row["images"] == ["media/a/1.png", "media/a/2.png"]
+        assert row["videos"] == ["media/v/c 1.mp4"]
+    assert sft["completion"] == [{"role": "assistant", "content": [{"type": "text", "text": "No"}]}]
+    assert "completion" not in rl
+    assert rl["solution"] == "No"
+
+
+def test_verl_has_ground_truth_and_media(tmp_path: Path, rewritten: Rewritten) -> None:
+    convert(rewritten.folder, "verl", tmp_path)
+
+    row = rows(tmp_path, "rl")[1]
+    assert row["data_source"] == "rl"
+    assert row["audios"] == [{"audio": "b/1.wav"}]
+    assert row["prompt"][-1]["content"].count("<audio>") == 1
+    assert json.loads(row["reward_model"]["ground_truth"])["better"] == "A"
+    assert row["extra_info"]["score_A"] == 8
+    assert row["ability"] == "judge"
+
+
+def test_llama_factory_describes_its_files(tmp_path: Path, rewritten: Rewritten) -> None:
+    convert(rewritten.folder, "llama_factory", tmp_path)
+
+    info = json.loads((tmp_path / "dataset_info.json").read_text())
+    assert list(info) == ["omnistage_sft", "omnistage_rl"]
+    assert info["omnistage_sft"]["file_name"] == "sft.json"
+    assert info["omnistage_sft"]["columns"].keys() == {
+        *("messages", "system", "images", "audios", "videos")
+    }
+    row = json.loads((tmp_path / "sft.json").read_text())[2]
+    assert row["system"] == "Be brief."
+    assert [turn["from"] for turn in row["conversations"]] == ["human", "gpt", "human", "gpt"]
+
+
+def test_llama_factory_is_told_of_no_column_that_a_file_lacks(tmp_path: Path) -> None:
+    done = rewrite(tmp_path / "first", {"rl.jsonl": ROWS[3:], "sft.jsonl": ROWS[:1]}, MEMBERS)
+
+    convert(done.folder, "llama_factory", tmp_path / "out")
+
+    info = json.loads((tmp_path / "out" / "dataset_info.json").read_text())
+    assert info["omnistage_rl"]["columns"] == {"messages": "conversations"}
+    assert list(info["omnistage_sft"]["columns"]) == ["messages", "system", "images"]
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        (None, "a/1.png"),
+        ("", "a/1.png"),
+        (".", "./a/1.png"),
+        ("../media/", "../media/a/1.png"),
+        ("/", "/a/1.png"),
+        ("file:///d", "file:///d/a/1.png"),
+    ],
+)
+@pytest.mark.parametrize("format", FORMATS)
+def test_paths_are_absolute_or_relative_as_the_root_says(
+    tmp_path: Path, rewritten: Rewritten, format: ExportFormat, root: str | None, expected: str
+) -> None:
+    convert(rewritten.folder, format, tmp_path / "out", root)
+
+    [path] = (tmp_path / "out").glob("rl.*")
+    assert json.dumps(expected) in path.read_text()
+
+
+def test_records_are_never_overwritten(tmp_path: Path, rewritten: Rewritten) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(rewritten.folder)
+    before = (rewritten.folder / "rl.jsonl").read_bytes()
+
+    for out in (rewritten.folder, link):
+        with pytest.raises(InputError, match="overwrite the records"):
+            convert(rewritten.folder, "openai", out)
+
+    assert (rewritten.folder / "rl.jsonl").read_bytes() == before
+
+
+def test_file_of_an_earlier_run_does_not_stay_for_an_empty_split(
+    tmp_path: Path, rewritten: Rewritten
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "test.jsonl").write_text("old")
+
+    assert "test" not in convert(rewritten.folder, "verl", tmp_path / "out")
+
+    assert not (tmp_path / "out" / "test.jsonl").exists()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_gold_and_media_survive_in_every_format(
+    tmp_path: Path, rewritten: Rewritten, format: ExportFormat
+) -> None:
+    convert(rewritten.folder, format, tmp_path, "/abs")
+
+    written = "".join(p.read_text() for p in tmp_path.iterdir() if p.stem in SPLITS)
+
+    for text in ("/abs/a/1.png", "/abs/b/1.wav", "/abs/v/c 1.mp4", "[[A]]"):
+        assert text in written
+
+
+def test_unknown_format_and_wrong_folder_are_clear_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown format 'x'"):
+        convert(tmp_path, "x", tmp_path / "out")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"no sft\.jsonl"):
+        convert(tmp_path, "trl", tmp_path / "out")
+
+
+def test_broken_record_leaves_no_file_under_a_final_name(
+    tmp_path: Path, rewritten: Rewritten
+) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for split in SPLITS:
+        (folder / f"{split}.jsonl").write_bytes((rewritten.folder / f"{split}.jsonl").read_bytes())
+    with (folder / "sft.jsonl").open("a") as f:
+        f.write("{}\n")
+
+    with pytest.raises(InputError, match=r"sft\.jsonl:5"):
+        convert(folder, "trl", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
