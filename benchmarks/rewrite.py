@@ -250,7 +250,7 @@ def best(runs: dict[str, Callable[[Path], object]], scratch: Path, times: int) -
 
 
 def pss_of(pids: list[int]) -> Iterator[float]:
-    """Yield proportional memory of processes in MB; shared pages are counted once."""
+    """Yield proportional memory of processes in MB; state pages are counted once."""
     for pid in pids:
         try:
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

@@ -9,8 +9,8 @@ from pathlib import Path
 from components.rewrite_paths.card.page import write_card
 from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.convert.chunk import Report, Rows, join_rows
-from components.rewrite_paths.convert.processes import Job, convert_all
-from components.rewrite_paths.convert.row import Shared, Wish
+from components.rewrite_paths.convert.processes import ConversionJob, convert_all
+from components.rewrite_paths.convert.row import ConversionState, RecordFilters
 from components.rewrite_paths.convert.tally import OUTPUTS, Tally
 from components.rewrite_paths.draft import LEAKS, MISSING, Form
 from components.rewrite_paths.media.finder import MediaFinder
@@ -76,16 +76,16 @@ def _convert(
         settings.path_in_text == "keep",
         settings.use_audio_in_video,
     )
-    shared = Shared(index, finder, _marks(len(index)), _marks(len(index)))
+    state = ConversionState(index, finder, _marks(len(index)), _marks(len(index)))
     gives = {s.shown: s for s in reversed(sources) if s.split != "test"}
     if settings.split:
         context.events.message("grouping rows by their media")
         others = [s for s in sources if s.split != "test" and gives[s.shown] is not s]
-        shared.to_test, shared.text_threshold = plan_split(
+        state.to_test, state.text_threshold = plan_split(
             list(gives.values()), others, finder, settings.split, settings.seed
         )
     filters = settings.filters
-    wish = Wish(
+    filters = RecordFilters(
         settings.disjoint,
         (filters.min_characters, filters.max_characters or float("inf")),
         (filters.min_seconds, filters.max_seconds or float("inf")),
@@ -103,7 +103,7 @@ def _convert(
         tally.add(report.tally)
         for split, part in report.rows.items():
             rows[split].append(part)
-        shared.test_texts |= report.texts
+        state.test_texts |= report.texts
         context.events.progress(done, total, unit="bytes")
 
     offsets = [0] * len(OUTPUTS)
@@ -115,7 +115,7 @@ def _convert(
     for phase in phases:
         mine = [source for split in phase for source in sources if source.split == split]
         first = [gives.get(source.shown) is source for source in mine]
-        job = Job(mine, shared, wish, first, scratch, needed(settings))
+        job = ConversionJob(mine, state, filters, first, scratch, needed(settings))
         offsets = convert_all(job, workers, offsets, deliver)
     return tally, rows
 

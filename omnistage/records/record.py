@@ -21,7 +21,7 @@ Records to fine-tune on end with an assistant turn; records for reinforcement le
 testing do not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -49,6 +49,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 ROLES = ("system", "user", "assistant")
 TAGS = {"images": "<image>", "audios": "<audio>", "videos": "<video>"}
 """Media list of a record to the tag that stands in the text for one item of it."""
+MEDIA = tuple(TAGS)
+"""The media lists of a record."""
 GOLD = ("better", "score_A", "score_B", "cmp_gt", "options", "problem_type")
 KEYS = ("id", "source", "task", "messages", *TAGS, "solution", *GOLD)
 
@@ -138,7 +140,6 @@ def prompt_of(record: dict[str, Any]) -> list[dict[str, str]]:
     return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
 
-def answer_of(record: dict[str, Any]) -> str:
-    """Return the text that a model is to learn from: the last assistant turn, else the solution."""
-    last = record["messages"][-1]
-    return last["content"] if last["role"] == "assistant" else record["solution"]
+def modality_of(record: Mapping[str, Any]) -> str:
+    """Return ``image``, ``audio``, ``video``, several joined by ``+``, or ``text``."""
+    return "+".join(name[:-1] for name in MEDIA if record.get(name)) or "text"

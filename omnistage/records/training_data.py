@@ -7,8 +7,7 @@ from typing import Any
 from omnistage.errors import InputError
 from omnistage.events import Events
 from omnistage.files import read_jsonl, write_jsonl
-
-MEDIA = ("images", "audios", "videos")
+from omnistage.records.record import MEDIA
 
 
 def with_media_root(records: Path, root: Path) -> Iterator[dict[str, Any]]:

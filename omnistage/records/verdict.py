@@ -9,6 +9,7 @@ Example:
     'A'
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -201,14 +202,15 @@ def swap(verdict: Verdict) -> Verdict:
 
 
 def swap_json(text: str) -> str:
-    """Do what ``swap`` does to a verdict's JSON text, keeping its keys in their order.
+    """Do what ``swap`` does to a verdict's JSON text, keeping the order of its keys.
 
     Raises:
         VerdictError: If the text is not a verdict.
     """
     swapped = swap(parse_verdict(text)).to_dict()
     fields, _ = read_object(text)
-    return orjson.dumps({key: swapped.get(key, value) for key, value in fields.items()}).decode()
+    values = {key: swapped.get(key, value) for key, value in fields.items()}
+    return json.dumps(values, ensure_ascii=False)
 
 
 def swap_better(better: Better) -> Better:

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from omnistage.errors import InputError
-from omnistage.records.record import RecordError, answer_of, check, dump, prompt_of, read_records
+from omnistage.records.record import RecordError, check, dump, modality_of, prompt_of, read_records
 
 RECORD: dict[str, Any] = {
     "id": "a.jsonl:1",
@@ -75,4 +75,15 @@ def test_prompt_and_answer_are_told_apart() -> None:
     without = RECORD | {"messages": RECORD["messages"][:1], "solution": "gold"}
 
     assert prompt_of(RECORD) == prompt_of(without) == RECORD["messages"][:1]
-    assert (answer_of(RECORD), answer_of(without)) == ("{}", "gold")
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"images": ["a"]}, "image"),
+        ({"images": ["a"], "audios": ["b"]}, "image+audio"),
+        ({}, "text"),
+    ],
+)
+def test_modality(row: dict[str, Any], name: str) -> None:
+    assert modality_of(row) == name

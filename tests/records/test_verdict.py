@@ -114,7 +114,7 @@ def test_swapping_text_keeps_the_order_of_its_keys():
     text = '{"reasoning":"<think>A wins</think>","better":"equal","score_B":2,"score_A":1}'
 
     assert swap_json(text) == (
-        '{"reasoning":"<think>B wins</think>","better":"equal","score_B":1,"score_A":2}'
+        '{"reasoning": "<think>B wins</think>", "better": "equal", "score_B": 1, "score_A": 2}'
     )
 
 

@@ -12,8 +12,8 @@ from components.eval.report.data import (
 )
 from omnistage.errors import InputError, StageFailedError
 from omnistage.records.pairs import candidates, find_candidates, swap_candidates
-from omnistage.records.record import prompt_of
-from omnistage.records.training_data import MEDIA, with_media_root
+from omnistage.records.record import MEDIA, modality_of, prompt_of
+from omnistage.records.training_data import with_media_root
 from omnistage.records.verdict import VerdictError, parse_verdict, swap_better, swap_json
 from omnistage.rewards import REWARDS
 
@@ -54,11 +54,6 @@ def prompts_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         swapped = swap_candidates(messages, row["id"])
         prompts.append({"id": row["id"] + SWAPPED, "messages": swapped, **media})
     return sorted(prompts, key=lambda p: [k in p for k in MEDIA])
-
-
-def modality_of(row: Mapping[str, Any]) -> str:
-    """Return ``image``, ``audio``, ``video``, several joined by ``+``, or ``text``."""
-    return "+".join(name.removesuffix("s") for name in MEDIA if row.get(name)) or "text"
 
 
 def judgements_of(

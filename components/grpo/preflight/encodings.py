@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from components.grpo.preflight.bench import PLACEHOLDERS, Bench, encode, greedy_config, with_sound
-from components.grpo.preflight.records import MEDIA, has_sound, kind_of, name_of, tag_count
+from components.grpo.preflight.records import MEDIA, has_sound, name_of, tag_count
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
+from omnistage.records.record import modality_of
 
 _FLAG = "use_audio_in_video"
 _TRUE = {"1", "true", "yes", "on", "y", "t"}
@@ -142,7 +143,7 @@ def _check_counts(
                     f"{name_of(record)}: {places} {token} tokens for {due} {kind} features; the "
                     "media and their places in the prompt are out of step",
                 )
-    kinds = sorted({kind_of(record) for record in sample})
+    kinds = sorted({modality_of(record) for record in sample})
     return passed(name, f"items, features and places agree in {len(sample)} records ({kinds})")
 
 

@@ -11,8 +11,9 @@ from components.grpo.preflight.bench import (
     train_logits,
     with_mode,
 )
-from components.grpo.preflight.records import kind_of, name_of
+from components.grpo.preflight.records import name_of
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
+from omnistage.records.record import modality_of
 
 # Two paths compute in another order, and half precision rounds. Logits up to this far apart are a
 # tie between two tokens:
@@ -96,7 +97,7 @@ def _check_rollout(
         if rolled.prompt != alone.prompt:
             return failed(
                 name,
-                f"{name_of(record)} ({kind_of(record)}): the rollout's prompt has "
+                f"{name_of(record)} ({modality_of(record)}): the rollout's prompt has "
                 f"{len(rolled.prompt)} tokens, plain inference {len(alone.prompt)}; they differ "
                 f"from token {_common(rolled.prompt, alone.prompt)} on. The chat template, the "
                 "system prompt, the media bounds or use_audio_in_video are not the same",
@@ -110,10 +111,10 @@ def _check_rollout(
             decode = bench.processor.tokenizer.decode
             return failed(
                 name,
-                f"{name_of(record)} ({kind_of(record)}): greedy completions part at token {place}, "
-                f"{decode(rolled.tokens)[:60]!r} in the rollout and {decode(alone.tokens)[:60]!r} "
-                "in plain inference, on the same prompt: padding, media or positions are wrong in "
-                "the rollout",
+                f"{name_of(record)} ({modality_of(record)}): greedy completions part at token "
+                f"{place}, {decode(rolled.tokens)[:60]!r} in the rollout and "
+                f"{decode(alone.tokens)[:60]!r} in plain inference, on the same prompt: "
+                "padding, media or positions are wrong in the rollout",
             )
         ties += 1
     tied = f", {ties} of them up to a tie" if ties else ""
@@ -145,9 +146,9 @@ def _check_loss(
         if largest > _ROUNDING[spec.torch_dtype]:
             return failed(
                 name,
-                f"{name_of(record)} ({kind_of(record)}): the logits that the loss is computed from "
-                f"differ from the rollout's by {largest:.1e} of their spread, on the same prompt: "
-                "positions or media differ between rollout and training",
+                f"{name_of(record)} ({modality_of(record)}): the logits that the loss is computed "
+                f"from differ from the rollout's by {largest:.1e} of their spread, on the same "
+                "prompt: positions or media differ between rollout and training",
             )
     return passed(name, f"{len(records)} prompts, logits within {largest:.1e} of their spread")
 

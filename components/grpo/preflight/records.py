@@ -14,8 +14,9 @@ import av
 
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
 from omnistage.files import read_jsonl
+from omnistage.records.record import TAGS, modality_of
 
-MEDIA = {"image": "images", "audio": "audios", "video": "videos"}
+MEDIA = {name[:-1]: name for name in TAGS}
 """Media types and the column that holds their paths; ``<image>`` is the tag of the first."""
 
 _TAGS = "media tags"
@@ -37,11 +38,6 @@ def name_of(record: dict[str, Any]) -> str:
     return f"record {record.get('id', '?')!r}"
 
 
-def kind_of(record: dict[str, Any]) -> str:
-    """Return which media a record has: ``image``, ``audio+video``, or ``text`` for none."""
-    return "+".join(kind for kind, column in MEDIA.items() if record.get(column)) or "text"
-
-
 def tag_count(record: dict[str, Any], kind: str) -> int:
     """Count the tags of one media type in all turns of a record."""
     contents = (message.get("content") for message in record.get("messages") or [])
@@ -53,7 +49,7 @@ def sample_records(records: list[dict[str, Any]], size: int, seed: int) -> list[
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     shuffled = random.Random(seed).sample(records, len(records))
     for record in shuffled:
-        groups.setdefault((kind_of(record), str(record.get("task"))), []).append(record)
+        groups.setdefault((modality_of(record), str(record.get("task"))), []).append(record)
     drawn: list[dict[str, Any]] = []
     queues = [groups[key] for key in sorted(groups)]
     while len(drawn) < min(size, len(records)):

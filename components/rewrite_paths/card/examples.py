@@ -13,7 +13,7 @@ from components.rewrite_paths.media.index import MemberIndex
 from omnistage.archives.names import group_archives
 from omnistage.archives.reader import ArchiveLimits, read_members
 from omnistage.errors import InputError
-from omnistage.records.record import SPLITS, TAGS
+from omnistage.records.record import SPLITS, TAGS, modality_of
 
 PIXELS = 320  # longest side of an image in the card
 EMBEDDED = 1_000_000  # bytes of a sound or clip in the card, at most
@@ -42,7 +42,7 @@ def find_examples(out: Path, count: int) -> list[dict[str, Any]]:
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for split in SPLITS:
         for record in _glimpses(out / f"{split}.jsonl"):
-            modality = "+".join(name[:-1] for name in TAGS if record.get(name)) or "text"
+            modality = modality_of(record)
             kind = found.setdefault((split, record["task"], modality), [])
             known = any(record["id"] == other["record"]["id"] for other in kind)
             if len(kind) < count and not known:

@@ -18,7 +18,7 @@ _BOX = re.compile(
 )
 
 
-def settle_answer(draft: Draft, task: str | None, form: Form) -> tuple[str, str, dict[str, Any]]:
+def normalize_answer(draft: Draft, task: str | None, form: Form) -> tuple[str, str, dict[str, Any]]:
     """Bring a draft's answer into canonical form.
 
     The draft's messages get or lose their last assistant turn, as the form demands.
@@ -47,10 +47,10 @@ def settle_answer(draft: Draft, task: str | None, form: Form) -> tuple[str, str,
     if task is None and columns and draft.solution is None and shown is None:
         task = "judge"
     if task == "judge":
-        solution, gold = _settle_verdict(draft, shown, form)
+        solution, gold = _normalize_verdict(draft, shown, form)
         answer = solution
     else:
-        answer, solution = _settle_plain(draft, shown)
+        answer, solution = _normalize_plain(draft, shown)
         gold = {k: draft.gold[k] for k in ("options", "problem_type") if k in draft.gold}
         _check_columns(gold)
         task = task or guess_task(solution, draft.messages[-1]["content"], gold)
@@ -59,7 +59,7 @@ def settle_answer(draft: Draft, task: str | None, form: Form) -> tuple[str, str,
     return task, solution, gold
 
 
-def _settle_verdict(draft: Draft, shown: str | None, form: Form) -> tuple[str, dict[str, Any]]:
+def _normalize_verdict(draft: Draft, shown: str | None, form: Form) -> tuple[str, dict[str, Any]]:
     given = draft.gold
     stated = [v for v in (shown, draft.solution) if v is not None]
     if not stated and {"better", "score_A", "score_B"} <= given.keys() and form != "sft":
@@ -123,7 +123,7 @@ def _read_fields(text: str) -> dict[str, Any]:
         return fields
 
 
-def _settle_plain(draft: Draft, shown: str | None) -> tuple[str, str]:
+def _normalize_plain(draft: Draft, shown: str | None) -> tuple[str, str]:
     """Return the text to learn from and the bare answer."""
     given = draft.solution
     if isinstance(given, dict):

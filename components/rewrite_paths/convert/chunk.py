@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
-from components.rewrite_paths.convert.fast_path import Run, Templates
+from components.rewrite_paths.convert.fast_path import FastPathRows, Templates
 from components.rewrite_paths.convert.row import (
     LABELS,
-    Built,
+    ConvertedRow,
     LeftOutError,
-    RowWorker,
+    RowConverter,
     count_seconds,
     histogram,
 )
@@ -80,7 +80,7 @@ class ChunkWork:
         remember: Whether to keep what arranging needs.
     """
 
-    def __init__(self, worker: RowWorker, templates: Templates, remember: bool) -> None:
+    def __init__(self, worker: RowConverter, templates: Templates, remember: bool) -> None:
         self.worker = worker
         self.templates = templates
         self.remember = remember
@@ -129,7 +129,7 @@ class ChunkWork:
         templates, source = self.templates, self.worker.source
         if templates.current is None:
             return at
-        run = Run()
+        run = FastPathRows()
         end = templates.convert(lines, at, first + 1, run)
         if end == at:
             return at
@@ -148,7 +148,7 @@ class ChunkWork:
             kept.keys.extend([0] * len(run.labels))
         return end
 
-    def _convert_row(self, line: bytes, number: int) -> Built | None:
+    def _convert_row(self, line: bytes, number: int) -> ConvertedRow | None:
         """Convert one line the general way; return the record if it became one."""
         try:
             built = self.worker.convert(line, number)
@@ -183,8 +183,8 @@ class ChunkWork:
                     np.array(kept.keys, dtype=np.uint64),
                     np.full(len(kept.sizes), group, dtype=np.uint16),
                 )
-        count_seconds(self.worker.shared.index, self.members, self.tally.seconds)
-        return Report(self.tally, rows, self.worker.shared.test_texts)
+        count_seconds(self.worker.state.index, self.members, self.tally.seconds)
+        return Report(self.tally, rows, self.worker.state.test_texts)
 
     def _reject(self, line: bytes, number: int, error: RowError) -> None:
         source = self.worker.source

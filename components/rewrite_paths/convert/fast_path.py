@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
-from components.rewrite_paths.convert.row import Built, RowWorker
+from components.rewrite_paths.convert.row import ConvertedRow, RowConverter
 from components.rewrite_paths.convert.template import ANSWER, ENDING, FILE, Template, derive
 from components.rewrite_paths.draft import RowError
 from components.rewrite_paths.media.index import FITS, clean
@@ -29,7 +29,7 @@ _ODD = ('"', "\\", "<", "  ", " file:", " /", "/ ")
 
 
 @dataclass(slots=True)
-class Run:
+class FastPathRows:
     """What rows converted by templates came to, in their order.
 
     Attributes:
@@ -52,29 +52,29 @@ class Templates:
         worker: The general path.
     """
 
-    def __init__(self, worker: RowWorker) -> None:
+    def __init__(self, worker: RowConverter) -> None:
         self.worker = worker
         self.known: list[Template] = []
         self.current: Template | None = None
-        self._folders = worker.shared.folders
-        entry, finder = worker.source.entry, worker.shared.finder
+        self._folders = worker.state.folders
+        entry, finder = worker.source.entry, worker.state.finder
         self.usable = (
             entry.format in ("auto", "omnicritic", "omnicritic_old")
             and entry.task in (None, "judge")
-            and worker.wish.key == "none"
+            and worker.filters.key == "none"
             and not finder.rules
             and not finder.keep_paths
         )
-        shared, wish, split = worker.shared, worker.wish, worker.source.split
+        state, filters, split = worker.state, worker.filters, worker.source.split
         self._sft = split == "sft"
-        self._filtered = wish.filtered or bool(shared.to_test) or wish.disjoint
+        self._filtered = filters.filtered or bool(state.to_test) or filters.disjoint
         # Where this split marks what it shows, and what it must not share. Test records are there
         # before the others are read, except for those that the others give.
-        marks = {"test": shared.test_marks, "sft": shared.sft_marks}.get(split)
+        marks = {"test": state.test_marks, "sft": state.sft_marks}.get(split)
         self._mine = None if marks is None else np.frombuffer(marks, dtype=np.uint8)
-        self._groups = np.frombuffer(shared.index.groups, dtype=np.uintc)
-        shown = bool(shared.to_test) or np.frombuffer(shared.test_marks, dtype=np.uint8).any()
-        self._others = shared.test_marks if shown and split != "test" else None
+        self._first_duplicate = np.frombuffer(state.index.first_duplicate, dtype=np.uintc)
+        shown = bool(state.to_test) or np.frombuffer(state.test_marks, dtype=np.uint8).any()
+        self._others = state.test_marks if shown and split != "test" else None
         self._id = b'{"id":' + orjson.dumps(worker.source.shown)[:-1] + b":"
 
     @property
@@ -90,13 +90,14 @@ class Templates:
         self.current = found
         return True
 
-    def convert(self, lines: Lines, at: int, first: int, run: Run) -> int:
+    def convert(self, lines: Lines, at: int, first: int, run: FastPathRows) -> int:
         """Convert lines that the current template fits, up to one that is not plain.
 
         This loop is where the time goes; hence local names, ``partition`` instead of ``find`` and
         ``count``, ``rpartition`` where it does not matter which is found, since the first byte of
         what is looked for is rarer than the last, and single bytes looked for as numbers. Each
-        takes half the time of the other way.
+        takes half the time of the other way (``python -m benchmarks.rewrite``), which is why this
+        is one long function.
 
         Args:
             lines: Plain lines.
@@ -122,7 +123,8 @@ class Templates:
         constant, before = template.characters, template.before
         begins, add, add_characters = text.startswith, run.pieces.extend, run.characters.append
         add_member, add_label = run.members.append, run.labels.append
-        groups, openings, front = self.worker.shared.index.groups, template.openings, self._id
+        first_duplicate = self.worker.state.index.first_duplicate
+        openings, front = template.openings, self._id
         filtered, others = self._filtered, self._others
         folder, names, shown = _NOWHERE, {}, b""
         start = ends[at - 1] + 1 if at else 0
@@ -185,7 +187,7 @@ class Templates:
                 characters += len(verdict) if only_ascii else len(verdict.decode())
                 characters -= opening.escapes + 2 * quotes
             # Filters and other splits.
-            if (others is not None and others[groups[member]]) or (
+            if (others is not None and others[first_duplicate[member]]) or (
                 filtered and not self._wanted(member, characters)
             ):
                 return place
@@ -202,23 +204,23 @@ class Templates:
             start = stop + 1
         return len(ends)
 
-    def mark(self, run: Run) -> None:
+    def mark(self, run: FastPathRows) -> None:
         """Mark what the records of a run show, for splits that must not share it."""
         if self._mine is not None:
-            self._mine[self._groups[run.members]] = 1
+            self._mine[self._first_duplicate[run.members]] = 1
 
     def _wanted(self, member: int, characters: int) -> bool:
-        """Whether filters, the split and the wish for disjoint media let a record pass."""
-        shared, wish = self.worker.shared, self.worker.wish
-        if shared.to_test and shared.to_test[member]:
+        """Whether the filters, the split and the rule on disjoint media let a record pass."""
+        state, filters = self.worker.state, self.worker.filters
+        if state.to_test and state.to_test[member]:
             return False
-        if not wish.characters[0] <= characters <= wish.characters[1]:
+        if not filters.characters[0] <= characters <= filters.characters[1]:
             return False
-        seconds = shared.index.seconds[member]
-        if seconds and not wish.seconds[0] <= seconds <= wish.seconds[1]:
+        seconds = state.index.seconds[member]
+        if seconds and not filters.seconds[0] <= seconds <= filters.seconds[1]:
             return False
-        disjoint = wish.disjoint and self.worker.source.split == "rl"
-        return not (disjoint and shared.sft_marks[shared.index.groups[member]])
+        disjoint = filters.disjoint and self.worker.source.split == "rl"
+        return not (disjoint and state.sft_marks[state.index.first_duplicate[member]])
 
     def _enter_folder(
         self, template: Template, path: bytes
@@ -235,7 +237,7 @@ class Templates:
         """Return the plain names of media in a folder of the rows, and its path in records."""
         if len(self._folders) >= _MAX_FOLDERS:
             self._folders.clear()
-        index = self.worker.shared.index
+        index = self.worker.state.index
         table, prefix = self._read_folder(folder)
         # All names at once, since a set of media has many names and hardly ever an odd one.
         if _is_odd("/".join(table)) or list(map(index.name, table.values())) != list(table):
@@ -246,7 +248,7 @@ class Templates:
         return fit, prefix
 
     def _read_folder(self, folder: bytes) -> tuple[dict[str, int], bytes]:
-        index = self.worker.shared.index
+        index = self.worker.state.index
         try:
             raw: str = orjson.loads(b'"' + folder + b'"')
             plain = raw.replace("\\", "/")
@@ -262,7 +264,7 @@ class Templates:
             return {}, b""
         return table, orjson.dumps(f"{shown}/" if shown else "")[1:-1]
 
-    def learn(self, line: bytes, number: int, built: Built) -> None:
+    def learn(self, line: bytes, number: int, built: ConvertedRow) -> None:
         """Derive a template from a line and the record that the general path made of it."""
         if not self.usable or len(self.known) >= MAX_TEMPLATES or len(built.members) != 1:
             return
@@ -275,9 +277,9 @@ class Templates:
         if template is None:
             return
         before, self.current = self.current, template
-        again = Run()
+        again = FastPathRows()
         self.convert(Lines(line, [len(line)], True, line.isascii()), 0, number, again)
-        same = Run(again.pieces, [built.characters], built.members, [built.count[-1]])
+        same = FastPathRows(again.pieces, [built.characters], built.members, [built.count[-1]])
         if b"".join(again.pieces) == built.line and again == same:
             self.known.append(template)
         else:

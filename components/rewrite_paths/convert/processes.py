@@ -13,9 +13,9 @@ import numpy as np
 
 from components.rewrite_paths.convert.chunk import ChunkWork, Report
 from components.rewrite_paths.convert.fast_path import Templates
-from components.rewrite_paths.convert.row import RowWorker, Shared, Wish
+from components.rewrite_paths.convert.row import ConversionState, RecordFilters, RowConverter
 from components.rewrite_paths.convert.tally import OUTPUTS
-from components.rewrite_paths.convert.write_order import ManyProcesses, OneProcess, Turns
+from components.rewrite_paths.convert.write_order import ManyProcesses, OneProcess, WriteOrder
 from components.rewrite_paths.sources.files import Source
 from components.rewrite_paths.sources.lines import BYTE_ORDER_MARK, read_lines
 from omnistage.errors import StageFailedError
@@ -39,28 +39,28 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Job:
+class ConversionJob:
     """What is needed to convert the files of one split.
 
     Attributes:
         sources: The record files.
-        shared: Index and marks.
-        wish: What records are wanted.
+        state: Index and marks.
+        filters: What records are wanted.
         gives_test: For each source whether the split may take test records from it.
         folder: Where the output files are, one for each of ``OUTPUTS``.
         remember: Whether sizes, labels and keys of records are needed afterwards.
     """
 
     sources: Sequence[Source]
-    shared: Shared
-    wish: Wish
+    state: ConversionState
+    filters: RecordFilters
     gives_test: Sequence[bool]
     folder: Path
     remember: bool
 
 
 def convert_all(
-    job: Job, workers: int, offsets: Sequence[int], deliver: Callable[[Report, int], None]
+    job: ConversionJob, workers: int, offsets: Sequence[int], deliver: Callable[[Report, int], None]
 ) -> list[int]:
     """Convert the rows of a job's files into the output files.
 
@@ -102,7 +102,7 @@ def cut(source: int, path: Path) -> Iterator[Chunk]:
 
 
 def _convert_in_processes(
-    job: Job,
+    job: ConversionJob,
     chunks: Sequence[Chunk],
     workers: int,
     offsets: Sequence[int],
@@ -110,13 +110,13 @@ def _convert_in_processes(
 ) -> list[int]:
     # A forked process shares the index with this one instead of reading it again.
     context = multiprocessing.get_context("fork")
-    turns = ManyProcesses(offsets, context)
+    order = ManyProcesses(offsets, context)
     pipes: dict[Connection, BaseProcess] = {}
     try:
         for _ in range(workers):
             here, there = context.Pipe(duplex=False)
             process = context.Process(
-                target=_work_for, args=(job, chunks, turns, there), daemon=True
+                target=_work_for, args=(job, chunks, order, there), daemon=True
             )
             process.start()
             there.close()
@@ -127,7 +127,7 @@ def _convert_in_processes(
             process.terminate()
             process.join()
             pipe.close()
-    return turns.offsets
+    return order.offsets
 
 
 def _collect(
@@ -163,17 +163,19 @@ def _collect(
             done += 1
 
 
-def _work_for(job: Job, chunks: Sequence[Chunk], turns: Turns, pipe: Connection) -> None:
+def _work_for(
+    job: ConversionJob, chunks: Sequence[Chunk], order: WriteOrder, pipe: Connection
+) -> None:
     try:
-        _work(job, chunks, turns, lambda *result: pipe.send(result))
+        _work(job, chunks, order, lambda *result: pipe.send(result))
     except OSError as e:
         pipe.send(e)
 
 
 def _work(
-    job: Job,
+    job: ConversionJob,
     chunks: Sequence[Chunk],
-    turns: Turns,
+    order: WriteOrder,
     deliver: Callable[[int, Report], None],
 ) -> None:
     """Convert chunk after chunk until none is left."""
@@ -184,7 +186,7 @@ def _work(
 
     def place_next(wait: bool) -> bool:
         number, blobs, report = waiting[0]
-        if not _place(number, blobs, turns, outputs, wait):
+        if not _place(number, blobs, order, outputs, wait):
             return False
         waiting.popleft()
         deliver(number, report)
@@ -194,13 +196,13 @@ def _work(
         templates: Templates | None = None
         scratch = np.empty(max((c.size for c in chunks), default=0), dtype=bool)
         current = -1
-        while (number := turns.claim()) < len(chunks):
+        while (number := order.claim()) < len(chunks):
             chunk = chunks[number]
             if templates is None or current != chunk.source:
                 current = chunk.source
                 source, gives = job.sources[current], job.gives_test[current]
-                templates = Templates(RowWorker(source, job.shared, job.wish, gives))
-            work = _convert_chunk(job, chunk, number, templates, turns, scratch)
+                templates = Templates(RowConverter(source, job.state, job.filters, gives))
+            work = _convert_chunk(job, chunk, number, templates, order, scratch)
             blobs = [b"".join(work.parts[name]) for name in OUTPUTS]
             waiting.append((number, blobs, work.report()))
             # A process that was held up must not hold up the others at once.
@@ -214,11 +216,11 @@ def _work(
 
 
 def _convert_chunk(
-    job: Job,
+    job: ConversionJob,
     chunk: Chunk,
     number: int,
     templates: Templates,
-    turns: Turns,
+    order: WriteOrder,
     scratch: np.ndarray,
 ) -> ChunkWork:
     source = templates.worker.source
@@ -226,16 +228,18 @@ def _convert_chunk(
     rows = len(lines)
     if source.wanted is not None:
         rows = sum(1 for place in range(rows) if lines[place].strip())
-    first, rows_before = turns.first_line(number, len(lines), rows, chunk.start == 0)
+    first, rows_before = order.first_line(number, len(lines), rows, chunk.start == 0)
     wanted = None if source.wanted is None else source.wanted[rows_before : rows_before + rows]
     work = ChunkWork(templates.worker, templates, job.remember)
     work.convert(lines, first, wanted)
     return work
 
 
-def _place(number: int, blobs: list[bytes], turns: Turns, outputs: list[int], wait: bool) -> bool:
+def _place(
+    number: int, blobs: list[bytes], order: WriteOrder, outputs: list[int], wait: bool
+) -> bool:
     """Write what a chunk gave to where it belongs, if that is known; return whether it was."""
-    places = turns.places(number, [len(blob) for blob in blobs], wait)
+    places = order.places(number, [len(blob) for blob in blobs], wait)
     if places is None:
         return False
     for handle, blob, place in zip(outputs, blobs, places, strict=True):

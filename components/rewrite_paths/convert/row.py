@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from components.rewrite_paths.convert.answer import settle_answer
+from components.rewrite_paths.convert.answer import normalize_answer
 from components.rewrite_paths.convert.tally import SECOND_BINS, Key
 from components.rewrite_paths.draft import Draft, Form, RowError
 from components.rewrite_paths.formats.readers import read_row
@@ -15,18 +15,17 @@ from components.rewrite_paths.media.finder import MediaFinder
 from components.rewrite_paths.media.index import AUDIO, SOUND_CLIP, VIDEO, MemberIndex
 from components.rewrite_paths.media.tags import check_tags
 from components.rewrite_paths.sources.files import Source
-from omnistage.records.record import TAGS, dump
+from omnistage.records.record import TAGS, dump, modality_of
 
 LABELLED = frozenset({"judge", "choice", "multi_choice", "yes_no", "emotion"})
 """Tasks whose answers are few enough to be counted one by one."""
 _LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
 LABELS = ("", "A", "B", "equal")
-NO_GROUP = 0xFFFFFFFF
 _DEPTH = 250  # orjson reads deeper values than it writes, and Python's json than neither
 
 
 @dataclass
-class Shared:
+class ConversionState:
     """What all files of a run have in common; in several processes the marks are shared memory.
 
     Attributes:
@@ -37,7 +36,7 @@ class Shared:
         to_test: For each member: whether records that show it become test records; empty for none.
         test_texts: Digests of the prompts of test records without media.
         text_threshold: Digests of prompts below this become test records; 0 without a split.
-        folders: Names and path of folders that templates have met, see ``plain.py``.
+        folders: Names and path of folders that templates have met, see ``fast_path.py``.
     """
 
     index: MemberIndex
@@ -51,7 +50,7 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class Wish:
+class RecordFilters:
     """The settings that decide about whole records.
 
     Attributes:
@@ -70,7 +69,7 @@ class Wish:
 
 
 @dataclass(slots=True)
-class Built:
+class ConvertedRow:
     """A record, where it goes and what is counted of it."""
 
     split: Form
@@ -86,23 +85,25 @@ class LeftOutError(Exception):
     """The recipe does not want this record; the message says why, in one word."""
 
 
-class RowWorker:
+class RowConverter:
     """Converts rows of one file.
 
     Args:
         source: The file.
-        shared: What all files have in common.
-        wish: What records are wanted.
+        state: What all files have in common.
+        filters: What records are wanted.
         gives_test: Whether rows of this file may become test records by the split.
     """
 
-    def __init__(self, source: Source, shared: Shared, wish: Wish, gives_test: bool) -> None:
+    def __init__(
+        self, source: Source, state: ConversionState, filters: RecordFilters, gives_test: bool
+    ) -> None:
         self.source = source
-        self.shared = shared
-        self.wish = wish
+        self.state = state
+        self.filters = filters
         self.gives_test = gives_test
 
-    def convert(self, line: bytes, number: int) -> Built:
+    def convert(self, line: bytes, number: int) -> ConvertedRow:
         """Convert one line.
 
         Args:
@@ -114,16 +115,16 @@ class RowWorker:
             LeftOutError: If the recipe does not want it.
         """
         draft = read_row(parse(line), self.source.entry.format)
-        media = self.shared.finder.settle(draft)
+        media = self.state.finder.resolve_media(draft)
         members = media.all()
         split = self.split_of(members, draft)
-        task, solution, gold = settle_answer(draft, self.source.entry.task, split)
+        task, solution, gold = normalize_answer(draft, self.source.entry.task, split)
         if split == "sft":  # the answer may have come from elsewhere than a turn
             check_tags(draft.messages, {name: len(getattr(media, name)) for name in TAGS})
         characters = sum(len(m["content"]) for m in draft.messages)
         self.check_wanted(characters, members)
         self.check_leaks(split, members, draft)
-        path = self.shared.index.path
+        path = self.state.index.path
         record = {
             "id": f"{self.source.shown}:{number}",
             "source": self.source.label,
@@ -138,14 +139,14 @@ class RowWorker:
         except orjson.JSONEncodeError as e:
             raise RowError("bad_field", f"a text is not valid Unicode: {e}") from e
         label = solution if task != "judge" else str(gold["better"])
-        return Built(
+        return ConvertedRow(
             split,
             data,
             (
                 split,
                 self.source.label,
                 task,
-                "+".join(name[:-1] for name in TAGS if getattr(media, name)) or "text",
+                modality_of(record),
                 label[:32] if task in LABELLED else "",
             ),
             characters,
@@ -161,13 +162,13 @@ class RowWorker:
             LeftOutError: If another file already gives this test record.
         """
         own = self.source.split
-        shared = self.shared
-        if own == "test" or not shared.text_threshold:
+        state = self.state
+        if own == "test" or not state.text_threshold:
             return own
         if members:
-            chosen = bool(shared.to_test[members[0]])
+            chosen = bool(state.to_test[members[0]])
         else:
-            chosen = int.from_bytes(prompt_digest(draft)) < shared.text_threshold
+            chosen = int.from_bytes(prompt_digest(draft)) < state.text_threshold
         if chosen and not self.gives_test:
             raise LeftOutError("in_test")
         return "test" if chosen else own
@@ -178,11 +179,11 @@ class RowWorker:
         Raises:
             LeftOutError: If the record is too short or too long.
         """
-        least, most = self.wish.characters
+        least, most = self.filters.characters
         if not least <= characters <= most:
             raise LeftOutError("length")
-        least, most = self.wish.seconds
-        seconds = self.shared.index.seconds
+        least, most = self.filters.seconds
+        seconds = self.state.index.seconds
         if any(seconds[m] and not least <= seconds[m] <= most for m in members):
             raise LeftOutError("duration")
 
@@ -192,38 +193,38 @@ class RowWorker:
         Raises:
             RowError: If the record shows what a test record shows.
         """
-        shared = self.shared
-        groups = [shared.index.groups[m] for m in members]
+        state = self.state
+        groups = [state.index.first_duplicate[m] for m in members]
         if split == "test":
             for group in groups:
-                shared.test_marks[group] = 1
+                state.test_marks[group] = 1
             if draft is not None and not groups:
-                shared.test_texts.add(prompt_digest(draft))
+                state.test_texts.add(prompt_digest(draft))
             return
         for group, member in zip(groups, members, strict=True):
-            if shared.test_marks[group]:
+            if state.test_marks[group]:
                 raise RowError(
                     "shares_media_with_test",
-                    f"{shared.index.path(member)} is in a test record",
+                    f"{state.index.path(member)} is in a test record",
                 )
-            if split == "rl" and self.wish.disjoint and shared.sft_marks[group]:
+            if split == "rl" and self.filters.disjoint and state.sft_marks[group]:
                 raise RowError(
                     "shares_media_with_sft",
-                    f"{shared.index.path(member)} is in a record to fine-tune on",
+                    f"{state.index.path(member)} is in a record to fine-tune on",
                 )
-        alone = draft is not None and not groups and bool(shared.test_texts)
-        if alone and draft is not None and prompt_digest(draft) in shared.test_texts:
+        alone = draft is not None and not groups and bool(state.test_texts)
+        if alone and draft is not None and prompt_digest(draft) in state.test_texts:
             raise RowError("shares_media_with_test", "a test record has the same prompt")
         if split == "sft":
             for group in groups:
-                shared.sft_marks[group] = 1
+                state.sft_marks[group] = 1
 
     def _key(self, draft: Draft, split: Form, members: list[int], solution: str) -> int:
-        if self.wish.key == "none":
+        if self.filters.key == "none":
             return 0
         turns = draft.messages[:-1] if split == "sft" else draft.messages
-        groups = [self.shared.index.groups[m] for m in members]
-        parts = [turns, groups, solution if self.wish.key == "row" else None]
+        groups = [self.state.index.first_duplicate[m] for m in members]
+        parts = [turns, groups, solution if self.filters.key == "row" else None]
         return int.from_bytes(hashlib.blake2b(orjson.dumps(parts), digest_size=8).digest())
 
 

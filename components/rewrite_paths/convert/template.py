@@ -3,7 +3,7 @@
 The rows of a file are alike but for a path (which stands twice), a question and a verdict. When the
 general path has converted such a row, its line and its record are taken apart into these strings
 and the constant bytes between them: a template. A later line with the same constants is the same
-JSON with other strings in it; ``plain.py`` puts its record together without parsing it.
+JSON with other strings in it; ``fast_path.py`` puts its record together without parsing it.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from components.rewrite_paths.convert.row import Built
+from components.rewrite_paths.convert.row import ConvertedRow
 from components.rewrite_paths.media.tags import LINES
 from omnistage.records.record import ROLES, TAGS
 from omnistage.records.verdict import MAX_SCORE, better_of
@@ -96,7 +96,7 @@ class Template:
     characters: int
 
 
-def derive(line: bytes, built: Built, front: bytes, sft: bool) -> Template | None:
+def derive(line: bytes, built: ConvertedRow, front: bytes, sft: bool) -> Template | None:
     """Derive a template.
 
     Args:

@@ -12,7 +12,7 @@ from multiprocessing.context import BaseContext
 from typing import Protocol
 
 
-class Turns(Protocol):
+class WriteOrder(Protocol):
     """Hands out chunks, line numbers and places in the output files."""
 
     def claim(self) -> int:
@@ -36,7 +36,7 @@ class Turns(Protocol):
 
 
 class OneProcess:
-    """Turns of a process that works alone.
+    """The order of a process that works alone.
 
     Args:
         offsets: Where the output files end now.
@@ -67,7 +67,7 @@ class OneProcess:
 
 
 class ManyProcesses:
-    """Turns shared by processes.
+    """The order that several processes keep.
 
     Args:
         offsets: Where the output files end now.

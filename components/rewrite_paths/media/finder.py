@@ -6,7 +6,6 @@ from components.rewrite_paths.draft import Draft, RowError
 from components.rewrite_paths.media.index import SOUND_CLIP, MemberIndex, clean
 from components.rewrite_paths.media.path_rules import PathRules
 from components.rewrite_paths.media.tags import (
-    FIELDS,
     LINES,
     check_tags,
     count_tags,
@@ -15,7 +14,7 @@ from components.rewrite_paths.media.tags import (
     rewrite_line,
     same_tags,
 )
-from omnistage.records.record import TAGS
+from omnistage.records.record import MEDIA, TAGS
 
 
 @dataclass(slots=True)
@@ -49,7 +48,7 @@ class MediaFinder:
         self.keep_paths = keep_paths
         self.sound_in_clip = sound_in_clip
 
-    def settle(self, draft: Draft) -> Media:
+    def resolve_media(self, draft: Draft) -> Media:
         """Find a draft's media and reconcile the tags and paths in its text with them.
 
         The draft's messages are rewritten in place.
@@ -61,15 +60,15 @@ class MediaFinder:
             message["content"] = same_tags(message["content"])
         self._adopt_paths_of_text(draft)
         media = Media()
-        for name in FIELDS:
+        for name in MEDIA:
             raws = getattr(draft, name)
             setattr(media, name, [self._require(raw, name) for raw in raws])
-        for name in FIELDS:
+        for name in MEDIA:
             self._rewrite_lines(draft, media, name)
         self._settle_sound(draft, media)
-        counts = {name: len(getattr(media, name)) for name in FIELDS}
-        tags = {name: count_tags(draft.messages, name) for name in FIELDS}
-        insert_tags(draft.messages, {n: counts[n] for n in FIELDS if counts[n] and not tags[n]})
+        counts = {name: len(getattr(media, name)) for name in MEDIA}
+        tags = {name: count_tags(draft.messages, name) for name in MEDIA}
+        insert_tags(draft.messages, {n: counts[n] for n in MEDIA if counts[n] and not tags[n]})
         check_tags(draft.messages, counts)
         return media
 
@@ -162,7 +161,7 @@ class MediaFinder:
                 "own sound",
             )
         stems = {_stem(self.index.name(v)) for v in with_sound}
-        bytes_of = self.index.groups
+        bytes_of = self.index.first_duplicate
         same = {bytes_of[v] for v in with_sound}
         for audio in media.audios:
             if _stem(self.index.name(audio)) in stems or bytes_of[audio] in same:

@@ -48,7 +48,7 @@ class MemberIndex:
         self.kinds = bytearray()
         self.seconds = array("f")
         """Duration of each member, 0 where it has none."""
-        self.groups = array("I")
+        self.first_duplicate = array("I")
         """First member with the same bytes, of each member."""
         self._names: list[str] = []
         self._folder_of = array("I")
@@ -140,7 +140,7 @@ class MemberIndex:
             media = [entry["media"] for entry in block]
             digests = [entry["sha256"] for entry in block]
             self._names.extend([name for _, _, name in paths])
-            self.groups.extend(map(first_with.setdefault, digests, members))
+            self.first_duplicate.extend(map(first_with.setdefault, digests, members))
             self.kinds.extend(map(_kind, media))
             self.seconds.extend([m.get("duration") or 0.0 if m else 0.0 for m in media])
             at = 0
@@ -167,7 +167,7 @@ class MemberIndex:
             return
         for name, member in zip(names, members, strict=True):
             known = table.setdefault(name, member)
-            if known >= 0 and self.groups[known] != self.groups[member]:
+            if known >= 0 and self.first_duplicate[known] != self.first_duplicate[member]:
                 table[name] = _AMBIGUOUS
 
     def _folder_endings(self) -> dict[str, str | None]:
@@ -215,7 +215,7 @@ class MemberIndex:
         best = [c for c in candidates if common[c] == most]
         exact = [c for c in best if _normal(self.path(c)) == whole]
         best = exact or best
-        if len({self.groups[c] for c in best}) > 1:
+        if len({self.first_duplicate[c] for c in best}) > 1:
             shown = ", ".join(self.path(c) for c in best[:3])
             more = f" and {len(best) - 3} more" if len(best) > 3 else ""
             raise RowError("ambiguous_file", f"{raw[:200]!r} may be {shown}{more}")

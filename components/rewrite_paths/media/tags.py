@@ -5,7 +5,6 @@ import re
 from components.rewrite_paths.draft import RowError
 from omnistage.records.record import TAGS
 
-FIELDS = tuple(TAGS)
 LINES = {"images": "Image file: ", "audios": "Audio file: ", "videos": "Video file: "}
 """How OmniCritic's prompts introduce a path, by media list."""
 

@@ -20,7 +20,7 @@ from components.rewrite_paths.draft import Form
 from components.rewrite_paths.media.index import MemberIndex
 from components.rewrite_paths.select.swap import swap_candidates
 from components.rewrite_paths.sources.files import MAX_ENTRIES, ORDER
-from omnistage.records.record import TAGS, dump
+from omnistage.records.record import TAGS, dump, modality_of
 
 _A, _B = LABELS.index("A"), LABELS.index("B")
 _DRAWS = 4096
@@ -82,7 +82,7 @@ def arrange(
         for line, label in zip(_lines(path, rows, order), labels, strict=True):
             record = orjson.loads(line)
             if settings.balance and label == major and exchanged < wanted:
-                # Each of those left is taken with the probability that fills the wish exactly.
+                # This chance for each of those left makes the number exactly the one wanted.
                 if rng.random() * left < wanted - exchanged:
                     swapped = swap_candidates(record)
                     if swapped:
@@ -151,6 +151,6 @@ def _forget(tally: Tally, split: str) -> None:
 def _count(tally: Tally, split: str, record: dict[str, object]) -> None:
     task = str(record["task"])
     answer = record["better"] if task == "judge" else record["solution"]
-    modality = "+".join(name[:-1] for name in TAGS if record.get(name)) or "text"
+    modality = modality_of(record)
     label = str(answer)[:32] if task in LABELLED else ""
     tally.kept[split, str(record["source"]), task, modality, label] += 1

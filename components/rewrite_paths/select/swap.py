@@ -1,12 +1,11 @@
 """Exchanges candidates A and B of a judge record."""
 
-import json
 from typing import Any
 
 from omnistage.errors import InputError
 from omnistage.records.pairs import swap_candidates as swap_prompt
 from omnistage.records.record import prompt_of
-from omnistage.records.verdict import VerdictError, parse_verdict, read_object, swap
+from omnistage.records.verdict import VerdictError, parse_verdict, swap_json
 
 
 def swap_candidates(record: dict[str, Any]) -> dict[str, Any] | None:
@@ -23,16 +22,10 @@ def swap_candidates(record: dict[str, Any]) -> dict[str, Any] | None:
     answer = record["messages"][len(prompt) :]
     try:
         messages = swap_prompt(prompt, record.get("id", ""))
-        solution = _swap_verdict(record["solution"])
-        messages += [{**turn, "content": _swap_verdict(turn["content"])} for turn in answer]
+        solution = swap_json(record["solution"])
+        messages += [{**turn, "content": swap_json(turn["content"])} for turn in answer]
     except (InputError, VerdictError):
         return None
     verdict = parse_verdict(solution)
     gold = {"better": verdict.better, "score_A": verdict.score_a, "score_B": verdict.score_b}
     return record | {"messages": messages, "solution": solution} | gold
-
-
-def _swap_verdict(text: str) -> str:
-    fields, _ = read_object(text)
-    swapped = swap(parse_verdict(fields)).to_dict()
-    return json.dumps({key: swapped[key] for key in fields}, ensure_ascii=False)

@@ -71,7 +71,7 @@ def _members_of_rows(sources: Iterable[Source], finder: MediaFinder) -> Iterator
                 continue
             try:
                 draft = read_row(parse(line), source.entry.format)
-                members = finder.settle(draft).all()
+                members = finder.resolve_media(draft).all()
             except RowError:
                 continue  # counted and reported when the row is converted
             if members:
@@ -79,7 +79,7 @@ def _members_of_rows(sources: Iterable[Source], finder: MediaFinder) -> Iterator
 
 
 def _initial(index: MemberIndex, by: str) -> list[int]:
-    parents = list(index.groups)
+    parents = list(index.first_duplicate)
     first: dict[str | int, int] = {}
     for member in range(len(index)):
         if by == "stem":

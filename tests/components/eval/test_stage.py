@@ -10,7 +10,6 @@ from components.eval.generate import answered
 from components.eval.tasks.pairwise import (
     SWAPPED,
     judgements_of,
-    modality_of,
     prompts_of,
     read_test_records,
     report_record,
@@ -112,18 +111,6 @@ def test_test_records_must_be_pairs_with_their_media_there(tmp_path: Path) -> No
     path.write_text("")
     with pytest.raises(InputError, match="no test records"):
         read_test_records(path, tmp_path, None)
-
-
-@pytest.mark.parametrize(
-    ("row", "name"),
-    [
-        ({"images": ["a"]}, "image"),
-        ({"images": ["a"], "audios": ["b"]}, "image+audio"),
-        ({}, "text"),
-    ],
-)
-def test_modality(row: dict[str, Any], name: str) -> None:
-    assert modality_of(row) == name
 
 
 def test_the_report_shows_question_candidates_and_medium() -> None:

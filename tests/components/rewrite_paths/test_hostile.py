@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.rewrite_paths.sources.json_list import split_items
-from tests.components.rewrite_paths.convert.test_templates import SHAPES, WISH, outcome, shaped
+from tests.components.rewrite_paths.convert.test_templates import FILTERS, SHAPES, outcome, shaped
 from tests.components.rewrite_paths.formats.test_formats import ROWS
 from tests.components.rewrite_paths.rewrite_kit import judge_row, rewrite, verdict
 
@@ -197,7 +197,7 @@ def test_changed_row_of_any_format_becomes_one_record_or_one_rejection(
 
     fast = outcome(lines, split, templates=True)
 
-    assert fast == outcome(lines, split, templates=False, wish=WISH)
+    assert fast == outcome(lines, split, templates=False, filters=FILTERS)
     files, _, kept, rejected, *_ = fast
     assert kept.total() + rejected.total() == len(lines)
     for content in files.values():

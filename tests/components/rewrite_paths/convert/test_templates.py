@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from components.rewrite_paths.config import Records
 from components.rewrite_paths.convert.chunk import ChunkWork
-from components.rewrite_paths.convert.fast_path import Run, Templates
-from components.rewrite_paths.convert.row import RowWorker, Shared, Wish
+from components.rewrite_paths.convert.fast_path import FastPathRows, Templates
+from components.rewrite_paths.convert.row import ConversionState, RecordFilters, RowConverter
 from components.rewrite_paths.draft import Form
 from components.rewrite_paths.media.finder import MediaFinder
 from components.rewrite_paths.media.index import MemberIndex
@@ -38,17 +38,20 @@ INDEX = MemberIndex(
         member("a/audio files/1.wav"),
     ]
 )
-WISH = Wish(False, (0, float("inf")), (0, float("inf")), False, "none")
+FILTERS = RecordFilters(False, (0, float("inf")), (0, float("inf")), False, "none")
 
 
 def work(
-    split: Form = "rl", templates: bool = True, wish: Wish = WISH, in_test: tuple[int, ...] = ()
+    split: Form = "rl",
+    templates: bool = True,
+    filters: RecordFilters = FILTERS,
+    in_test: tuple[int, ...] = (),
 ) -> ChunkWork:
     finder = MediaFinder(INDEX, PathRules([]), keep_paths=False, sound_in_clip=False)
     in_tests = bytearray(number in in_test for number in range(len(INDEX)))
-    shared = Shared(INDEX, finder, in_tests, bytearray(len(INDEX)))
+    state = ConversionState(INDEX, finder, in_tests, bytearray(len(INDEX)))
     source = Source(split, Path("x"), "x.jsonl", Records(files=["x"]), "x", None, 0)
-    worker = RowWorker(source, shared, wish, True)
+    worker = RowConverter(source, state, filters, True)
     known = Templates(worker)
     known.usable &= templates
     return ChunkWork(worker, known, True)
@@ -59,8 +62,10 @@ def chunk(lines: list[bytes]) -> Lines:
     return read_lines(text, np.empty(len(text), dtype=bool))
 
 
-def outcome(lines: list[bytes], split: Form, templates: bool, wish: Wish = WISH) -> Any:
-    done = work(split, templates, wish)
+def outcome(
+    lines: list[bytes], split: Form, templates: bool, filters: RecordFilters = FILTERS
+) -> Any:
+    done = work(split, templates, filters)
     done.convert(chunk(lines), 0, None)
     report = done.report()
     files = {name: b"".join(parts) for name, parts in done.parts.items()}
@@ -210,11 +215,11 @@ def test_template_takes_no_row_with_bytes_that_json_must_not_have(broken: bytes)
 
 @pytest.mark.parametrize("bound", [110, 118, 119, 120, 300, 305])
 def test_template_counts_characters_as_the_general_path_does(bound: int) -> None:
-    wish = Wish(False, (0, bound), (0, float("inf")), True, "none")
+    filters = RecordFilters(False, (0, bound), (0, float("inf")), True, "none")
     for split in ("sft", "rl"):
         lines = edge_rows("new")
 
-        assert outcome(lines, split, True, wish) == outcome(lines, split, False, wish)
+        assert outcome(lines, split, True, filters) == outcome(lines, split, False, filters)
 
 
 def test_template_refuses_what_a_test_record_shows() -> None:
@@ -239,7 +244,7 @@ def test_template_marks_what_its_records_show(split: Form, marks: str) -> None:
 
         done.convert(chunk([lines[0], *lines]), 0, None)
 
-        assert list(getattr(done.worker.shared, marks)) == [1, 1] + [0] * (len(INDEX) - 2)
+        assert list(getattr(done.worker.state, marks)) == [1, 1] + [0] * (len(INDEX) - 2)
 
 
 @pytest.mark.parametrize("split", ["sft", "rl", "test"])
@@ -270,5 +275,5 @@ def test_plain_rows_are_converted_by_a_template(shape: str) -> None:
     done.convert(chunk(lines), 0, None)
 
     [template] = done.templates.known
-    assert done.templates.convert(chunk(lines), 0, 1, Run()) == len(lines)
+    assert done.templates.convert(chunk(lines), 0, 1, FastPathRows()) == len(lines)
     assert lines[0].startswith(template.head)
