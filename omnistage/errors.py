@@ -6,7 +6,7 @@ exit  meaning
 0     done
 1     failed; the last log lines say why
 2     the input or the settings are wrong: never retried
-75    a passing fault (``EX_TEMPFAIL``): worth another try
+75    a transient error (``EX_TEMPFAIL``): worth another try
 ====  =======================================================================
 """
 

@@ -102,6 +102,18 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+def boot_id() -> str:
+    """Return what tells this boot of the machine from others; empty where nothing does.
+
+    Bytes written in another boot may have a size on the disk and not their content. From
+    ``/proc`` because psutil's boot time moves with the clock.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
 def human_bytes(count: float) -> str:
     """Return a size for people: ``1.2 GB`` (powers of 1,000)."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -22,7 +22,7 @@ from omnistage.archives.extract import extract, safe_index_path
 from omnistage.archives.names import group_archives
 from omnistage.errors import InputError, machine_errors
 from omnistage.events import Events
-from omnistage.files import free_bytes, human_bytes, locked
+from omnistage.files import boot_id, free_bytes, human_bytes, locked
 from omnistage.workers.pool import WorkerPool
 
 FILES = "files"
@@ -59,7 +59,7 @@ def media_root(
         for left in (root, part):
             shutil.rmtree(left, ignore_errors=True)
         part.mkdir(parents=True)
-        boot = _boot_id()
+        boot = boot_id()
         if boot:
             _write_synced(_unsynced(root), boot)
         _extract_all(dataset_folder, part, events)
@@ -82,7 +82,7 @@ def _is_whole(root: Path) -> bool:
     if not root.is_dir():
         return False
     try:
-        return _unsynced(root).read_text() == _boot_id()
+        return _unsynced(root).read_text() == boot_id()
     except FileNotFoundError:
         return True
 
@@ -90,14 +90,6 @@ def _is_whole(root: Path) -> bool:
 def _unsynced(root: Path) -> Path:
     """Return the file that names the boot in which a folder was made, until it is on the disk."""
     return root.with_suffix(".boot")
-
-
-def _boot_id() -> str:
-    """Return what tells this boot of the machine from others, or "" where nothing does."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _write_synced(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ import urllib3
 from omnistage.cluster.job import Backend
 from omnistage.errors import InputError, StageFailedError, TransientError
 
-PASSING = frozenset({408, 410, 429, 500, 502, 503, 504})
+TRANSIENT = frozenset({408, 410, 429, 500, 502, 503, 504})
 """Statuses after which the same call may succeed."""
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
@@ -289,7 +289,7 @@ class Api:
                     self._set_clock(response)
                     return response
                 said = _said(response)
-                if response.status not in PASSING:
+                if response.status not in TRANSIENT:
                     raise ApiError(response.status, said)
                 wait = max(wait, _retry_after(response))
             except (urllib3.exceptions.HTTPError, OSError) as e:

@@ -1,6 +1,6 @@
 """The life of a training job on Kubernetes: launch or adopt it, follow it, start it again, end it.
 
-The operator is told to restart nothing. A gang that fails for a passing reason is deleted to its
+The operator is told to restart nothing. A gang that fails for a transient reason is deleted to its
 last pod and made anew under the next attempt's name; training goes on from the last checkpoint in
 the store.
 """

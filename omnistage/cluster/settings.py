@@ -141,7 +141,7 @@ class LaunchSettings(Settings):
         default=86400, ge=0, description="Seconds a finished job is kept (ttlSecondsAfterFinished)."
     )
     retries: int = Field(
-        default=3, ge=0, description="Restarts of the whole gang after passing faults."
+        default=3, ge=0, description="Restarts of the whole gang after transient errors."
     )
     retry_delay: float = Field(
         default=30, ge=0, description="Seconds before the first restart; doubled each time."

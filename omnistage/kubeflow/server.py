@@ -19,7 +19,7 @@ from omnistage.errors import InputError, TransientError
 T = TypeVar("T")
 
 _TIMEOUT = 60
-_PASSING = frozenset({0, 408, 429, 500, 502, 503, 504})
+_TRANSIENT = frozenset({0, 408, 429, 500, 502, 503, 504})
 _PATIENCE = 600.0
 _CONNECT_PATIENCE = 30.0
 
@@ -192,7 +192,7 @@ class PipelinesServer:
                 return call()
         except ApiException as e:
             message = f"Kubeflow Pipelines, {what}: {e.status} {_said(e)}"
-            if e.status in _PASSING:
+            if e.status in _TRANSIENT:
                 raise TransientError(message) from e
             if e.status in (401, 403):
                 message += "; log in to it (KFP's own settings), or give --namespace"

@@ -1,4 +1,4 @@
-"""One JSON request to a reward server, with patience for passing faults."""
+"""One JSON request to a reward server, with patience for transient errors."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from omnistage.errors import InputError, TransientError
 
 TRIES = 5
 TIMEOUT = 180.0
-_PASSING = {408, 409, 425, 429}
+_TRANSIENT = {408, 409, 425, 429}
 
 
 def post_json(
@@ -50,7 +50,7 @@ def post_json(
         except httpx.TransportError as e:
             fault = f"{type(e).__name__}: {e}"
             continue
-        if response.status_code in _PASSING or response.status_code >= 500:
+        if response.status_code in _TRANSIENT or response.status_code >= 500:
             fault = f"HTTP {response.status_code}"
             continue
         if not response.is_success:

@@ -24,7 +24,7 @@ from omnistage.files import read_json, write_json
 
 RunState = Literal["running", "done", "failed", "stopped", "killed"]
 StageState = Literal["waiting", "running", "done", "cached", "failed", "stopped"]
-WHOLE = "run"
+RUN_EVENT = "run"
 """What events that belong to no stage give as their stage."""
 STOPPED = 130
 """Exit code of a run ended by Ctrl-C, as a shell would say it."""
@@ -62,7 +62,7 @@ def new_run(home: Path, name: str, request: dict[str, Any], stages: Sequence[str
     return folder
 
 
-def hold(folder: Path) -> IO[str]:
+def acquire_run_lock(folder: Path) -> IO[str]:
     """Return the run's lock file, locked; processes that inherit it keep it locked."""
     handle = (folder / "lock").open("w")
     fcntl.flock(handle, fcntl.LOCK_EX)
@@ -92,7 +92,7 @@ class StageView:
     error: str = ""
 
 
-def take(stages: dict[str, StageView], event: dict[str, Any]) -> None:
+def apply_event(stages: dict[str, StageView], event: dict[str, Any]) -> None:
     """Bring the view of a run's stages up to date with one event."""
     name, kind = event["stage"], event["event"]
     stage = stages.setdefault(name, StageView(name))
@@ -148,7 +148,7 @@ class EventReader:
         if isinstance(event, dict) and {"stage", "event", "time"} <= event.keys():
             return event
         text = f"{self.path}:{self._line}: a damaged line was passed over"
-        return {"time": 0.0, "stage": WHOLE, "event": "warning", "text": text}
+        return {"time": 0.0, "stage": RUN_EVENT, "event": "warning", "text": text}
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``omnistage show --json`` prints."""
-        whole = next((s for s in self.stages if s.name == WHOLE), StageView(WHOLE))
+        whole = next((s for s in self.stages if s.name == RUN_EVENT), StageView(RUN_EVENT))
         return {
             "run": self.folder.name,
             "folder": str(self.folder),
@@ -195,7 +195,7 @@ class Run:
                     "warnings": s.warnings,
                 }
                 for s in self.stages
-                if s.name != WHOLE
+                if s.name != RUN_EVENT
             ],
         }
 
@@ -210,7 +210,7 @@ def read_run(folder: Path) -> Run:
     request = read_json(folder / "run.json")
     stages = {name: StageView(name) for name in state["stages"]}
     for event in EventReader(folder / "events.jsonl").read():
-        take(stages, event)
+        apply_event(stages, event)
     how = _run_state(folder, state.get("exit_code"))
     if how != "running":
         for stage in stages.values():

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omnistage.events import clock, progress_line
-from omnistage.runs.folder import WHOLE, StageView, take
+from omnistage.runs.folder import RUN_EVENT, StageView, apply_event
 
 STYLES = {
     "waiting": "dim",
@@ -64,7 +64,7 @@ class LiveTable:
 
     def take(self, event: dict[str, Any]) -> None:
         """Bring the table up to date; warnings are printed above it and stay."""
-        take(self.stages, event)
+        apply_event(self.stages, event)
         if event["event"] == "warning":
             self.console.print(
                 f"[yellow]{event['stage']}: warning:[/] {escape(event['text'])}", highlight=False
@@ -96,7 +96,7 @@ class PlainLines:
 
     def take(self, event: dict[str, Any]) -> None:
         """Print the event if it is due."""
-        take(self.stages, event)
+        apply_event(self.stages, event)
         line = self._line(event, self.stages[event["stage"]])
         if line:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -125,7 +125,7 @@ def stage_table(stages: list[StageView]) -> Table:
         table.add_column(column, no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     for stage in stages:
-        if stage.name == WHOLE:
+        if stage.name == RUN_EVENT:
             continue
         state = Text(stage.state, STYLES[stage.state])
         table.add_row(stage.name, state, (stage.key or "")[:12], _time(stage))

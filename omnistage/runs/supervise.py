@@ -14,7 +14,7 @@ from rich.table import Table
 
 from omnistage.errors import machine_errors
 from omnistage.files import read_json
-from omnistage.runs.folder import STOPPED, WHOLE, EventReader, finish, hold
+from omnistage.runs.folder import RUN_EVENT, STOPPED, EventReader, acquire_run_lock, finish
 from omnistage.runs.live import View, open_view, stage_table
 
 _POLL = 0.1  # seconds: how soon a finished child or a new event is seen
@@ -36,7 +36,7 @@ def supervise(folder: Path, names: list[str], command: Sequence[str], console: C
     reader = EventReader(folder / "events.jsonl")
     with (
         machine_errors("starting the run"),
-        hold(folder) as lock,
+        acquire_run_lock(folder) as lock,
         (folder / "log.txt").open("ab") as log,
     ):
         guard = subprocess.Popen(
@@ -140,7 +140,7 @@ def _say_failure(folder: Path, view: View, code: int) -> None:
     log = folder / "log.txt"
     failed = next((s for s in view.stages.values() if s.state == "failed"), None)
     if failed:
-        named = failed.name == WHOLE or failed.error.startswith(f"{failed.name}: ")
+        named = failed.name == RUN_EVENT or failed.error.startswith(f"{failed.name}: ")
         said = failed.error if named else f"{failed.name}: {failed.error}"
     else:
         by = f" by signal {code - 128} ({_signal_name(code - 128)})" if code > 128 else ""

@@ -45,7 +45,7 @@ def run_stage(
     """Run a stage inside its KFP task and fill in the output artifact.
 
     In a task of a run on a cluster, how the stage ended is also written down for the exit task,
-    and a stage that ends with a passing fault (exit code 75) is tried again here, since retries of
+    and a stage that ends with a transient error (exit code 75) is retried here, since retries of
     KFP itself depend on how it was installed.
 
     Args:
@@ -141,13 +141,13 @@ def _runtime(runtime: str, cluster: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(stage: Stage[Any], spec: Path, events: Path, waits: Sequence[float]) -> int:
-    """Run a stage, again after passing faults, and return its exit code."""
+    """Run a stage, again after transient errors, and return its exit code."""
     for number, wait in enumerate(waits, 2):
         code = main(stage, ["--spec", str(spec)])
         if code != TransientError.exit_code:
             return code
         Events(stage.name, events).warn(
-            f"a passing fault; trying again in {wait:g} s (try {number} of {len(waits) + 1})"
+            f"a transient error; trying again in {wait:g} s (try {number} of {len(waits) + 1})"
         )
         time.sleep(wait)
     return main(stage, ["--spec", str(spec)])

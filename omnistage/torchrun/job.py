@@ -40,7 +40,7 @@ _LOST_PEER = re.compile(
 def lost_peer(text: str) -> bool:
     """Return whether an error says that another process of a distributed job does not answer.
 
-    That is NCCL's or gloo's time-out or lost connection: a passing fault on this side.
+    That is NCCL's or gloo's time-out or lost connection: a transient error on this side.
     """
     return bool(_LOST_PEER.search(text))
 

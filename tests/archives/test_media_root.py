@@ -97,7 +97,7 @@ def test_what_is_not_yet_on_the_disk_is_used_in_the_same_boot_only(dataset, tmp_
     root = media_root(folder, dataset.digest, tmp_path)
     (root / "mark").touch()
     assert (media_root(folder, dataset.digest, tmp_path) / "mark").exists()
-    monkeypatch.setattr(materialize, "_boot_id", lambda: "after a power cut")
+    monkeypatch.setattr(materialize, "boot_id", lambda: "after a power cut")
     assert not (media_root(folder, dataset.digest, tmp_path) / "mark").exists()
 
 
@@ -106,7 +106,7 @@ def test_what_is_on_the_disk_is_used_after_a_restart(dataset, tmp_path, monkeypa
     root = media_root(folder, dataset.digest, tmp_path)
     wait_until_flushed()
     (root / "mark").touch()
-    monkeypatch.setattr(materialize, "_boot_id", lambda: "after a restart")
+    monkeypatch.setattr(materialize, "boot_id", lambda: "after a restart")
     assert (media_root(folder, dataset.digest, tmp_path) / "mark").exists()
 
 
@@ -120,7 +120,7 @@ def test_a_flush_that_fails_is_said_and_the_files_are_not_trusted(dataset, tmp_p
     media_root(folder, dataset.digest, tmp_path, events)
     wait_until_flushed()
     assert "could not be flushed to the disk" in (tmp_path / "events.jsonl").read_text()
-    monkeypatch.setattr(materialize, "_boot_id", lambda: "after a power cut")
+    monkeypatch.setattr(materialize, "boot_id", lambda: "after a power cut")
     monkeypatch.setattr(materialize, "_extract_all", lambda *_: pytest.fail("extracted again"))
     with pytest.raises(pytest.fail.Exception, match="extracted again"):
         media_root(folder, dataset.digest, tmp_path)
@@ -128,7 +128,7 @@ def test_a_flush_that_fails_is_said_and_the_files_are_not_trusted(dataset, tmp_p
 
 def test_where_no_boot_can_be_told_the_files_are_on_the_disk_first(dataset, tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(materialize, "_boot_id", lambda: "")
+    monkeypatch.setattr(materialize, "boot_id", lambda: "")
     monkeypatch.setattr(materialize, "_sync", lambda path: synced.append(path.suffix))
     media_root(uri_path(dataset.uri), dataset.digest, tmp_path)
     assert synced == [".part"]

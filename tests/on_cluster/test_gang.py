@@ -186,7 +186,7 @@ def test_a_job_that_another_run_waited_for_is_made_anew_when_it_has_ended(place:
 
 @pytest.mark.parametrize("backend", ["pytorchjob", "trainjob"])
 @pytest.mark.usefixtures("trainer_operator")
-def test_a_passing_fault_starts_the_whole_gang_again(place: Place, backend: str):
+def test_a_transient_error_starts_the_whole_gang_again(place: Place, backend: str):
     place.use_training_runtime()
     witness = Witness(place.api, job := place.job(FAILS_ONCE, backend=backend))
     launched = place.launch_meanwhile(job)

@@ -92,7 +92,7 @@ def test_rewards_come_back_in_order(serve: Callable[..., Server]):
     ]
 
 
-def test_four_passing_faults_are_survived(serve: Callable[..., Server]):
+def test_four_transient_errors_are_survived(serve: Callable[..., Server]):
     server = serve(lengths, 503, 0, 429, 500)
 
     assert get_rewards(server.url + "/get_reward/", ["p"], ["a"], [""], first_wait=0) == [2.0]

@@ -10,7 +10,7 @@ from omnistage.cli.main import main
 from omnistage.errors import InputError
 from omnistage.events import Events
 from omnistage.files import read_json, write_json
-from omnistage.runs.folder import finish, hold, new_run
+from omnistage.runs.folder import acquire_run_lock, finish, new_run
 
 STAGES = ["download", "sft", "eval"]
 KEY = "0123456789abcdef0123456789abcdef"
@@ -84,7 +84,7 @@ def test_a_run_is_running_while_its_lock_is_held_and_killed_after(
 ) -> None:
     folder = make_run(tmp_path)
     Events("eval", folder / "events.jsonl", echo=False).emit("started", key=KEY)
-    with hold(folder):
+    with acquire_run_lock(folder):
         shown = show_json(capsys, tmp_path)
         assert (shown["state"], shown["stages"][2]["state"]) == ("running", "running")
     shown = show_json(capsys, tmp_path)

@@ -69,7 +69,7 @@ def record(store: str) -> dict[str, Any]:
     return found
 
 
-def test_a_passing_fault_is_tried_again_and_said(
+def test_a_transient_error_is_tried_again_and_said(
     slept: list[float],
     work: Callable[..., DatasetTarball],
     store: Store,
@@ -78,7 +78,7 @@ def test_a_passing_fault_is_tried_again_and_said(
     FAULTS.extend([TransientError("the server is busy"), TransientError("still busy")])
     made = work(store.uri)
     assert slept == [10, 30]
-    assert "download: warning: a passing fault; trying again in 10 s (try 2 of 4)" in (
+    assert "download: warning: a transient error; trying again in 10 s (try 2 of 4)" in (
         capsys.readouterr().err
     )
     assert record(store.uri) | {"time": 0, "seconds": 0} == {

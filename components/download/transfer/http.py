@@ -24,7 +24,7 @@ from omnistage.errors import InputError
 _CHUNK = 1 << 18  # bytes asked for at a time
 _SLOWEST = 1000  # bytes per second below which a connection counts as stalled
 _LONGEST_WAIT = 120.0  # seconds a server may make us wait with Retry-After
-_PASSING = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529}
+_TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529}
 
 
 class PassingError(Exception):
@@ -233,7 +233,7 @@ def shown(url: str) -> str:
 
 def _refusal(response: urllib3.BaseHTTPResponse, url: str) -> Exception:
     status = response.status
-    if status in _PASSING or status >= 500:
+    if status in _TRANSIENT or status >= 500:
         return PassingError(f"the server answered {status}", _wait(response))
     advice = {
         401: "it wants credentials: set the source's token in the environment",

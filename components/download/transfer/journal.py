@@ -6,9 +6,8 @@ from typing import Any
 
 import orjson
 
-from components.download.transfer.part_file import boot_id
 from components.download.transfer.remote_file import RemoteFile
-from omnistage.files import sha256_file
+from omnistage.files import boot_id, sha256_file
 
 
 class Journal:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from omnistage.archives.file_views import moved
+from omnistage.files import boot_id
 
 SEGMENT = 32 << 20  # bytes; each connection fetches one at a time
 _MAGIC = 0x31_54_52_41_50_53_4D_4F
@@ -244,9 +245,3 @@ def _packed(values: list[int]) -> bytes:
 
 def _tag(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-
-
-def boot_id() -> str:
-    """Return what identifies the time since this machine started; empty where unknown."""
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.is_file() else ""

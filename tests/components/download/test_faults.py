@@ -37,7 +37,7 @@ from tests.components.download.download_kit import (
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
-def test_every_passing_fault_ends_verified(tmp_path, hub):
+def test_every_transient_error_ends_verified(tmp_path, hub):
     kinds = {
         "drop": [Fault("drop", after=100_000), Fault("drop", after=0)],
         "stall": [Fault("stall", after=70_000)],
