@@ -10,6 +10,7 @@ from components.grpo.config import GRPOSettings
 from components.rewrite_paths.config import RewriteSettings
 from components.sft.config import SFTSettings
 from omnistage.cluster.settings import LaunchSettings
+from omnistage.kube_names import RunName
 from omnistage.settings import Settings
 from omnistage.stage.contract import Runtime
 from pipelines.graph import LAUNCHED
@@ -29,10 +30,7 @@ class StageRuntimes(Settings):
 class Recipe(Settings):
     """A recipe: the settings of every stage of this pipeline."""
 
-    name: str = Field(
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$",
-        description="Of runs and packages: small letters, digits and hyphens.",
-    )
+    name: RunName = Field(description="Of runs and packages: small letters, digits and hyphens.")
     description: str = Field(default="", description="One line for `omnistage recipes`.")
     pipeline: Literal["post_training"] = Field(description="The pipeline that is run.")
     seed: int = Field(

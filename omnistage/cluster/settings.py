@@ -9,19 +9,19 @@ import yaml
 from pydantic import Field
 
 from omnistage.errors import InputError
+from omnistage.kube_names import Labels, ObjectName, QueueName
 from omnistage.settings import Settings
 
 DEFAULTS_FILE = Path("/etc/omnistage/launch.yaml")
 """Where a launcher pod finds the cluster's defaults, from the chart's ConfigMap."""
 DEFAULTS_VARIABLE = "OMNISTAGE_LAUNCH_DEFAULTS"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTP]i?)?$"
-_NAME = r"^$|^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 
 
 class NodePool(Settings):
     """Which nodes a pod may run on."""
 
-    node_selector: dict[str, str] = Field(default={}, description="Labels that a node must have.")
+    node_selector: Labels = Field(default={}, description="Labels that a node must have.")
     tolerations: list[dict[str, Any]] = Field(
         default=[], description="Taints that are tolerated, as in a pod."
     )
@@ -31,7 +31,7 @@ class NodePool(Settings):
 class ClaimMount(Settings):
     """A PersistentVolumeClaim mounted into every pod of a job."""
 
-    claim: str = Field(pattern=_NAME, min_length=1, description="Name of the claim.")
+    claim: ObjectName = Field(min_length=1, description="Name of the claim.")
     mount_path: str = Field(pattern="^/", description="Where it is mounted.")
     sub_path: str = Field(default="", description="Folder of the volume; empty for its top.")
     read_only: bool = Field(default=False, description="Mount it read-only.")
@@ -48,9 +48,8 @@ class LaunchSettings(Settings):
         default="pytorchjob",
         description="PyTorchJob of the training operator, or TrainJob of Kubeflow Trainer ≥ 2.2.",
     )
-    training_runtime: str = Field(
+    training_runtime: ObjectName = Field(
         default="omnistage",
-        pattern=_NAME,
         description="TrainingRuntime of a TrainJob; the chart installs one of this name.",
     )
     nodes: int = Field(
@@ -96,27 +95,24 @@ class LaunchSettings(Settings):
     env: dict[str, str] = Field(
         default={}, description="Variables of every pod, such as NCCL_SOCKET_IFNAME; no secrets."
     )
-    queue: str = Field(default="", pattern=_NAME, description="Kueue LocalQueue; empty for none.")
-    scheduler: str = Field(
+    queue: QueueName = Field(default="", description="Kueue LocalQueue; empty for none.")
+    scheduler: ObjectName = Field(
         default="",
-        pattern=_NAME,
         description="Gang scheduler of the pods, such as volcano; empty for the default one.",
     )
-    priority_class: str = Field(
-        default="", pattern=_NAME, description="PriorityClass; empty for the cluster's default."
+    priority_class: ObjectName = Field(
+        default="", description="PriorityClass; empty for the cluster's default."
     )
-    service_account: str = Field(
-        default="omnistage-trainer", pattern=_NAME, description="ServiceAccount of the pods."
+    service_account: ObjectName = Field(
+        default="omnistage-trainer", description="ServiceAccount of the pods."
     )
-    store_secret: str = Field(
+    store_secret: ObjectName = Field(
         default="omnistage-store",
-        pattern=_NAME,
         description="Secret whose keys become variables of the pods: the store's credentials. "
         "Empty where the store is a volume or the nodes have an identity of their own.",
     )
-    store_config: str = Field(
+    store_config: ObjectName = Field(
         default="omnistage-store",
-        pattern=_NAME,
         description="ConfigMap whose keys become variables of the pods, such as "
         "AWS_ENDPOINT_URL_S3; empty for none.",
     )

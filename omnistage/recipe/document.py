@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.resolver import VersionedResolver
 
 from omnistage.errors import InputError
 from omnistage.recipe.errors import dotted, nearest, problems, secrets
@@ -24,12 +27,7 @@ M = TypeVar("M", bound=BaseModel)
 
 SET = "--set"
 _MAX_VALUES = 10_000
-_NULL = re.compile(r"~|null|Null|NULL|")
-_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-)
+_TAG = "tag:yaml.org,2002:"
 
 
 @dataclass
@@ -191,24 +189,40 @@ def _index(target: Any, part: str, said: str, section: str) -> str | int:
     raise InputError(f"{said}: {section} is a single value and has no setting {part!r}")
 
 
-class _Loader(yaml.SafeLoader):
-    """Composes the nodes of a recipe."""
+_CORE_SCHEMA = {
+    "null": (r"~|null|Null|NULL|", ("~", "n", "N", "")),
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+}
+"""Tag to its pattern and the characters that it may begin with (YAML 1.2.2, 10.3.2)."""
 
-    yaml_implicit_resolvers: dict[str, list[Any]] = {}
 
+class _CoreSchema(VersionedResolver):
+    """The core schema; ruamel's own has numbers such as ``1_000`` and timestamps besides."""
 
-for _tag, _pattern, _first in (
-    ("null", _NULL, ["~", "n", "N", ""]),
-    ("bool", _BOOL, list("tTfF")),
-    ("int", _INT, list("-+0123456789")),
-    ("float", _FLOAT, list("-+.0123456789")),
-):
-    _anchored = re.compile(rf"(?:{_pattern.pattern})\Z")
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _anchored, _first)
+    by_first: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    for _name, (_pattern, _first) in _CORE_SCHEMA.items():
+        for _character in _first:
+            by_first.setdefault(_character, []).append(
+                (_TAG + _name, re.compile(rf"(?:{_pattern})\Z"))
+            )
+
+    @property
+    def versioned_resolver(self) -> Any:
+        """First character of a scalar to the tags it may have, in order."""
+        return self.by_first
 
 
 class _Parser:
     """Turns YAML into values and notes the place of each.
+
+    ruamel.yaml composes the nodes and constructs the scalars; mappings and lists are built here,
+    so that each value, also one that an alias brings, keeps its line.
 
     Args:
         where: The file, for messages.
@@ -221,44 +235,42 @@ class _Parser:
         self.place = place
         self.places = places
         self.left = _MAX_VALUES
+        self.yaml = YAML(typ="safe", pure=True)
+        self.yaml.Resolver = _CoreSchema
 
     def parse(self, text: str, loc: Loc = ()) -> Any:
         """Return the value of a text that stands at ``loc``."""
         try:
-            loader = _Loader(text)
-            try:
-                node = loader.get_single_node()
-            finally:
-                loader.dispose()
+            node = self.yaml.compose(text)
             return None if node is None else self._build(node, loc)
-        except yaml.MarkedYAMLError as e:
+        except MarkedYAMLError as e:
             mark = e.problem_mark or e.context_mark
             at = self.place(mark.line + 1) if mark else self.where
             what = ": ".join(part for part in (e.context, e.problem) if part)
             raise InputError(f"{at}: not valid YAML: {what}") from e
-        except yaml.YAMLError as e:
+        except YAMLError as e:
             raise InputError(f"{self.where}: not valid YAML: {str(e).splitlines()[0]}") from e
         except RecursionError as e:
             raise InputError(f"{self.where}: nested too deeply") from e
 
-    def _build(self, node: Any, loc: Loc) -> Any:
+    def _build(self, node: Node, loc: Loc) -> Any:
         self.left -= 1
         if self.left < 0:  # aliases of aliases make a small file huge
             raise InputError(f"{self._at(node)}: more than {_MAX_VALUES} values")
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, MappingNode):
             return self._mapping(node, loc)
-        if not isinstance(node, yaml.SequenceNode):
+        if not isinstance(node, SequenceNode):
             return self._scalar(node)
         for i, item in enumerate(node.value):
             self.places[(*loc, i)] = self._at(item)
         return [self._build(item, (*loc, i)) for i, item in enumerate(node.value)]
 
-    def _mapping(self, node: Any, loc: Loc) -> dict[str, Any]:
+    def _mapping(self, node: Node, loc: Loc) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value in node.value:
             at = self._at(key_node)
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise InputError(f"{at}: a key is a plain word")
+            if not isinstance(key_node, ScalarNode):
+                raise InputError(f"{at}: a key must be a plain word")
             here = (*loc, key_node.value)
             if key_node.value in mapping:
                 first = self.places[here]
@@ -267,22 +279,13 @@ class _Parser:
             mapping[key_node.value] = self._build(value, here)
         return mapping
 
-    def _scalar(self, node: Any) -> Any:
-        text, tag = node.value, node.tag.removeprefix("tag:yaml.org,2002:")
+    def _scalar(self, node: Node) -> Any:
+        if str(node.tag).removeprefix(_TAG) not in {*_CORE_SCHEMA, "str"}:
+            raise InputError(f"{self._at(node)}: tag {str(node.tag)!r} is not known here")
         try:
-            if tag == "null":
-                return None
-            if tag == "bool":
-                return text.lower() == "true"
-            if tag == "int":
-                return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
-            if tag == "float":
-                return float(re.sub(r"\.(?=[iInN])", "", text))
-        except ValueError as e:
-            raise InputError(f"{self._at(node)}: {text[:40]!r}: {e}") from e
-        if tag != "str":
-            raise InputError(f"{self._at(node)}: tag {node.tag!r} is not known here")
-        return text
+            return self.yaml.constructor.construct_object(node)
+        except (ValueError, KeyError) as e:
+            raise InputError(f"{self._at(node)}: {node.value[:40]!r}: {e}") from e
 
-    def _at(self, node: Any) -> str:
+    def _at(self, node: Node) -> str:
         return self.place(node.start_mark.line + 1)

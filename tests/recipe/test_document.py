@@ -97,7 +97,7 @@ def test_a_key_given_twice_is_refused_with_both_lines() -> None:
         (BOMB, "my.yaml:1: more than 10000 values"),
         ("a: !!python/object:os.system 1\n", "my.yaml:1: tag"),
         ("a: 1\nb: !!int twelve\n", "my.yaml:2: 'twelve'"),
-        ("a: 1\n? [1, 2]\n: 3\n", "my.yaml:2: a key is a plain word"),
+        ("a: 1\n? [1, 2]\n: 3\n", "my.yaml:2: a key must be a plain word"),
         ("a: 1\n---\nb: 2\n", "my.yaml:2: not valid YAML"),
         ("- 1\n", "my.yaml: a recipe is a mapping"),
         ("", "my.yaml: a recipe is a mapping"),
