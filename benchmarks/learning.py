@@ -63,7 +63,7 @@ def main() -> None:
     for seed in options.seeds:
         folder = run(options.recipe, seed, options.home)
         report: dict[str, Any] = read_json(folder / "report.json")
-        weights = read_json(folder / "run.json")["recipe"]["eval"]["reward_weights"]
+        weights = report["provenance"]["reward_weights"]
         by_model = {name: values(folder, name, weights) for name in report["models"]}
         print(f"seed {seed}")
         for name, rows in by_model.items():

@@ -1,5 +1,7 @@
 """The KFP component of the evaluation."""
 
+from typing import Optional
+
 from kfp import dsl
 
 from omnistage.kubeflow import types
@@ -13,11 +15,11 @@ def evaluate(
     data: dsl.Input[types.DatasetTarball],
     records: dsl.Input[types.RewrittenJSONL],
     model: dsl.Input[types.BaseModel],
-    sft: dsl.Input[types.SFTCheckpoint],
-    adapter: dsl.Input[types.LoRAAdapter],
     report: dsl.Output[types.EvalReport],
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    sft: Optional[dsl.Input[types.SFTCheckpoint]] = None,  # noqa: UP045 - KFP reads this form only
+    adapter: Optional[dsl.Input[types.LoRAAdapter]] = None,  # noqa: UP045
     node_pool: str = "",
     queue: str = "",
     gpus_per_node: int = 0,
@@ -27,11 +29,18 @@ def evaluate(
     Args:
         config: EvalSettings as JSON.
         runtime: TaskRuntime as JSON.
-        adapter: The adapter that GRPO trained.
+        store: URI of the store.
+        data: The data set, for its media.
+        records: Canonical records, with a test split.
+        model: The base model.
         report: Judgements, and the report as HTML and JSON.
         html: The report, for the KFP pages.
         metrics: Accuracy of each model with its interval.
+        sft: The fine-tuned model, if it is evaluated or GRPO started from it.
+        adapter: The adapter that GRPO trained, if it is evaluated.
         node_pool: Node pool; empty, like the two below when 0 or empty, for the recipe's.
+        queue: Kueue LocalQueue.
+        gpus_per_node: GPUs of the pod.
     """
     from omnistage.task.kfp_body import publish_report, run_stage
 

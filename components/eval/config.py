@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from omnistage.rewards import REWARDS
 from omnistage.settings import Settings
@@ -33,9 +33,10 @@ class EvalSettings(Settings):
         default="sdpa", description="Implementation of attention."
     )
     media: MediaSettings = Field(default=MediaSettings(), description="Bounds on decoded media.")
-    reward_weights: dict[str, float] = Field(
-        default={"mm_format": 0.4, "mm_content": 0.4, "mm_rubric": 0.2},
-        description=f"Rewards to report, with their weight in the mean; of {', '.join(REWARDS)}.",
+    reward_weights: dict[str, float] | None = Field(
+        default=None,
+        description="Rewards to report, with their weight in the sum; by default those of the GRPO "
+        f"step that is evaluated. Of {', '.join(REWARDS)}.",
     )
     bootstrap_samples: int = Field(
         default=2000, ge=100, description="Resamples behind every interval."
@@ -44,3 +45,11 @@ class EvalSettings(Settings):
     notes: list[str] = Field(
         default=[], description="Statements for the report's reader about the data or the run."
     )
+
+    @field_validator("reward_weights")
+    @classmethod
+    def _known_rewards(cls, weights: dict[str, float] | None) -> dict[str, float] | None:
+        unknown = [name for name in weights or {} if name not in REWARDS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not a reward; one of {', '.join(REWARDS)}")
+        return weights

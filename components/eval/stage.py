@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from components.eval.config import EvalSettings, ModelName
-from components.eval.generate import JudgedModel, JudgeSpec, answered
+from components.eval.generate import JudgeSpec, answered
+from components.eval.models import models_of, reward_weights
 from components.eval.report.data import ModelResult, ReportData, StageRun
 from components.eval.tasks.pairwise import (
     judgements_of,
@@ -23,29 +24,6 @@ from omnistage.swift.settings import process_count
 from omnistage.swift.train import LIBRARIES
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import Job, gpu_count
-
-
-def models_of(context: Context[EvalSettings]) -> list[JudgedModel]:
-    """Return the models to ask: those the settings name and the inputs have."""
-    base = str(context.folder("model") / "files")
-    models = {"base": JudgedModel(name="base", model=base)}
-    if "sft" in context.inputs:
-        folder = context.folder("sft")
-        lora = (folder / "adapter").is_dir()
-        models["sft"] = JudgedModel(
-            name="sft",
-            model=base if lora else str(folder / "model"),
-            adapter=str(folder / "adapter") if lora else None,
-        )
-    if "grpo" in context.inputs:
-        start = models["sft"] if context.inputs["grpo"].metadata["start_from"] == "sft" else None
-        # An adapter that GRPO trained on from an SFT adapter holds both, so it replaces that one.
-        models["grpo"] = JudgedModel(
-            name="grpo",
-            model=start.model if start else base,
-            adapter=str(context.folder("grpo") / "adapter"),
-        )
-    return [models[name] for name in context.config.models if name in models]
 
 
 def ask(
@@ -134,9 +112,11 @@ def run(context: Context[EvalSettings]) -> Result:
     root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
     rows = read_test_records(context.folder("records") / "test.jsonl", root, config.max_records)
     answers = ask(context, prompts_of(rows))
+    weights, left_out = reward_weights(config, context.inputs.get("grpo"))
+    notes = [f"Rewards of GRPO that ask a server are not computed here: {', '.join(left_out)}."]
     results = []
     for name, texts in answers.items():
-        judgements = judgements_of(rows, texts, list(config.reward_weights))
+        judgements = judgements_of(rows, texts, list(weights))
         write_jsonl(context.out / "judgements" / f"{name}.jsonl", map(dict, judgements))
         results.append(ModelResult(name, judgements))
     trained: Sequence[ModelName] = [n for n in get_args(ModelName) if n in context.inputs]
@@ -145,11 +125,11 @@ def run(context: Context[EvalSettings]) -> Result:
             recipe=config.title or "evaluation",
             models=results,
             records=[report_record(row) for row in rows],
-            reward_weights=config.reward_weights,
+            reward_weights=weights,
             curves={n: read_curve(context.folder(n) / "logs" / "logging.jsonl") for n in trained},
             stages=stage_runs(context),
             seeds=_seeds(context.inputs, config),
-            notes=config.notes,
+            notes=[*config.notes, *(notes if left_out else [])],
             bootstrap_samples=config.bootstrap_samples,
             bootstrap_seed=config.seed,
         )
@@ -163,7 +143,7 @@ def run(context: Context[EvalSettings]) -> Result:
 STAGE = Stage(
     name="eval",
     kind="EvalReport",
-    version=1,
+    version=2,
     config=EvalSettings,
     inputs={
         "data": "DatasetTarball",

@@ -5,7 +5,6 @@ from components.eval.metrics.bootstrap import (
     Interval,
     bootstrap_mean,
     paired_difference,
-    paired_difference_over_seeds,
 )
 from components.eval.metrics.classification import (
     accuracy,
@@ -26,13 +25,10 @@ from components.eval.metrics.grounding import iou_accuracy, mean_iou
 from components.eval.metrics.judging import (
     GoldPair,
     JudgeSummary,
-    LabelAudit,
     PairJudgement,
-    audit_labels,
     baselines,
     record_accuracy,
     summarize,
-    summarize_by_modality,
 )
 
 __all__ = [
@@ -40,11 +36,9 @@ __all__ = [
     "GoldPair",
     "Interval",
     "JudgeSummary",
-    "LabelAudit",
     "PairJudgement",
     "ablations",
     "accuracy",
-    "audit_labels",
     "baselines",
     "bootstrap_mean",
     "confusion",
@@ -59,11 +53,9 @@ __all__ = [
     "ocr_accuracy",
     "overlap",
     "paired_difference",
-    "paired_difference_over_seeds",
     "recalls",
     "record_accuracy",
     "summarize",
-    "summarize_by_modality",
     "unweighted_average_recall",
     "weighted_average_recall",
 ]

@@ -5,7 +5,7 @@ together, as a cluster: they are not independent, and drawing them apart would m
 too narrow.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +33,6 @@ class Interval:
     high: float
     level: float
     records: int
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
 
 
 def bootstrap_mean(
@@ -127,38 +122,3 @@ def paired_difference(
     if first.shape != second.shape:
         raise ValueError(f"paired values need one shape, not {first.shape} and {second.shape}")
     return bootstrap_mean(first - second, clusters, resamples=resamples, level=level, seed=seed)
-
-
-def paired_difference_over_seeds(
-    treatments: Sequence[Mapping[str, float]],
-    controls: Sequence[Mapping[str, float]],
-    *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> Interval:
-    """Return the paired difference over several training runs taken together.
-
-    A record tested under several seeds is drawn as a whole. The interval speaks of new records
-    for these very runs, not of new training seeds.
-
-    Args:
-        treatments: For each run the treated model's value by record id.
-        controls: For each run the control's value by the same ids.
-        resamples: As in ``bootstrap_mean``.
-        level: As in ``bootstrap_mean``.
-        seed: Seed of the draws.
-
-    Raises:
-        ValueError: If the runs or the record ids of one run do not pair up.
-    """
-    if len(treatments) != len(controls):
-        raise ValueError(f"{len(treatments)} treated runs against {len(controls)} control runs")
-    ids: list[str] = []
-    differences: list[float] = []
-    for run, (treatment, control) in enumerate(zip(treatments, controls, strict=True)):
-        if treatment.keys() != control.keys():
-            raise ValueError(f"run {run}: treatment and control are not about the same records")
-        ids += treatment
-        differences += [value - control[name] for name, value in treatment.items()]
-    return bootstrap_mean(differences, ids, resamples=resamples, level=level, seed=seed)

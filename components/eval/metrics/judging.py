@@ -2,11 +2,11 @@
 
 A judge that always names the candidate shown first looks right on half of any balanced set, and
 one that always says A solves a set whose labels are all A. So every pair is judged twice, and the
-same metrics are computed for judges that look at nothing.
+same metrics are computed for constant baselines, which never look at the medium.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,9 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnistage.records.verdict import BETTER, Better, better_of, swap_better
-
-SOLVED_BY_CONSTANT = 0.8
-"""Accuracy of a judge that looks at nothing from which on a label set is flagged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +98,6 @@ def summarize(judgements: Sequence[PairJudgement]) -> JudgeSummary:
     )
 
 
-def summarize_by_modality(judgements: Sequence[PairJudgement]) -> dict[str, JudgeSummary]:
-    """Return the metrics for each modality, in alphabetical order."""
-    groups: dict[str, list[PairJudgement]] = {}
-    for judgement in judgements:
-        groups.setdefault(judgement.modality, []).append(judgement)
-    return {name: summarize(groups[name]) for name in sorted(groups)}
-
-
 def _share(count: float, total: int) -> float:
     return count / total if total else float("nan")
 
@@ -119,7 +108,7 @@ BaselineName = Literal[
 
 
 def baselines(pairs: Sequence[GoldPair]) -> dict[BaselineName, list[PairJudgement]]:
-    """Return what judges that never look at the medium would say.
+    """Return what each constant baseline says of every pair.
 
     ``always A`` and ``always B`` mean the candidate that the data set calls so, in both orders:
     what a label set leaks. ``always first shown`` writes the letter A whatever is shown: right in
@@ -146,40 +135,3 @@ def _judgement(pair: GoldPair, original: Better, swapped: Better) -> PairJudgeme
 def _by_length(pair: GoldPair) -> PairJudgement:
     longer = better_of(pair.length_a, pair.length_b)
     return _judgement(pair, longer, longer)
-
-
-@dataclass(frozen=True, slots=True)
-class LabelAudit:
-    """Whether the labels alone give the set away.
-
-    Attributes:
-        counts: Number of pairs by gold label.
-        baselines: Accuracy of each judge that looks at nothing.
-        solved_by: Those that reach ``SOLVED_BY_CONSTANT``.
-        message: One sentence for the report; empty if nothing is flagged.
-    """
-
-    counts: Mapping[str, int]
-    baselines: Mapping[str, float]
-    solved_by: tuple[str, ...]
-    message: str
-
-    @property
-    def flagged(self) -> bool:
-        """Whether a judge that looks at nothing solves the set."""
-        return bool(self.solved_by)
-
-
-def audit_labels(pairs: Sequence[GoldPair]) -> LabelAudit:
-    """Check a label set against the judges that look at nothing."""
-    counts = Counter(pair.gold for pair in pairs)
-    accuracies = {name: summarize(said).accuracy for name, said in baselines(pairs).items()}
-    solved_by = tuple(name for name, value in accuracies.items() if value >= SOLVED_BY_CONSTANT)
-    message = ""
-    if solved_by:
-        best = max(solved_by, key=lambda name: accuracies[name])
-        message = (
-            f"A judge that looks at nothing ({best}) is right on {accuracies[best]:.1%} of these "
-            f"{len(pairs)} pairs: accuracy on this set says little."
-        )
-    return LabelAudit({label: counts[label] for label in BETTER}, accuracies, solved_by, message)

@@ -1,7 +1,5 @@
 """Media as data URIs, so that the report is one file that shows and plays what was judged."""
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -11,21 +9,13 @@ from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
 from omnistage.files import human_bytes
+from omnistage.records.preview import MIME_TYPES, data_uri, still
 
 MEDIUM_LIMIT = 2_000_000
 """Bytes up to which a file is embedded as it is."""
 _PREVIEW_PIXELS = 640
 _SMALL_PIXELS = 160
 _IMAGE_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
-_AUDIO_TYPES = {
-    ".wav": "audio/wav",
-    ".mp3": "audio/mpeg",
-    ".flac": "audio/flac",
-    ".ogg": "audio/ogg",
-    ".opus": "audio/ogg",
-    ".m4a": "audio/mp4",
-}
-_VIDEO_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}
 _PLAYED_CODECS = {"h264", "vp8", "vp9", "av1"}
 
 
@@ -76,18 +66,18 @@ def _image(path: Path, size: int, limit: int) -> Medium:
         small = max(image.size) < _SMALL_PIXELS
         mime = _IMAGE_TYPES.get(image.format or "")
         if mime and size <= limit:
-            return Medium("image", _uri(mime, path.read_bytes()), small=small)
+            return Medium("image", data_uri(mime, path.read_bytes()), small=small)
         note = f"A smaller copy; {path.name} has {human_bytes(size)}." if size > limit else None
-        return Medium("image", _still(image), note=note, small=small)
+        return Medium("image", still(image, _PREVIEW_PIXELS), note=note, small=small)
 
 
 def _audio(path: Path, size: int, limit: int) -> Medium:
-    mime = _AUDIO_TYPES.get(path.suffix.lower())
+    mime = _mime(path, "audio")
     if mime is None:
         return Medium("audio", note=f"{path.name} is in a format that browsers do not play.")
     if size > limit:
         return Medium("audio", note=f"Not embedded: {path.name} has {human_bytes(size)}.")
-    return Medium("audio", _uri(mime, path.read_bytes()))
+    return Medium("audio", data_uri(mime, path.read_bytes()))
 
 
 def _video(path: Path, size: int, limit: int) -> Medium:
@@ -97,24 +87,17 @@ def _video(path: Path, size: int, limit: int) -> Medium:
             return Medium("video", note=f"{path.name} has no pictures.")
         codec = stream.codec_context.name
         frame = next(container.decode(stream), None)
-        poster = _still(cast(Any, frame).to_image()) if frame else None
-    mime = _VIDEO_TYPES.get(path.suffix.lower())
+        poster = still(cast(Any, frame).to_image(), _PREVIEW_PIXELS) if frame else None
+    mime = _mime(path, "video")
     if size > limit:
         note = f"First frame only: {path.name} has {human_bytes(size)}."
         return Medium("video", poster=poster, note=note)
     if mime is None or codec not in _PLAYED_CODECS:
         note = f"First frame only: browsers do not play {codec} in {path.suffix or 'this file'}."
         return Medium("video", poster=poster, note=note)
-    return Medium("video", _uri(mime, path.read_bytes()), poster)
+    return Medium("video", data_uri(mime, path.read_bytes()), poster)
 
 
-def _still(image: Image.Image) -> str:
-    image = image.convert("RGB")
-    image.thumbnail((_PREVIEW_PIXELS, _PREVIEW_PIXELS))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return _uri("image/jpeg", buffer.getvalue())
-
-
-def _uri(mime: str, content: bytes) -> str:
-    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
+def _mime(path: Path, kind: str) -> str | None:
+    mime = MIME_TYPES.get(path.suffix.lower(), "")
+    return mime if mime.startswith(kind) else None

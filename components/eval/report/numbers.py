@@ -190,7 +190,7 @@ def _known(value: float) -> float | None:
 
 
 def best_baseline(numbers: Mapping[str, Any], modality: str | None = None) -> tuple[str, float]:
-    """Return the judge that looks at nothing with the highest accuracy, as people read its name.
+    """Return the constant baseline with the highest accuracy, as people read its name.
 
     Args:
         numbers: What :func:`compute` returned.

@@ -107,7 +107,7 @@ def in_words(figures: Mapping[str, Any]) -> Iterator[str]:
     (first, share), *others = shares.items()
     told = "".join(f", {model} {value}" for model, value in others)
     yield (
-        f"{_sentence(first)} judges {share} right{told}; the best judge that looks at nothing "
+        f"{_sentence(first)} judges {share} right{told}; the best constant baseline "
         f"(“{name}”) gets {_percent(constant)}. {pairs} pairs, each judged in both orders."
     )
     for gap in reversed(figures["differences"].values()):
@@ -126,7 +126,7 @@ def in_words(figures: Mapping[str, Any]) -> Iterator[str]:
     last = next(reversed(models))
     if models[last]["accuracy"]["low"] <= constant:
         title = _sentence(_called(last))
-        yield f"{title} is not shown to be better than a judge that looks at nothing."
+        yield f"{title} is not shown to be better than the best constant baseline."
 
 
 def _called(model: ModelName) -> str:

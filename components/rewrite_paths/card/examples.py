@@ -1,6 +1,5 @@
 """Example records for the data card, with their media as data URIs."""
 
-import base64
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from components.rewrite_paths.media.index import MemberIndex
 from omnistage.archives.names import group_archives
 from omnistage.archives.reader import ArchiveLimits, read_members
 from omnistage.errors import InputError
+from omnistage.records.preview import MIME_TYPES, data_uri, still
 from omnistage.records.record import SPLITS, TAGS, modality_of
 
 PIXELS = 320  # longest side of an image in the card
@@ -21,15 +21,6 @@ SEARCHED = 200_000_000  # bytes of a compressed archive read in search of an exa
 _WINDOWS = 48  # places of a file that examples are looked for
 _LINES = 4  # records read at each
 _TEXT = 1200  # characters of a turn shown
-_TYPES = {
-    ".wav": "audio/wav",
-    ".mp3": "audio/mpeg",
-    ".flac": "audio/flac",
-    ".ogg": "audio/ogg",
-    ".m4a": "audio/mp4",
-    ".mp4": "video/mp4",
-    ".webm": "video/webm",
-}
 
 
 def find_examples(out: Path, count: int) -> list[dict[str, Any]]:
@@ -153,23 +144,17 @@ def _show(path: str, name: str, content: bytes | None) -> dict[str, Any]:
     if name == "images":
         item["uri"], item["small"] = _thumbnail(content)
     else:
-        kind = _TYPES.get(Path(path).suffix.lower())
+        kind = MIME_TYPES.get(Path(path).suffix.lower())
         if kind and len(content) <= EMBEDDED:
-            item["uri"] = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+            item["uri"] = data_uri(kind, content)
     return item
 
 
 def _thumbnail(content: bytes) -> tuple[str | None, bool]:
+    """Return the picture as a data URI, None if it cannot be read, and whether it is small."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             small = max(image.size) <= PIXELS // 2
-            image.thumbnail((PIXELS, PIXELS))
-            buffer = io.BytesIO()
-            if small:
-                image.save(buffer, "PNG")
-            else:
-                image.convert("RGB").save(buffer, "JPEG", quality=80)
+            return still(image, PIXELS, lossless=small), small
     except (OSError, ValueError, Image.DecompressionBombError):
         return None, False
-    kind = "png" if small else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", small

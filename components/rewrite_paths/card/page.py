@@ -14,10 +14,9 @@ from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.convert.tally import CHARACTER_BINS, SECOND_BINS, Tally
 from components.rewrite_paths.media.index import MemberIndex
 from omnistage.files import write_atomic, write_json
+from omnistage.records.constant import SOLVED_BY_CONSTANT
 from omnistage.records.record import SPLITS
 
-CONSTANT = 0.9
-"""Share of one answer above which a constant answer is called a solution of the label set."""
 _FEW = 20  # records below which a share says nothing
 _LABELS = 12  # answers shown one by one
 
@@ -141,7 +140,7 @@ def _audits(tally: Tally) -> list[dict[str, Any]]:
                 "answers": dict(sorted(counts.most_common(_LABELS))),
                 "others": total - sum(n for _, n in counts.most_common(_LABELS)),
                 "constant": {"answer": answer, "accuracy": most / total},
-                "solved_by_constant": most / total > CONSTANT and total >= _FEW,
+                "solved_by_constant": most / total >= SOLVED_BY_CONSTANT and total >= _FEW,
             }
         )
     return audits

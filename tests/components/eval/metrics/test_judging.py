@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 from components.eval.metrics import (
     GoldPair,
     PairJudgement,
-    audit_labels,
     baselines,
     record_accuracy,
     summarize,
-    summarize_by_modality,
 )
 from omnistage.records.verdict import Better
 
@@ -48,14 +46,6 @@ def test_the_summary_counts_judgements_and_pairs():
     assert summary.first_shown == pytest.approx(4 / 6)
 
 
-def test_modalities_are_summarized_apart():
-    groups = summarize_by_modality(JUDGEMENTS)
-
-    assert list(groups) == ["audio", "image"]
-    assert groups["audio"].accuracy == pytest.approx(2 / 4)
-    assert groups["image"].accuracy == pytest.approx(4 / 6)
-
-
 def test_what_cannot_be_counted_is_not_a_number():
     nothing_valid = summarize([PairJudgement("1", "A", "image", None, None)])
 
@@ -65,7 +55,7 @@ def test_what_cannot_be_counted_is_not_a_number():
     assert math.isnan(summarize([]).accuracy)
 
 
-def test_judges_that_look_at_nothing():
+def test_constant_baselines():
     found = baselines(pairs("AAAB=", [(9, 1), (1, 9), (5, 5), (1, 9), (5, 5)]))
     accuracy = {name: summarize(said).accuracy for name, said in found.items()}
 
@@ -80,29 +70,6 @@ def test_judges_that_look_at_nothing():
     assert summarize(found["always first shown"]).consistency == 0.0
     assert summarize(found["always first shown"]).first_shown == 1.0
     assert summarize(found["longer answer"]).consistency == 1.0
-
-
-def test_a_set_whose_labels_are_all_the_same_is_flagged():
-    audit = audit_labels(pairs("A" * 2000))
-
-    assert audit.flagged
-    assert audit.solved_by == ("always A", "majority label")
-    assert audit.counts == {"A": 2000, "B": 0, "equal": 0}
-    assert "(always A) is right on 100.0% of these 2000 pairs" in audit.message
-
-
-def test_a_set_that_length_gives_away_is_flagged():
-    audit = audit_labels(pairs("ABAB", [(9, 1), (1, 9)] * 2))
-
-    assert audit.solved_by == ("longer answer",)
-
-
-def test_a_balanced_set_is_not_flagged():
-    audit = audit_labels(pairs("ABAB"))
-
-    assert not audit.flagged
-    assert audit.message == ""
-    assert max(audit.baselines.values()) == 0.5
 
 
 better = st.sampled_from(["A", "B", "equal"])
@@ -122,12 +89,9 @@ judgements = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(judgements)
-def test_shares_stay_in_range_and_modalities_add_up(rows: list[PairJudgement]):
+def test_shares_stay_in_range(rows: list[PairJudgement]):
     summary = summarize(rows)
-    groups = summarize_by_modality(rows)
 
     shares = (summary.ties, summary.consistency, summary.first_shown)
     assert 0 <= summary.accuracy <= summary.valid <= 1
     assert all(math.isnan(share) or 0 <= share <= 1 for share in shares)
-    weighted = sum(g.accuracy * g.pairs for g in groups.values()) / len(rows)
-    assert weighted == pytest.approx(summary.accuracy)

@@ -76,7 +76,7 @@ def test_differences_are_paired_between_neighbouring_models():
     assert gain["accuracy"]["low"] <= 3 / 8 <= gain["accuracy"]["high"]
 
 
-def test_judges_that_look_at_nothing_stand_beside_the_models():
+def test_constant_baselines_stand_beside_the_models():
     baselines = build_report(four_pairs()).json["baselines"]
     assert {n: b["accuracy"]["value"] for n, b in baselines.items()} == {
         "always_A": 0.5,
@@ -138,8 +138,8 @@ def test_the_page_shows_the_numbers_of_the_json(tmp_path: Path):
 def test_the_summary_states_who_is_right_how_often_and_a_clear_gain(tmp_path: Path):
     report = build_report(four_pairs())
     assert report.json["summary"].startswith(
-        "GRPO judges 87.5% right, SFT 50.0%, the base model 0.0%; the best judge that looks at "
-        "nothing (“always A”) gets 50.0%. 4 pairs, each judged in both orders."
+        "GRPO judges 87.5% right, SFT 50.0%, the base model 0.0%; the best constant baseline "
+        "(“always A”) gets 50.0%. 4 pairs, each judged in both orders."
     )
     # Four pairs are too few for SFT's one half: a resample may hold none of what it has right.
     assert "Whether SFT is better than the base model cannot be told" in report.json["summary"]
@@ -152,7 +152,10 @@ def test_the_summary_and_the_findings_admit_a_gain_that_is_not_shown_and_a_loss(
     base, sft, grpo = data.models
     same = replace(data, models=[base, sft, ModelResult("grpo", sft.judgements)])
     assert "Whether GRPO is better than SFT cannot be told" in build_report(same).json["summary"]
-    assert "is not shown to be better than a judge" in build_report(same).json["summary"]
+    assert (
+        "is not shown to be better than the best constant baseline"
+        in build_report(same).json["summary"]
+    )
     assert codes(same)["no_gain_shown"] == "warning"
     assert codes(same)["not_above_constant"] == "problem"  # 50%, and the interval reaches below
     swapped = [ModelResult("sft", grpo.judgements), ModelResult("grpo", base.judgements)]
