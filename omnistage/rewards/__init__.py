@@ -23,7 +23,7 @@ from omnistage.rewards.omnirl import omnirl_accuracy, omnirl_format, omnirl_leng
 from omnistage.rewards.r1_omni import r1omni_accuracy, r1omni_format
 from omnistage.rewards.remote import URL_VARIABLE as REWARD_URL_VARIABLE
 from omnistage.rewards.remote import remote
-from omnistage.rewards.rubric import mm_rubric
+from omnistage.rewards.rubric import mm_rubric, mm_rubric_strict
 from omnistage.rewards.successor import integrated_router, mm_format_light, unified_rl
 
 __all__ = [
@@ -50,6 +50,7 @@ _TABLE = {
     "mm_format": _Reward(mm_format, 0, 1, "MMFormat"),
     "mm_content": _Reward(mm_content, -1, 1, "MMContent"),
     "mm_rubric": _Reward(mm_rubric, -1, 1, "MMRubric"),
+    "mm_rubric_strict": _Reward(mm_rubric_strict, -1, 1, "MMRubricStrict"),
     "mm_format_light": _Reward(mm_format_light, 0, 1, "MMFormatLight"),
     "unified_rl": _Reward(unified_rl, 0, 1, "UnifiedRL"),
     "integrated_router": _Reward(integrated_router, -0.8, 1, "IntegratedRouter"),

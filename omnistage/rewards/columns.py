@@ -54,19 +54,40 @@ def prompt_text(messages: object) -> str:
 
     Args:
         messages: OpenAI-style messages, their content a string or a list of items.
+
+    Example:
+        >>> prompt_text([{"role": "user", "content": [{"type": "text", "text": "Which?"}]}])
+        'Which?'
     """
-    if not isinstance(messages, list | tuple):
-        return ""
-    parts: list[str] = []
-    for message in messages:
-        if not isinstance(message, Mapping) or message.get("role") == "assistant":
+    return "\n".join(text for text in turns(messages) if text)
+
+
+def turns(messages: object) -> tuple[str, str]:
+    """Return the text of the system turns and that of the user's; see :func:`prompt_text`."""
+    found: dict[object, list[str]] = {"system": [], "user": []}
+    for message in messages if isinstance(messages, list | tuple) else ():
+        parts = found.get(message.get("role")) if isinstance(message, Mapping) else None
+        if parts is None:
             continue
         content = message.get("content")
         for item in content if isinstance(content, list | tuple) else [content]:
             text = item.get("text") if isinstance(item, Mapping) else item
             if isinstance(text, str):
                 parts.append(text)
-    return "\n".join(parts)
+    return "\n".join(found["system"]), "\n".join(found["user"])
+
+
+def log_parsed(columns: Mapping[str, Any], name: str, values: Sequence[Any]) -> None:
+    """Hand what a reward read out of the completions to the trainer's table, if there is one.
+
+    Args:
+        columns: The reward's columns; the trainer adds ``log_extra(name, values)``, as TRL does.
+        name: Column of the table.
+        values: One value a completion.
+    """
+    log = columns.get("log_extra")
+    if callable(log):
+        log(name, list(values))
 
 
 def tag_form(text: str, opening: str, joints: Sequence[re.Pattern[str]], closing: str) -> float:

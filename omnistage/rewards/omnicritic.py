@@ -10,8 +10,9 @@ The formulas are the published ones; what differs from the published code, on pu
 * True and false are no scores; text after the tagged verdict spoils it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from omnistage.records.verdict import (
@@ -40,6 +41,18 @@ class Gold:
     better: str
 
 
+@lru_cache(maxsize=4096)
+def read_verdict_object(completion: str) -> tuple[Mapping[str, Any] | None, bool]:
+    """Return the JSON object that a completion is, or None, and whether it stood in a fence.
+
+    Kept for a batch, since each of a mix's rewards asks for it; not to be changed.
+    """
+    try:
+        return read_object(completion)
+    except VerdictError:
+        return None, False
+
+
 def mm_format(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay for the verdict's form, 0 to 1.
 
@@ -51,9 +64,8 @@ def mm_format(completions: Sequence[str], **columns: Any) -> list[float | None]:
 
 
 def _format(completion: str) -> float:
-    try:
-        fields, fenced = read_object(completion)
-    except VerdictError:
+    fields, fenced = read_verdict_object(completion)
+    if fields is None:
         return 0.0
     letter = verdict_letter(fields.get("final_verdict"))
     hundredths = (
@@ -85,8 +97,11 @@ def mm_content(completions: Sequence[str], **columns: Any) -> list[float | None]
 
 
 def _content(completion: str, gold: Gold) -> float:
+    fields, _ = read_verdict_object(completion)
+    if fields is None:
+        return UNREADABLE
     try:
-        verdict = parse_verdict(completion)
+        verdict = parse_verdict(fields)
     except VerdictError:
         return UNREADABLE
     if not verdict.consistent:

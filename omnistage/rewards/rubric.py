@@ -1,82 +1,147 @@
-"""OmniCritic-R1's ``mm_rubric``: does the reasoning compare the candidates on five dimensions?
+"""Rewards for reasoning that compares two candidates on five dimensions: the rubric.
 
-The published reward counts keywords, so ``fluency a b relevance a b …`` earns the full 1.0. Here
-a keyword counts only together with words that say something: *own words* are the distinct words
-other than dimension keywords, the letters a and b, and labels such as "response".
-
-* A dimension is **mentioned** if one of its keywords stands in a sentence with own words, at least
-  half as many as the sentence names dimensions.
-* It is **compared** if its segment, from its first mention to the next mention of any other
-  dimension, names both candidates (or has a collective word and a comparative), has at least two
-  own words, and these are not the very words of a segment already counted: the same phrase pasted
-  behind five keywords is one comparison.
-
-A candidate's name is a capital letter (``A``), or either letter behind a label (``response a``),
-so the article in "a dog" names nobody.
+``mm_rubric`` is OmniCritic-R1's, ``mm_rubric_strict`` the same sum over what a reader would count.
+Both work on the words of the reasoning: one pass finds them, the rest looks at their kinds.
 """
 
 import math
 import re
+from bisect import bisect
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
-from omnistage.records.verdict import VerdictError, read_object
-from omnistage.rewards.columns import column
-from omnistage.rewards.omnicritic import UNREADABLE
+from omnistage.rewards.columns import column, log_parsed, turns
+from omnistage.rewards.omnicritic import UNREADABLE, read_verdict_object
 
-_DIMENSIONS = {
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+DIMENSIONS = {
     "fluency": ("fluency", "coherence", "flow", "coherent"),
     "relevance": ("relevance", "related", "pertinent", "alignment"),
     "accuracy": ("accuracy", "accurate", "correct", "correctness", "precision"),
     "reasoning": ("reasoning", "analysis", "logic", "logical", "inference"),
     "safety": ("safety", "safe", "ethical", "harmless", "toxic", "toxicity"),
 }
-_DIMENSION_OF = {word: name for name, words in _DIMENSIONS.items() for word in words}
+"""Each dimension and the words that name it."""
+
 _LABELS = ("candidate", "answer", "response", "model", "option")
-_NOT_OWN = {*_DIMENSION_OF, "a", "b", *_LABELS, *(f"{label}s" for label in _LABELS)}
-_NAMES = {
-    letter: re.compile(rf"(?<!\w){letter}(?!\w)|\b(?i:(?:{'|'.join(_LABELS)})\s+{letter})\b")
-    for letter in ("A", "B")
+_OTHER = len(DIMENSIONS)
+_END = _OTHER
+_KINDS = {word: n for n, words in enumerate(DIMENSIONS.values()) for word in words} | {".": _END}
+_COLLECTIVE = _set(
+    "both two each either neither all response responses candidate candidates answer answers"
+)
+_COMPARATIVE = _set(
+    "better worse superior inferior preferable outperform outperforms outperformed outperforming"
+)
+_DIMENSION_WORDS = frozenset(word for words in DIMENSIONS.values() for word in words)
+_NOT_OWN = _DIMENSION_WORDS | {
+    ".",
+    "a",
+    "b",
+    "think",
+    *_LABELS,
+    *(f"{label}s" for label in _LABELS),
 }
-_COLLECTIVE = re.compile(
-    r"\b(?:both|two|each|either|neither|all|responses?|candidates?|answers?)\b", re.IGNORECASE
+_PLAIN_WORDS = _set(
+    "about and are both can does file for from has have how image images audio video clip "
+    "sound its not question sentence shows than that the their there they this two was were "
+    "what when where which who why will with better worse more less"
 )
-_COMPARATIVE = re.compile(
-    r"\b(?:better|worse|superior|inferior|preferable|outperform\w*|more\s+\w+|less\s+\w+)\b",
-    re.IGNORECASE,
+"""Words that say nothing about a particular question."""
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+_MARKS = str.maketrans(
+    dict.fromkeys("!?;\n。；！？…", ".")
+    | dict.fromkeys(",:()[]{}<>*/|\\`'\"“”‘’«»—–-=+~#%$&@^，：0123456789", " ")
 )
-_WORD = re.compile(r"[^\W\d_]+")
-_SENTENCE_END = re.compile(r"[.!?;\n]+")
+"""Ends of sentences and lines become full stops, other marks and digits spaces: it splits a text in
+a tenth of ``_TOKEN``'s time (``python -m benchmarks.rewards``)."""
+_FEWEST_WORDS = 3
+"""A prompt with fewer words of its own, such as one in Chinese, does not tell what is about it."""
 _COMPARISON_WORDS = 2
 _COVERAGE, _COMPARISON = 0.8, 0.2
 
 
 def mm_rubric(completions: Sequence[str], **columns: Any) -> list[float | None]:
-    """Pay for reasoning that compares the candidates on the five dimensions, 0 to 1, or -1.
+    """Pay for the five dimensions' keywords, -1 or 0 to 1; listing them earns it all.
 
-    -1 if the completion is no JSON object (a fence is opened) or its reasoning is no text; else
-    ``.8 * mentioned / 5 + .2 * gain``, where gain is ``compared / 5``, or
-    ``max(0, compared / 5 - cmp_gt)`` for a sample whose column ``cmp_gt`` (share of dimensions
-    compared in the gold reasoning, clipped to 0..1) is given. See the module for what counts.
+    Published (OmniCritic-R1): -1 if the completion is unparsable, else
+    ``.8 * mentioned / 5 + .2 * gain``. A dimension is mentioned if one of its keywords stands in
+    the reasoning. It is compared if its segment, from its first mention to the next mention of
+    another dimension, names both candidates (a and b, in any case), or has a collective word
+    (both, each, answers, …) and a comparative (better, more X, …). Gain is ``compared / 5``, or
+    ``max(0, compared / 5 - cmp_gt)`` with the gold reasoning's share ``cmp_gt``, 0 to 1.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | a fenced answer | -1 | the fence is opened | a right verdict in a fence is readable |
+    | ``cmp_gt`` as a column | ignored | used for its own sample | it is what the text says |
+    | NaN, a lone ``\\ud800``, deep nesting | see mm_format | see mm_format | see mm_format |
+
+    ``omnistage rewards audit`` shows what this pays for; the recipes use mm_rubric_strict.
+
+    Example:
+        >>> mm_rubric(['{"reasoning": "flow a b relevance a b accuracy a b logic a b safe a b"}'])
+        [1.0]
+        >>> mm_rubric(['{"reasoning": "Accuracy: A beats B."}', "no JSON"])
+        [0.2, -1.0]
     """
-    gold = column(columns, "cmp_gt", len(completions))
-    return [_rubric(text, share) for text, share in zip(completions, gold, strict=True)]
+    return _rewards(completions, columns, lambda text, _: count_dimensions(text))
 
 
-def _rubric(completion: str, cmp_gt: object) -> float:
-    try:
-        fields, _ = read_object(completion)
-    except VerdictError:
-        return UNREADABLE
-    reasoning = fields.get("reasoning", "")
-    if not isinstance(reasoning, str):
-        return UNREADABLE
-    mentioned, compared = count_dimensions(reasoning)
-    gain = compared / len(_DIMENSIONS)
-    share = _share(cmp_gt)
-    if share is not None:
-        gain = max(0.0, gain - share)
-    return _COVERAGE * mentioned / len(_DIMENSIONS) + _COMPARISON * gain
+def mm_rubric_strict(completions: Sequence[str], **columns: Any) -> list[float | None]:
+    """Pay for reasoning that compares the candidates at hand on five dimensions, -1 or 0 to 1.
+
+    Not published: the sum of mm_rubric over words that say something. *Own words* are the words
+    other than dimension keywords, the letters a and b, and labels such as "response".
+
+    | case | mm_rubric | here | why |
+    | --- | --- | --- | --- |
+    | a keyword | a mention | in a sentence with half as many own words as dimensions | lists |
+    | a comparison | names a and b | and two own words, not those of another segment | padding |
+    | "a dog" | names candidate a | capital, or behind a label ("response a") | the article |
+    | a sentence of the prompt, or said before | counts | does not | copying, repeating |
+    | no word of the question or candidates | counts | earns 0 | one text for every prompt |
+
+    The last two need the column ``messages``; without it they are not checked.
+
+    Example:
+        >>> mm_rubric_strict(['{"reasoning": "fluency a b relevance a b accuracy a b"}'])
+        [0.0]
+        >>> mm_rubric_strict(['{"reasoning": "Accuracy: A says red, B says blue."}'])
+        [0.2]
+    """
+    return _rewards(completions, columns, count_strictly)
+
+
+def _rewards(completions: Sequence[str], columns: dict[str, Any], count: Any) -> list[float | None]:
+    size = len(completions)
+    shares = column(columns, "cmp_gt", size)
+    prompts = column(columns, "messages", size)
+    rewards: list[float | None] = []
+    counts: list[str] = []
+    for text, share, messages in zip(completions, shares, prompts, strict=True):
+        fields, _ = read_verdict_object(text)
+        reasoning = None if fields is None else fields.get("reasoning", "")
+        if not isinstance(reasoning, str):
+            rewards.append(UNREADABLE)
+            counts.append("")
+            continue
+        mentioned, compared = count(reasoning, messages)
+        gold = None if share is None else _share(share)
+        gain = compared / len(DIMENSIONS)
+        gain = gain if gold is None else max(0.0, gain - gold)
+        rewards.append(_COVERAGE * mentioned / len(DIMENSIONS) + _COMPARISON * gain)
+        counts.append(f"{mentioned} mentioned, {compared} compared")
+    log_parsed(columns, "dimensions", counts)
+    return rewards
 
 
 def _share(value: object) -> float | None:
@@ -90,38 +155,125 @@ def _share(value: object) -> float | None:
 
 
 def count_dimensions(reasoning: str) -> tuple[int, int]:
-    """Return how many of the five dimensions a reasoning mentions, and how many it compares."""
-    text = reasoning.replace("<think>", " ").replace("</think>", " ")
-    mentioned: set[str] = set()
-    for sentence in _SENTENCE_END.split(text):
-        words = set(_WORD.findall(sentence.lower()))
-        named = {_DIMENSION_OF[word] for word in words & _DIMENSION_OF.keys()}
-        if len(named) <= 2 * len(words - _NOT_OWN):
-            mentioned |= named
-    comparisons: set[frozenset[str]] = set()
-    for segment in _segments(text):
-        own = frozenset(_WORD.findall(segment.lower())) - _NOT_OWN
-        if len(own) >= _COMPARISON_WORDS and _compares(segment):
-            comparisons.add(own)
-    return len(mentioned), len(comparisons)
+    """Return how many of the five dimensions a reasoning mentions, and how many it compares.
+
+    Example:
+        >>> count_dimensions("Fluency: A reads better than B. Safety is fine.")
+        (2, 1)
+    """
+    words = _TOKEN.findall(reasoning.lower())
+    marks = [(i, kind) for i, kind in enumerate(map(_KINDS.get, words)) if kind is not None]
+    segments = list(_segments([mark for mark in marks if mark[1] < _OTHER], len(words)))
+    inside = [words[start:end] for _, start, end in segments]
+    compared = sum(("a" in part and "b" in part) or _collective(part) for part in inside)
+    return len(segments), compared
 
 
-def _segments(text: str) -> Iterator[str]:
-    """Yield each dimension's segment, from its first mention to the next other dimension."""
-    mentions = [
-        (match.start(), _DIMENSION_OF[match.group().lower()])
-        for match in _WORD.finditer(text)
-        if match.group().lower() in _DIMENSION_OF
-    ]
-    first_seen: set[str] = set()
-    for i, (start, dimension) in enumerate(mentions):
-        if dimension in first_seen:
-            continue
-        first_seen.add(dimension)
-        ends = (later for later, other in mentions[i + 1 :] if other != dimension)
-        yield text[start : next(ends, len(text))]
+def count_strictly(reasoning: str, messages: object = None) -> tuple[int, int]:
+    """Return how many dimensions a reasoning mentions and compares by mm_rubric_strict's rules.
+
+    Example:
+        >>> prompt = [{"role": "user", "content": "Response A: A red dog. Response B: A blue cat."}]
+        >>> count_strictly("On accuracy A is better than B.", prompt)
+        (0, 0)
+        >>> count_strictly("The dog is red. On accuracy A is better than B.", prompt)
+        (1, 1)
+    """
+    prompt = _prompt(*turns(messages)) if messages else _NO_PROMPT
+    spoken = _spoken(reasoning.replace("<think>", " ").replace("</think>", " "))
+    words = list(map(str.lower, spoken))
+    if len(prompt.about) >= _FEWEST_WORDS and prompt.about.isdisjoint(words):
+        return 0, 0
+    marks = [(i, kind) for i, kind in enumerate(map(_KINDS.get, words)) if kind is not None]
+    dimensions = _counted([mark for mark in marks if mark[1] < _OTHER], marks, words, prompt.text)
+    mentioned = {dimension for _, dimension, counts in dimensions if counts}
+    segments: set[frozenset[str]] = set()
+    for dimension, start, end in _segments([mark[:2] for mark in dimensions], len(words)):
+        own = _own(words[start:end])
+        if (
+            dimension in mentioned
+            and len(own) >= _COMPARISON_WORDS
+            and (_names_both(spoken[start:end]) or _collective(words[start:end]))
+        ):
+            segments.add(own)
+    return len(mentioned), len(segments)
 
 
-def _compares(segment: str) -> bool:
-    names_both = all(name.search(segment) for name in _NAMES.values())
-    return names_both or bool(_COLLECTIVE.search(segment) and _COMPARATIVE.search(segment))
+def _counted(
+    dimensions: list[tuple[int, int]], marks: list[tuple[int, int]], words: list[str], prompt: str
+) -> list[tuple[int, int, bool]]:
+    """Return the dimensions in new sentences: place, number, whether the sentence says enough."""
+    ends = [i for i, kind in marks if kind == _END]
+    found: list[tuple[int, int, bool]] = []
+    said: set[str] = set()
+    last, counts, new = -1, False, False
+    for i, dimension in dimensions:
+        if i >= last:  # in another sentence
+            at = bisect(ends, i)
+            start, last = ends[at - 1] + 1 if at else 0, ends[at] if at < len(ends) else len(words)
+            inside = words[start:last]
+            sentence = " ".join(inside)
+            new = sentence not in said and f" {sentence} " not in prompt
+            said.add(sentence)
+            unique = frozenset(inside)
+            named = {_KINDS[word] for word in unique & _DIMENSION_WORDS}
+            counts = new and len(named) <= 2 * len(unique - _NOT_OWN)
+        if new:
+            found.append((i, dimension, counts))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    text: str
+    """All its words, a space around each."""
+    about: frozenset[str]
+    """Words of the user's turn that the system's does not have and that are not plain ones."""
+
+
+@lru_cache(maxsize=1024)
+def _prompt(system: str, user: str) -> _Prompt:
+    asked, told = _spoken(user.lower()), _spoken(system.lower())
+    known = {*told, *_NOT_OWN, *_PLAIN_WORDS}
+    about = frozenset(w for w in asked if len(w) > 2 and w.isalpha() and w.isascii()) - known
+    return _Prompt(f" {' '.join([*told, *asked])} ", about)
+
+
+_NO_PROMPT = _Prompt("", frozenset())
+
+
+def _spoken(text: str) -> list[str]:
+    """Return the words of a text, and a full stop for each end of a sentence or line."""
+    return text.translate(_MARKS).replace(".", " . ").split()
+
+
+def _own(words: list[str]) -> frozenset[str]:
+    return frozenset(words) - _NOT_OWN
+
+
+def _segments(dimensions: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield each dimension's number, and where its segment begins and ends, by first mention."""
+    seen: set[int] = set()
+    for n, (start, dimension) in enumerate(dimensions):
+        if dimension not in seen:
+            seen.add(dimension)
+            later = (i for i, other in dimensions[n + 1 :] if other != dimension)
+            yield dimension, start, next(later, size)
+
+
+def _names_both(spoken: list[str]) -> bool:
+    """Whether both candidates are named, by a capital or by either letter behind a label."""
+    found = {"A", "B"}.intersection(spoken)
+    if len(found) < 2 and not {"a", "b"}.isdisjoint(spoken):
+        labelled = zip(spoken[1:], spoken, strict=False)
+        found |= {w.upper() for w, before in labelled if w in "ab" and before.lower() in _LABELS}
+    return len(found) == 2
+
+
+def _collective(words: list[str]) -> bool:
+    """Whether a segment has a collective word and a comparative."""
+    if _COLLECTIVE.isdisjoint(words):
+        return False
+    if not _COMPARATIVE.isdisjoint(words):
+        return True
+    return any(w in ("more", "less") and then[0].isalnum() for w, then in pairwise(words))

@@ -8,8 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnistage.rewards import RANGES, REWARDS
+from omnistage.rewards.columns import RewardFunction
 from omnistage.rewards.omnicritic import mm_content, mm_format
-from omnistage.rewards.rubric import count_dimensions, mm_rubric
+from omnistage.rewards.rubric import (
+    count_dimensions,
+    count_strictly,
+    mm_rubric,
+    mm_rubric_strict,
+)
 from omnistage.rewards.successor import integrated_router, mm_format_light, read_points, unified_rl
 from tests.records.verdict_samples import GOOD, completions, dump, json_values
 
@@ -136,85 +142,120 @@ def test_a_column_of_another_length_is_refused():
         mm_content(["", ""], solution=[GOOD])
 
 
-# mm_rubric
+# mm_rubric, as published
 
 
-def rubric(reasoning: object, **columns: object) -> float | None:
-    return mm_rubric([dump(reasoning=reasoning)], **columns)[0]
+def reasoning(text: str) -> str:
+    return dump(reasoning=text)
 
 
-def test_a_reasoning_that_compares_all_five_dimensions_earns_everything():
-    assert count_dimensions(f"<think>{COMPARED}</think>") == (5, 5)
-    assert rubric(f"<think>{COMPARED}</think>") == pytest.approx(1.0)
-    assert mm_rubric([fenced(dump(reasoning=COMPARED))]) == [pytest.approx(1.0)]
+def test_the_published_rubric_counts_keywords():
+    """Its known defects are kept: they are what mm_rubric_strict is for."""
+    stuffed = "fluency a b relevance a b accuracy a b reasoning a b safety a b"
+    assert mm_rubric([reasoning(stuffed)]) == [pytest.approx(1.0)]
+    assert mm_rubric([reasoning("Fluency: a dog and b.")]) == [pytest.approx(0.2)]
+    assert mm_rubric([reasoning("Safety: both better.")]) == [pytest.approx(0.2)]
+    assert mm_rubric([reasoning("Safety: all are more or less.")]) == [pytest.approx(0.2)]
+    assert mm_rubric([reasoning("Safety: both are fine.")]) == [pytest.approx(0.16)]
+    assert mm_rubric([reasoning("score_A, unfair, flowing")]) == [0.0]
+
+
+MENTIONED = [
+    # reasoning, mentioned, compared: by the published rule, by the strict one
+    ("", (0, 0), (0, 0)),
+    ("Nothing to see.", (0, 0), (0, 0)),
+    ("Fluency is fine.", (1, 0), (1, 0)),
+    ("Fluency: A reads better than B.", (1, 1), (1, 1)),
+    ("Fluency: response a reads better than response b.", (1, 1), (1, 1)),
+    ("Fluency: both are good, one is more vivid.", (1, 1), (1, 1)),
+    ("Fluency: both are good.", (1, 0), (1, 0)),
+    ("Fluency: it is better.", (1, 0), (1, 0)),
+    ("Fluency: a dog and a bird are shown.", (1, 0), (1, 0)),
+    ("Accuracy is fine. A beats B clearly.", (1, 1), (1, 1)),  # a segment runs on to the end
+    ("A beats B clearly. Accuracy is fine.", (1, 0), (1, 0)),  # and starts at the mention
+    ("Flow and coherence: A reads better than B.", (1, 1), (1, 1)),  # one dimension, twice
+    ("Relevance: A fits. Safety: B is harmless enough.", (2, 0), (2, 0)),
+    ("Both are alike in fluency, relevance and safety.", (3, 0), (3, 0)),
+    ("On accuracy A is better than B. Both are alike in fluency and safety.", (3, 1), (3, 1)),
+    ("Analysis and LOGIC: A explains more than B does.", (1, 1), (1, 1)),
+    ("fluency a b relevance a b accuracy a b", (3, 3), (0, 0)),
+    ("fluency A B relevance A B accuracy A B", (3, 3), (0, 0)),
+    ("fluency relevance accuracy reasoning safety " * 5, (5, 0), (0, 0)),
+    ("fluency and relevance and accuracy and reasoning and safety", (5, 0), (0, 0)),
+    ("fluency 1 relevance 2 accuracy 3", (3, 0), (0, 0)),
+    # The same phrase behind every keyword is one comparison.
+    (
+        " ".join(f"{word}: A is better than B." for word in ("flow", "safety", "logic")),
+        (3, 3),
+        (3, 1),
+    ),
+    ("Safety: A is kinder than B. Safety: A is kinder than B.", (1, 1), (1, 1)),
+]
+
+
+@pytest.mark.parametrize(("text", "published", "strict"), MENTIONED)
+def test_dimensions_mentioned_and_compared(
+    text: str, published: tuple[int, int], strict: tuple[int, int]
+):
+    assert count_dimensions(text) == published
+    assert count_strictly(text) == strict
+    for reward, (mentioned, compared) in ((mm_rubric, published), (mm_rubric_strict, strict)):
+        value = pytest.approx(0.8 * mentioned / 5 + 0.2 * compared / 5)
+        assert reward([reasoning(text)]) == [value]
+
+
+@pytest.mark.parametrize("reward", [mm_rubric, mm_rubric_strict])
+def test_honest_reasoning_earns_the_whole_rubric(reward: RewardFunction):
+    texts = [reasoning(f"<think>{COMPARED}</think>"), fenced(reasoning(COMPARED))]
+    assert reward(texts) == [pytest.approx(1.0)] * 2
+
+
+PROMPT = [
+    {"role": "system", "content": "Weigh the fluency and the safety of both well."},
+    {"role": "user", "content": "Question: which animal?\nResponse A: A dog.\nResponse B: A cat."},
+]
 
 
 @pytest.mark.parametrize(
-    ("reasoning", "mentioned", "compared"),
+    ("text", "mentioned"),
     [
-        ("", 0, 0),
-        ("Nothing to see.", 0, 0),
-        ("Fluency is fine.", 1, 0),
-        ("Fluency: A reads better than B.", 1, 1),
-        ("Fluency: response a reads better than response b.", 1, 1),
-        ("Fluency: both are good, one is more vivid.", 1, 1),  # collective and comparative
-        ("Fluency: both are good.", 1, 0),
-        ("Fluency: it is better.", 1, 0),
-        ("Fluency: a dog and a bird are shown.", 1, 0),  # articles name nobody
-        ("Accuracy is fine. A beats B clearly.", 1, 1),  # the segment runs on to the end
-        ("A beats B clearly. Accuracy is fine.", 1, 0),  # and starts at the mention
-        ("Flow and coherence: A reads better than B.", 1, 1),  # one dimension, named twice
-        ("Relevance: A fits. Safety: B is harmless enough.", 2, 0),  # A and B in two segments
-        # A list of dimensions in a real sentence mentions each of them.
-        ("Both are alike in fluency, relevance and safety.", 3, 0),
-        ("On accuracy A is better than B. Both are alike in fluency and safety.", 3, 1),
-        ("Analysis and LOGIC: A explains more than B does.", 1, 1),
+        ("Fluency: A says dog, B says cat.", 1),
+        ("On fluency A is better than B.", 0),  # fits any prompt
+        ("A dog. On fluency A is better than B.", 1),
+        ("A dog. Weigh the fluency and the safety of both well.", 0),  # the prompt's own sentence
+        ("A dog. weigh the Fluency and the safety, of both well!", 0),
     ],
 )
-def test_dimensions_mentioned_and_compared(reasoning: str, mentioned: int, compared: int):
-    assert count_dimensions(reasoning) == (mentioned, compared)
-    assert rubric(reasoning) == pytest.approx(0.8 * mentioned / 5 + 0.2 * compared / 5)
+def test_the_strict_rubric_looks_at_the_prompt(text: str, mentioned: int):
+    columns = {"messages": [PROMPT]}
+    value = mm_rubric_strict([reasoning(text)], **columns)[0]
+    assert count_strictly(text, PROMPT)[0] == mentioned
+    assert (value == 0.0) == (mentioned == 0)
 
 
-@pytest.mark.parametrize(
-    ("stuffing", "most"),
-    [
-        ("fluency a b relevance a b accuracy a b reasoning a b safety a b", 0.0),
-        ("fluency A B relevance A B accuracy A B reasoning A B safety A B", 0.0),
-        ("fluency relevance accuracy reasoning safety " * 5, 0.0),
-        ("fluency response A answer B " * 5, 0.0),
-        ("fluency and relevance and accuracy and reasoning and safety", 0.0),
-        # The same phrase behind every keyword is one comparison.
-        (
-            " ".join(
-                f"{dimension}: A is better than B."
-                for dimension in ("fluency", "relevance", "accuracy", "reasoning", "safety")
-            ),
-            0.8 + 0.2 * 1 / 5,
-        ),
-    ],
-)
-def test_stuffing_keywords_does_not_pay(stuffing: str, most: float):
-    assert rubric(stuffing) == pytest.approx(most)
+def test_a_prompt_in_another_script_is_not_held_against_the_reasoning():
+    prompt = [{"role": "user", "content": "哪个更好？\nA：一只狗。\nB：一只猫。"}]
+    assert count_strictly("On fluency A is better than B.", prompt) == (1, 1)
 
 
-def test_cmp_gt_is_read_for_each_sample():
-    text = dump(reasoning=COMPARED)
+@pytest.mark.parametrize("reward", [mm_rubric, mm_rubric_strict])
+def test_cmp_gt_is_read_for_each_sample(reward: RewardFunction):
     given_shares = [None, 0.4, 1, 0, "0.6", 7, -1, math.nan, "x", True]
     gains = [1, 0.6, 0, 1, 0.4, 0, 1, 1, 1, 1]
 
-    assert mm_rubric([text] * len(gains), cmp_gt=given_shares) == [
+    assert reward([reasoning(COMPARED)] * len(gains), cmp_gt=given_shares) == [
         pytest.approx(0.8 + 0.2 * gain) for gain in gains
     ]
 
 
+@pytest.mark.parametrize("reward", [mm_rubric, mm_rubric_strict])
 @pytest.mark.parametrize("text", ["", "[1]", "7", "Fluency: A beats B.", dump(reasoning=3)])
-def test_an_unreadable_verdict_earns_the_rubric_floor(text: str):
-    assert mm_rubric([text]) == [-1.0]
+def test_an_unreadable_verdict_earns_the_rubric_floor(reward: RewardFunction, text: str):
+    assert reward([text]) == [-1.0]
 
 
 def test_a_verdict_without_reasoning_mentions_nothing():
-    assert mm_rubric(['{"better": "A"}']) == [0.0]
+    assert mm_rubric(['{"better": "A"}']) == mm_rubric_strict(['{"better": "A"}']) == [0.0]
 
 
 # The successor's
