@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from omnistage.files import read_jsonl
+from omnistage.swift.family import family_named
 
 MEDIA = ("images", "audios", "videos")
 
@@ -39,6 +40,8 @@ class JudgeSpec(BaseModel):
     max_completion_length: int
     dtype: str
     attn_impl: str
+    model_type: str
+    """Family of the models, the ``model_type`` of ``config.json``."""
 
 
 def answered(folder: Path, model: str) -> dict[str, str]:
@@ -61,6 +64,7 @@ def main(spec: JudgeSpec, rank: int, processes: int) -> None:
 
     prompts = list(read_jsonl(Path(spec.prompts)))[rank::processes]
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    family = family_named(spec.model_type, "eval")
     config = RequestConfig(max_tokens=spec.max_completion_length, temperature=0)
     for model in spec.models:
         done = answered(Path(spec.answers), model.name)
@@ -73,8 +77,8 @@ def main(spec: JudgeSpec, rank: int, processes: int) -> None:
             max_batch_size=spec.batch_size,
             torch_dtype=getattr(torch, spec.dtype),
             attn_impl=spec.attn_impl,
-            model_type="qwen2_5_omni",
-            template_type="qwen2_5_omni",
+            model_type=family.model_type,
+            template_type=family.template,
             device_map=device,
         )
         with (Path(spec.answers) / f"{model.name}.{rank}.jsonl").open("ab") as f:

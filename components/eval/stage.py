@@ -19,11 +19,12 @@ from omnistage.stage.contract import Context, Result, Stage
 from omnistage.stage.key import pinned_version
 from omnistage.store.manifest import Manifest
 from omnistage.swift.curve import read_curve
+from omnistage.swift.family import family_of
 from omnistage.swift.media import environment
 from omnistage.swift.settings import process_count
 from omnistage.swift.train import LIBRARIES
 from omnistage.torchrun import run as local
-from omnistage.torchrun.job import Job, gpu_count
+from omnistage.torchrun.job import TorchrunJob, gpu_count
 
 
 def ask(
@@ -35,6 +36,7 @@ def ask(
     folder.mkdir(exist_ok=True)
     write_jsonl(context.work / "prompts.jsonl", prompts)
     models = models_of(context)
+    family = family_of(context.inputs["model"], context.folder("model") / "files")
     spec = JudgeSpec(
         models=models,
         prompts=str(context.work / "prompts.jsonl"),
@@ -43,15 +45,16 @@ def ask(
         max_completion_length=config.max_completion_length,
         dtype=config.dtype,
         attn_impl=config.attn_impl,
+        model_type=family.model_type,
     )
     write_atomic(context.work / "judge.json", spec.model_dump_json())
     for model in models:
         answered(folder, model.name)  # cuts what a killed run left half-written
-    job = Job(
+    job = TorchrunJob(
         name="judge",
         program=("-m", "components.eval.generate", str(context.work / "judge.json")),
         log=context.work / "judge.log",
-        env=environment(config.media, gpu_count()),
+        env=environment(config.media, gpu_count(), family),
         nproc_per_node=process_count(context.runtime.nproc_per_node),
     )
     total = len(prompts) * len(models)

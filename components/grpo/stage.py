@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.grpo.config import GRPOSettings
-from components.grpo.watch.watch import Watch
+from components.grpo.watch.watch import RunMonitor
 from omnistage.archives.media_root import media_root
 from omnistage.errors import InputError
 from omnistage.files import write_atomic
@@ -14,10 +14,11 @@ from omnistage.rewards import METRIC_NAMES, RANGES
 from omnistage.stage.contract import Context, Result, Stage
 from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
+from omnistage.swift.family import Family, family_of
 from omnistage.swift.media import environment
 from omnistage.swift.train import LIBRARIES, keep_logs, output_folder, train
 from omnistage.torchrun import run as local
-from omnistage.torchrun.job import Job, gpu_count
+from omnistage.torchrun.job import TorchrunJob, gpu_count
 
 PLUGIN = Path(__file__).with_name("plugin.py")
 
@@ -84,7 +85,11 @@ def grpo_arguments(
 
 
 def preflight(
-    context: Context[GRPOSettings], model: Path, adapter: Path | None, dataset: Path
+    context: Context[GRPOSettings],
+    family: Family,
+    model: Path,
+    adapter: Path | None,
+    dataset: Path,
 ) -> dict[str, Any]:
     """Check a few records with the actual model, before hours are spent; once for a stage key.
 
@@ -103,12 +108,12 @@ def preflight(
         spec = PreflightSpec.model_validate(
             {
                 "model": str(model),
-                "model_type": "qwen2_5_omni",
+                "model_type": family.model_type,
                 "adapter": str(adapter) if adapter else None,
                 "records": str(dataset),
                 "use_audio_in_video": config.media.use_audio_in_video,
                 "rewards": config.reward_weights,
-                "env": environment(config.media, gpu_count()),
+                "env": environment(config.media, gpu_count(), family),
                 "max_length": config.max_length,
                 "torch_dtype": config.dtype,
                 "attn_impl": config.attn_impl,
@@ -118,7 +123,7 @@ def preflight(
         path = context.work / "preflight.spec.json"
         write_atomic(path, spec.model_dump_json())
         program = ("-m", "components.grpo.preflight", "--spec", str(path), "--result", str(result))
-        job = Job("preflight", program, context.work / "preflight.log", spec.env)
+        job = TorchrunJob("preflight", program, context.work / "preflight.log", spec.env)
         seconds = local.run(job, lambda: None)
         context.events.emit("process", name=job.name, seconds=seconds)
     found = PreflightResult.model_validate_json(result.read_bytes())
@@ -136,7 +141,7 @@ class Watcher:
     """Feeds the trainer's two logs to the watch, which stops a run that cannot learn."""
 
     def __init__(self, config: GRPOSettings, completions: Path) -> None:
-        self.watch = Watch(
+        self.watch = RunMonitor(
             config.watch, {METRIC_NAMES[name]: RANGES[name] for name in config.reward_weights}
         )
         self.path = completions
@@ -173,15 +178,17 @@ def run(context: Context[GRPOSettings]) -> Result:
         context.folder("records") / "rl.jsonl", root, dataset, context.events, gold=True
     )
     model, adapter = start_model(context)
+    family = family_of(context.inputs["model"], context.folder("model") / "files")
     # The checks are the same on every node; the others wait at the rendezvous meanwhile.
     wanted = config.preflight and context.world.node_rank == 0
-    checks = preflight(context, model, adapter, dataset) if wanted else {}
+    checks = preflight(context, family, model, adapter, dataset) if wanted else {}
     watcher = Watcher(config, output_folder(context) / "completions.jsonl")
     trained = train(
         context,
         "rlhf",
         grpo_arguments(config, model, adapter, dataset),
         config=config,
+        family=family,
         watch=watcher,
         figures=("reward", "loss"),
     )

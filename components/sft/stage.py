@@ -6,6 +6,7 @@ from omnistage.records.training_data import write_training_file
 from omnistage.stage.contract import Context, Result, Stage
 from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
+from omnistage.swift.family import family_of
 from omnistage.swift.train import LIBRARIES, keep_logs, train
 
 
@@ -25,8 +26,10 @@ def run(context: Context[SFTSettings]) -> Result:
     records = write_training_file(
         context.folder("records") / "sft.jsonl", root, dataset, context.events, gold=False
     )
-    arguments = {"model": str(context.folder("model") / "files"), "dataset": [str(dataset)]}
-    trained = train(context, "sft", arguments, config=config)
+    model = context.folder("model") / "files"
+    family = family_of(context.inputs["model"], model)
+    arguments = {"model": str(model), "dataset": [str(dataset)]}
+    trained = train(context, "sft", arguments, config=config, family=family)
     copy_model(
         trained.checkpoint,
         context.out / ("model" if config.tuner == "full" else "adapter"),

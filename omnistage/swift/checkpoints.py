@@ -9,6 +9,7 @@ import orjson
 
 from omnistage.errors import StageFailedError
 from omnistage.files import read_json, write_json
+from omnistage.swift.family import SPECIAL_FILES
 
 _STATE = re.compile(
     r"(optimizer|scheduler|rng_state.*|training_args|scaler)\.(pt|pth|bin)"
@@ -40,7 +41,7 @@ def is_whole(checkpoint: Path) -> bool:
         return False
     weights = list(checkpoint.glob("*.safetensors"))
     torch_files = [*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")]
-    torch_files = [p for p in torch_files if p.name != "spk_dict.pt"]
+    torch_files = [p for p in torch_files if p.name not in SPECIAL_FILES]
     return (
         state.get("global_step") == step_of(checkpoint)
         and bool(weights)

@@ -3,14 +3,15 @@
 from pydantic import Field
 
 from omnistage.settings import Settings
+from omnistage.swift.family import Family
 
-_LEAST_VIDEO_PIXELS = 128 * 28 * 28  # qwen-omni-utils' own lower bound for a frame
+_LEAST_VIDEO_TOKENS = 128  # the lower bound for a frame of the Qwen utilities
 
 
 class MediaSettings(Settings):
     """Bounds on decoded media, the same in training, rollout and evaluation.
 
-    ms-swift and qwen-omni-utils take these from the environment only. This class is their one
+    ms-swift and the Qwen utilities take these from the environment only. This class is their one
     source: :func:`environment` makes the variables for every process that omnistage launches.
     """
 
@@ -27,20 +28,28 @@ class MediaSettings(Settings):
     )
 
 
-def environment(media: MediaSettings, gpus: int) -> dict[str, str]:
+def environment(media: MediaSettings, gpus: int, family: Family) -> dict[str, str]:
     """Return the environment of a process that decodes media or runs the model.
 
     Args:
         media: The bounds.
         gpus: GPUs of the machine; without any, one thread a process is the fastest for the
             small models that a CPU can train.
+        family: The model's; the bounds in pixels become bounds in tokens of its size.
     """
+    token = family.token_side**2
+    # The utilities lift the upper bound of a frame to 1.05 times the lower one, whose default is
+    # 128 tokens: a smaller VIDEO_MAX_PIXELS alone is ignored without a word.
+    least = min(_LEAST_VIDEO_TOKENS * token, int(media.video_max_pixels / 1.05))
     env = {
         "MAX_PIXELS": str(media.max_pixels),
         "VIDEO_MAX_PIXELS": str(media.video_max_pixels),
-        # qwen-omni-utils lifts the upper bound to 1.05 times the lower one, whose default is
-        # 128 tokens: a smaller VIDEO_MAX_PIXELS alone is ignored without a word.
-        "VIDEO_MIN_PIXELS": str(min(_LEAST_VIDEO_PIXELS, int(media.video_max_pixels / 1.05))),
+        "VIDEO_MIN_PIXELS": str(least),
+        # ms-swift makes these of the three above, but not over values that another model's run
+        # has left in the environment.
+        "IMAGE_MAX_TOKEN_NUM": str(media.max_pixels // token),
+        "VIDEO_MAX_TOKEN_NUM": str(media.video_max_pixels // token),
+        "VIDEO_MIN_TOKEN_NUM": str(least // token),
         "FPS": str(media.fps),
         "FPS_MIN_FRAMES": str(min(4, media.fps_max_frames)),
         "FPS_MAX_FRAMES": str(media.fps_max_frames),

@@ -12,11 +12,12 @@ from omnistage.stage.contract import Context, NodeDone
 from omnistage.swift.arguments import Command, check_arguments, command_line
 from omnistage.swift.checkpoints import checkpoints, is_last, newest_whole, step_of
 from omnistage.swift.curve import parse_log_line, read_curve
+from omnistage.swift.family import Family
 from omnistage.swift.media import environment
 from omnistage.swift.saved import SavedCheckpoints
 from omnistage.swift.settings import TrainingSettings, process_count, split_batch
 from omnistage.torchrun import run as local
-from omnistage.torchrun.job import Job, gpu_count
+from omnistage.torchrun.job import TorchrunJob, gpu_count
 
 LIBRARIES = ("ms-swift", "peft", "torch", "transformers", "trl")
 """What decides the result of a training stage."""
@@ -35,11 +36,14 @@ class Trained:
     """Step of the checkpoint that this attempt went on from."""
 
 
-def common_arguments(config: TrainingSettings, processes: int, where: str) -> dict[str, Any]:
+def common_arguments(
+    config: TrainingSettings, family: Family, processes: int, where: str
+) -> dict[str, Any]:
     """Return the arguments of ``swift sft`` and ``swift rlhf`` alike.
 
     Args:
         config: The stage's settings.
+        family: The model's.
         processes: Training processes in all.
         where: Recipe section, for errors.
     """
@@ -49,8 +53,8 @@ def common_arguments(config: TrainingSettings, processes: int, where: str) -> di
     )
     lora = config.tuner == "lora"
     return {
-        "model_type": "qwen2_5_omni",
-        "template": "qwen2_5_omni",
+        "model_type": family.model_type,
+        "template": family.template,
         "check_model": False,
         "tuner_type": config.tuner,
         "lora_rank": config.lora_rank if lora else None,
@@ -103,6 +107,7 @@ def train(
     arguments: Mapping[str, Any],
     *,
     config: TrainingSettings,
+    family: Family,
     processes: int | None = None,
     watch: Callable[[bytes], str | None] | None = None,
     figures: tuple[str, ...] = ("loss",),
@@ -115,6 +120,7 @@ def train(
         arguments: The stage's own arguments; they and ``config.swift_arguments`` are put over
             :func:`common_arguments` and checked.
         config: The stage's settings.
+        family: The model's.
         processes: Training processes of a node; by default what the runtime asks for.
         watch: Sees every line of ``logging.jsonl``; a text that it returns stops the training for
             that reason.
@@ -126,69 +132,86 @@ def train(
         NodeDone: When it has ended well, on a node that is not node 0.
     """
     processes = processes or process_count(context.runtime.nproc_per_node)
-    world = context.world
-    output = output_folder(context)
+    world, output = context.world, output_folder(context)
     output.mkdir(exist_ok=True)
     everything = {
-        **common_arguments(config, processes * world.nodes, context.name),
+        **common_arguments(config, family, processes * world.nodes, context.name),
         **arguments,
         **config.swift_arguments,
         "output_dir": str(output),
     }
     check_arguments(command, everything, f"{context.name}.swift_arguments")
-    saved = None
-    if context.runtime.keep_checkpoints:
-        saved = SavedCheckpoints(
-            context.store,
-            context.name,
-            context.key,
-            context.work,
-            world,
-            processes,
-            context.events,
-        )
-        saved.restore()
+    saved = _saved_checkpoints(context, processes)
     resume = newest_whole(output)
     over = resume is not None and is_last(resume)
     if resume:
         everything["resume_from_checkpoint"] = str(resume)
         how = "the training had ended at" if over else "going on from"
         context.events.message(f"{how} step {step_of(resume)}")
-    module = find_spec(f"swift.cli.{command}")
-    if module is None or module.origin is None:
-        raise InputError("ms-swift is not installed here: install omnistage with its extra `train`")
-    job = Job(
+    job = TorchrunJob(
         name=f"swift {command}",
-        program=(module.origin, *command_line(everything)),
+        program=(_program(command), *command_line(everything)),
         log=context.work / "train.log",
-        env=environment(config.media, gpu_count()),
+        env=environment(config.media, gpu_count(), family),
         nproc_per_node=processes,
         world=world,
     )
     log = output / "logging.jsonl"
     follow = _Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)
-    seconds = 0.0
-    if not over:
-        several = "es" * (processes > 1)
-        where = f" on node {world.node_rank} of {world.nodes}" if world.nodes > 1 else ""
-        context.events.message(f"starting {processes} training process{several}{where}")
-
-        def look() -> str | None:
-            if saved:
-                saved.look()
-            return follow()
-
-        seconds = local.run(job, look)
-        context.events.emit("process", name=job.name, seconds=seconds)
+    seconds = 0.0 if over else _launch(context, job, follow, saved)
     if saved:
         saved.wait()
     if world.node_rank:
         raise NodeDone
-    found = checkpoints(output)
-    curve = read_curve(log)
+    found, curve = checkpoints(output), read_curve(log)
     if not found or not curve:
         raise StageFailedError(f"{context.name}: the trainer ended without a checkpoint; {job.log}")
     return Trained(found[0], curve, output, seconds, step_of(resume) if resume else None)
+
+
+def _saved_checkpoints(context: Context[Any], processes: int) -> SavedCheckpoints | None:
+    """Return the checkpoints in the store, the newest fetched, or None where none are kept."""
+    if not context.runtime.keep_checkpoints:
+        return None
+    saved = SavedCheckpoints(
+        context.store,
+        context.name,
+        context.key,
+        context.work,
+        context.world,
+        processes,
+        context.events,
+    )
+    saved.restore()
+    return saved
+
+
+def _program(command: Command) -> str:
+    module = find_spec(f"swift.cli.{command}")
+    if module is None or module.origin is None:
+        raise InputError("ms-swift is not installed here: install omnistage with its extra `train`")
+    return module.origin
+
+
+def _launch(
+    context: Context[Any],
+    job: TorchrunJob,
+    follow: Callable[[], str | None],
+    saved: SavedCheckpoints | None,
+) -> float:
+    """Run the training processes to their end and return their seconds."""
+    world, several = context.world, "es" * (job.nproc_per_node > 1)
+    where = f" on node {world.node_rank} of {world.nodes}" if world.nodes > 1 else ""
+    context.events.message(f"starting {job.nproc_per_node} training process{several}{where}")
+
+    def look() -> str | None:
+        if saved:
+            saved.look()
+        return follow()
+
+    seconds = local.run(job, look)
+    context.events.emit("process", name=job.name, seconds=seconds)
+    return seconds
 
 
 def keep_logs(trained: Trained, work: Path, target: Path) -> None:

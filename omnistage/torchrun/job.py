@@ -8,7 +8,7 @@ from omnistage.torchrun.world import SINGLE_NODE, World
 
 
 @dataclass(frozen=True)
-class Job:
+class TorchrunJob:
     """A program that runs as one process a GPU, or as one process on a machine without."""
 
     name: str

@@ -14,7 +14,7 @@ import orjson
 
 from omnistage.errors import InputError, StageFailedError, TransientError
 from omnistage.files import write_atomic
-from omnistage.torchrun.job import Job, diagnose, lost_peer
+from omnistage.torchrun.job import TorchrunJob, diagnose, lost_peer
 from omnistage.torchrun.world import without_world
 
 _PDEATHSIG = 1
@@ -32,7 +32,7 @@ class Request:
     """Added to this process's environment."""
 
 
-def render(job: Job) -> Request:
+def render(job: TorchrunJob) -> Request:
     """Return the command that a job runs as: plain Python for one process, torchrun for more.
 
     Every node of a job on several renders its own command, with its rank.
@@ -57,7 +57,7 @@ def render(job: Job) -> Request:
     return Request((*torchrun, "--standalone", count, *job.program), env)
 
 
-def run(job: Job, follow: Callable[[], str | None]) -> float:
+def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
     """Run a job to its end and return its seconds.
 
     The job gets a process group of its own. It dies with this process, and what an earlier,
@@ -108,7 +108,7 @@ def run(job: Job, follow: Callable[[], str | None]) -> float:
     return time.monotonic() - began
 
 
-def _raise(job: Job, code: int, start: int) -> None:
+def _raise(job: TorchrunJob, code: int, start: int) -> None:
     with job.log.open("rb") as f:
         f.seek(start)
         log = f.read().decode(errors="replace")

@@ -8,10 +8,13 @@ from components.sft.config import SFTSettings
 from omnistage.errors import InputError
 from omnistage.files import read_json
 from omnistage.swift.arguments import check_arguments, command_line
+from omnistage.swift.family import FAMILIES
 from omnistage.swift.media import MediaSettings, environment
 from omnistage.swift.schema import PATH, schema
 from omnistage.swift.settings import split_batch
 from omnistage.swift.train import common_arguments
+
+OMNI = FAMILIES["qwen2_5_omni"]
 
 
 def test_the_schema_is_that_of_the_installed_ms_swift() -> None:
@@ -48,14 +51,14 @@ def test_a_value_of_the_wrong_type_is_refused(name: str, value: object) -> None:
 @pytest.mark.parametrize("tuner", ["full", "lora"])
 def test_what_sft_makes_of_its_settings_is_accepted(tuner: str) -> None:
     config = SFTSettings.model_validate({"tuner": tuner, "max_steps": 5})
-    check_arguments("sft", common_arguments(config, 1, "sft"), "sft")
+    check_arguments("sft", common_arguments(config, OMNI, 1, "sft"), "sft")
 
 
 @pytest.mark.parametrize("vllm", [None, {"sleep_level": 2}])
 def test_what_grpo_makes_of_its_settings_is_accepted(vllm: dict | None, tmp_path) -> None:
     config = GRPOSettings.model_validate({"vllm": vllm})
     own = grpo_arguments(config, tmp_path, tmp_path, tmp_path)
-    check_arguments("rlhf", {**common_arguments(config, 1, "grpo"), **own}, "grpo")
+    check_arguments("rlhf", {**common_arguments(config, OMNI, 1, "grpo"), **own}, "grpo")
     assert own["reward_funcs"] == ["mm_format", "mm_content", "mm_rubric"]
     assert own["reward_weights"] == [0.4, 0.4, 0.2]
 
@@ -89,8 +92,8 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
 
 
 def test_one_setting_decides_about_the_sound_of_clips() -> None:
-    on = environment(MediaSettings(use_audio_in_video=True), 0)
-    off = environment(MediaSettings(use_audio_in_video=False), 8)
+    on = environment(MediaSettings(use_audio_in_video=True), 0, OMNI)
+    off = environment(MediaSettings(use_audio_in_video=False), 8, OMNI)
     assert (on["USE_AUDIO_IN_VIDEO"], off["USE_AUDIO_IN_VIDEO"]) == ("True", "False")
     assert "OMP_NUM_THREADS" not in off
 
@@ -106,7 +109,7 @@ def test_an_unknown_reward_and_a_cut_group_are_refused() -> None:
 def test_a_small_bound_on_frames_is_not_lifted_by_the_default_lower_one(
     most: int, least: int
 ) -> None:
-    env = environment(MediaSettings(video_max_pixels=most), 0)
+    env = environment(MediaSettings(video_max_pixels=most), 0, OMNI)
     assert env["VIDEO_MAX_PIXELS"] == str(most)
     assert env["VIDEO_MIN_PIXELS"] == str(least)
     assert int(least * 1.05) <= most  # what qwen-omni-utils makes the upper bound at least

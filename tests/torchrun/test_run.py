@@ -12,13 +12,15 @@ import pytest
 
 from omnistage.errors import InputError, StageFailedError, TransientError
 from omnistage.torchrun import run as local
-from omnistage.torchrun.job import Job, diagnose
+from omnistage.torchrun.job import TorchrunJob, diagnose
 
 
-def job(tmp_path: Path, code: str, processes: int = 1, **env: str) -> Job:
+def job(tmp_path: Path, code: str, processes: int = 1, **env: str) -> TorchrunJob:
     script = tmp_path / "program.py"
     script.write_text(code)
-    return Job("program", (str(script), "--x", "1"), tmp_path / "program.log", env, processes)
+    return TorchrunJob(
+        "program", (str(script), "--x", "1"), tmp_path / "program.log", env, processes
+    )
 
 
 def nothing() -> None:
@@ -109,8 +111,8 @@ def test_what_a_killed_launcher_left_is_ended_by_the_next(tmp_path: Path) -> Non
             sys.executable,
             "-c",
             "from pathlib import Path; from omnistage.torchrun import run as local\n"
-            "from omnistage.torchrun.job import Job\n"
-            f"local.run(Job('p', ({started.program[0]!r},), Path({str(started.log)!r})), "
+            "from omnistage.torchrun.job import TorchrunJob\n"
+            f"local.run(TorchrunJob('p', ({started.program[0]!r},), Path({str(started.log)!r})), "
             "lambda: None)",
         ]
     )

@@ -6,7 +6,7 @@ import pytest
 
 from omnistage.errors import InputError, StageFailedError
 from omnistage.torchrun import run as local
-from omnistage.torchrun.job import Job, lost_peer
+from omnistage.torchrun.job import TorchrunJob, lost_peer
 from omnistage.torchrun.world import SINGLE_NODE, World, this_world, without_world
 
 PYTORCHJOB = {
@@ -54,7 +54,9 @@ def test_a_program_of_its_own_does_not_see_the_gang() -> None:
 
 
 def test_every_node_starts_torchrun_with_its_own_rank(tmp_path: Path) -> None:
-    job = Job("t", ("train.py",), tmp_path / "log", nproc_per_node=4, world=this_world(PYTORCHJOB))
+    job = TorchrunJob(
+        "t", ("train.py",), tmp_path / "log", nproc_per_node=4, world=this_world(PYTORCHJOB)
+    )
     argv = local.render(job).argv
     assert "--nnodes=2" in argv
     assert "--node_rank=1" in argv
@@ -63,7 +65,8 @@ def test_every_node_starts_torchrun_with_its_own_rank(tmp_path: Path) -> None:
     assert "--nproc_per_node=4" in argv
     assert "--standalone" not in argv
     # A node of one process is a part of the gang too.
-    assert "--nnodes=2" in local.render(Job("t", ("x",), tmp_path, world=World(2, 0, "a", 1))).argv
+    job = TorchrunJob("t", ("x",), tmp_path, world=World(2, 0, "a", 1))
+    assert "--nnodes=2" in local.render(job).argv
 
 
 @pytest.mark.parametrize(
@@ -85,4 +88,4 @@ def test_a_single_process_that_loses_a_connection_has_failed(tmp_path: Path) -> 
     text = "RuntimeError: [gloo] Connection closed by peer [198.18.0.7]:41562"
     program = ("-c", f"import sys; sys.exit({text!r})")
     with pytest.raises(StageFailedError, match="Connection closed by peer"):
-        local.run(Job("train", program, tmp_path / "log"), lambda: None)
+        local.run(TorchrunJob("train", program, tmp_path / "log"), lambda: None)

@@ -32,7 +32,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from components.grpo.preflight.bench import Bench, load_bench, rollout_template
 from components.grpo.preflight.encodings import (
     check_batch,
     check_bounds,
@@ -42,16 +41,20 @@ from components.grpo.preflight.encodings import (
     check_placeholders,
     encode_all,
 )
+from components.grpo.preflight.loaded_model import LoadedModel, load_model, rollout_template
 from components.grpo.preflight.model import check_media, check_parity
 from components.grpo.preflight.records import check_records, load_records, sample_records
 from components.grpo.preflight.rewards import check_rewards
 from components.grpo.preflight.spec import Check, PreflightResult, PreflightSpec, failed
 
+SAMPLE = 16
+"""Records that are encoded and rewarded."""
+
 __all__ = ["Check", "PreflightResult", "PreflightSpec", "run"]
 
 
 def run(
-    spec: PreflightSpec, load: Callable[[PreflightSpec], Bench] = load_bench
+    spec: PreflightSpec, load: Callable[[PreflightSpec], LoadedModel] = load_model
 ) -> PreflightResult:
     """Make all checks, the cheap ones first; a failed stage of them leaves out what builds on it.
 
@@ -69,7 +72,7 @@ def run(
     records = load_records(Path(spec.records))
     checks = check_records(spec, records)
     if all(check.ok for check in checks):
-        sample = sample_records(records, spec.sample, spec.seed)
+        sample = sample_records(records, SAMPLE, spec.seed)
         checks += check_rewards(spec, sample, os.environ)
         if all(check.ok for check in checks):
             checks += _check_with_model(spec, load(spec), sample)
@@ -77,10 +80,10 @@ def run(
 
 
 def _check_with_model(
-    spec: PreflightSpec, bench: Bench, sample: list[dict[str, Any]]
+    spec: PreflightSpec, loaded: LoadedModel, sample: list[dict[str, Any]]
 ) -> list[Check]:
-    template = rollout_template(bench)
-    checks: list[Check] = [check_placeholders(bench)]
+    template = rollout_template(loaded)
+    checks: list[Check] = [check_placeholders(loaded)]
     try:
         checks.append(check_flag(spec, template, sample))
         if not checks[-1].ok:
@@ -88,13 +91,13 @@ def _check_with_model(
         encoded, broken = encode_all(template, sample)
         if broken:
             return [*checks, broken]
-        checks.append(check_batch(bench, template, sample))
-        checks += check_counts(bench, template, sample, encoded, spec.use_audio_in_video)
-        checks.append(check_bounds(bench, encoded))
+        checks.append(check_batch(loaded, template, sample))
+        checks += check_counts(loaded, template, sample, encoded, spec.use_audio_in_video)
+        checks.append(check_bounds(loaded, encoded))
         checks.append(check_lengths(spec, sample, encoded))
         if all(check.ok for check in checks):
-            checks.append(check_media(bench, template, sample, encoded))
-            checks += check_parity(spec, bench, template, sample, encoded)
+            checks.append(check_media(loaded, template, sample, encoded))
+            checks += check_parity(spec, loaded, template, sample, encoded)
     except Exception as e:  # whatever ms-swift raises here, it would raise in the run
         traceback.print_exc()
         checks.append(

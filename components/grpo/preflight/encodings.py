@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from components.grpo.preflight.bench import PLACEHOLDERS, Bench, encode, greedy_config, with_sound
+from components.grpo.preflight.loaded_model import LoadedModel, encode, greedy_config, with_sound
 from components.grpo.preflight.records import MEDIA, has_sound, name_of, tag_count
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
 from omnistage.records.record import modality_of
@@ -65,7 +65,7 @@ def encode_all(
     return encoded, None
 
 
-def check_batch(bench: Bench, template: Any, sample: list[dict[str, Any]]) -> Check:
+def check_batch(loaded: LoadedModel, template: Any, sample: list[dict[str, Any]]) -> Check:
     """Check that a batch of two distinct prompts has two distinct rows, each its own prompt."""
     name = "distinct prompts"
     pair = next(
@@ -78,7 +78,7 @@ def check_batch(bench: Bench, template: Any, sample: list[dict[str, Any]]) -> Ch
     encoded = [encode(template, record) for record in pair]
     ids = [list(one["input_ids"]) for one in encoded]
     rows = template.data_collator([dict(one) for one in encoded])["input_ids"].tolist()
-    pad = bench.processor.tokenizer.pad_token_id
+    pad = loaded.processor.tokenizer.pad_token_id
     for record, own, row in zip(pair, ids, rows, strict=True):
         if row[-len(own) :] != own or any(token != pad for token in row[: -len(own)]):
             return failed(name, f"the batch does not hold the prompt of {name_of(record)}")
@@ -92,7 +92,7 @@ def check_batch(bench: Bench, template: Any, sample: list[dict[str, Any]]) -> Ch
 
 
 def check_counts(
-    bench: Bench,
+    loaded: LoadedModel,
     template: Any,
     sample: list[dict[str, Any]],
     encoded: list[dict[str, Any]],
@@ -101,18 +101,18 @@ def check_counts(
     """Check items = tags in what the template made, and audios = tags + sounding videos.
 
     Args:
-        bench: The processor, for the merge size and the tokenizer.
+        loaded: The processor, for the merge size and the tokenizer.
         template: The rollout template.
         sample: The records.
         encoded: What the template made of each.
         use_audio_in_video: Whether the sound of a video counts as an audio.
     """
-    counts = _check_counts(bench, sample, encoded, use_audio_in_video)
+    counts = _check_counts(loaded, sample, encoded, use_audio_in_video)
     return [counts, _check_sound_once(template, sample, use_audio_in_video)]
 
 
 def _check_counts(
-    bench: Bench, sample: list[dict[str, Any]], encoded: list[dict[str, Any]], sound: bool
+    loaded: LoadedModel, sample: list[dict[str, Any]], encoded: list[dict[str, Any]], sound: bool
 ) -> Check:
     name = "media counts"
     for record, inputs in zip(sample, encoded, strict=True):
@@ -132,11 +132,11 @@ def _check_counts(
                     f"{name_of(record)}: the template passes {found[kind]} {MEDIA[kind]} to the "
                     f"model, {expected[kind]} are due{formula if kind == 'audio' else ''}",
                 )
-        for kind, token in PLACEHOLDERS.items():
+        for kind, token in loaded.family.placeholders.items():
             places = list(inputs["input_ids"]).count(
-                bench.processor.tokenizer.convert_tokens_to_ids(token)
+                loaded.processor.tokenizer.convert_tokens_to_ids(token)
             )
-            due = _features(bench, inputs, kind)
+            due = _features(loaded, inputs, kind)
             if places != due:
                 return failed(
                     name,
@@ -152,18 +152,14 @@ def _rows(inputs: dict[str, Any], key: str) -> int:
     return 0 if value is None else len(value)
 
 
-def _features(bench: Bench, inputs: dict[str, Any], kind: str) -> int:
-    """Return how many embeddings a kind of media fills, from grids and lengths.
-
-    Qwen2.5-Omni merges patches 2 × 2 and halves the mel frames twice (``_get_feat_extract_output_
-    lengths`` of its audio encoder).
-    """
+def _features(loaded: LoadedModel, inputs: dict[str, Any], kind: str) -> int:
+    """Return how many embeddings a kind of media fills, from grids and lengths."""
     if kind == "audio":
         mask = inputs.get("feature_attention_mask")
         frames = [] if mask is None else mask.sum(-1).tolist()
-        return sum(((int(n) - 1) // 2 + 1 - 2) // 2 + 1 for n in frames)
+        return sum(loaded.family.sound_tokens(int(n)) for n in frames)
     grids = inputs.get(f"{kind}_grid_thw")
-    merge = bench.processor.image_processor.merge_size**2
+    merge = loaded.processor.image_processor.merge_size**2
     return 0 if grids is None else int(grids.prod(-1).sum()) // merge
 
 
@@ -213,20 +209,21 @@ def check_lengths(
         f"{len(over)} of {len(lengths)} prompts are longer than max_length {spec.max_length} "
         f"({seen}; {name_of(longest)} is the longest)"
     )
-    if spec.truncation == "delete" and len(over) <= len(lengths) // 2:
-        return passed(name, f"{found}; the trainer leaves them out", warning=True)
-    loss = "most records are left out" if spec.truncation == "delete" else "media are cut in two"
-    return failed(name, f"{found}: {loss}. Raise max_length or lower MAX_PIXELS and FPS")
+    if len(over) <= len(lengths) // 2:
+        return passed(name, f"{found}; they are left out", warning=True)
+    return failed(
+        name, f"{found}: most records are left out. Raise max_length or lower MAX_PIXELS and FPS"
+    )
 
 
-def check_bounds(bench: Bench, encoded: list[dict[str, Any]]) -> Check:
+def check_bounds(loaded: LoadedModel, encoded: list[dict[str, Any]]) -> Check:
     """Check that images and frames are as small as the environment asks for.
 
     In qwen_omni_utils the least size goes before the greatest: with ``VIDEO_MIN_PIXELS`` unset, a
     frame is never smaller than 100,352 pixels, whatever ``VIDEO_MAX_PIXELS`` says.
     """
     name = "media bounds"
-    patch = bench.processor.image_processor.patch_size**2
+    patch = loaded.processor.image_processor.patch_size**2
     for kind, variable in (("image", "MAX_PIXELS"), ("video", "VIDEO_MAX_PIXELS")):
         bound = int(os.environ.get(variable, "0"))
         grids = [
@@ -247,16 +244,20 @@ def check_bounds(bench: Bench, encoded: list[dict[str, Any]]) -> Check:
     return passed(name, "images and frames keep to MAX_PIXELS and VIDEO_MAX_PIXELS")
 
 
-def check_placeholders(bench: Bench) -> Check:
+def check_placeholders(loaded: LoadedModel) -> Check:
     """Check that media placeholders cannot be generated.
 
-    ms-swift encodes a completion again as text; one that holds ``<|IMAGE|>`` without an image ends
-    the run with ``TypeError: 'NoneType' object is not subscriptable``.
+    ms-swift encodes a completion again; one that holds ``<|IMAGE|>`` without an image ends the run
+    with ``TypeError: 'NoneType' object is not subscriptable``.
     """
     name = "media tokens barred"
-    tokenizer = bench.processor.tokenizer
-    barred = set(greedy_config(bench, 1).suppress_tokens or [])
-    free = [t for t in PLACEHOLDERS.values() if tokenizer.convert_tokens_to_ids(t) not in barred]
+    tokenizer = loaded.processor.tokenizer
+    barred = set(greedy_config(loaded, 1).suppress_tokens or [])
+    free = [
+        t
+        for t in loaded.family.placeholders.values()
+        if tokenizer.convert_tokens_to_ids(t) not in barred
+    ]
     if free:
         return passed(
             name,

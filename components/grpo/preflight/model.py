@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from components.grpo.preflight.bench import (
-    Bench,
+from components.grpo.preflight.loaded_model import (
     Generated,
+    LoadedModel,
     next_logits,
     rollout,
     stand_alone,
@@ -15,6 +15,8 @@ from components.grpo.preflight.records import name_of
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
 from omnistage.records.record import modality_of
 
+PROMPTS, NEW_TOKENS = 3, 16  # that are generated from, and of each completion
+
 # Two paths compute in another order, and half precision rounds. Logits up to this far apart are a
 # tie between two tokens:
 _TIE = {"float32": 1e-2, "bfloat16": 0.75, "float16": 0.2}
@@ -24,7 +26,7 @@ _FEATURES = {"pixel_values": "image", "pixel_values_videos": "video", "input_fea
 
 
 def check_media(
-    bench: Bench, template: Any, sample: list[dict[str, Any]], encoded: list[dict[str, Any]]
+    loaded: LoadedModel, template: Any, sample: list[dict[str, Any]], encoded: list[dict[str, Any]]
 ) -> Check:
     """Check that the logits change when a medium is replaced by another record's.
 
@@ -49,9 +51,9 @@ def check_media(
                 f"{name_of(sample[first])} for one: the media are not the ones the records name",
             )
         swapped = different[0] if different else own.flip(0, -1)
-        base = next_logits(bench, template, encoded[first])
-        noise = float((next_logits(bench, template, encoded[first]) - base).abs().max())
-        ablated = next_logits(bench, template, encoded[first] | {key: swapped})
+        base = next_logits(loaded, template, encoded[first])
+        noise = float((next_logits(loaded, template, encoded[first]) - base).abs().max())
+        ablated = next_logits(loaded, template, encoded[first] | {key: swapped})
         change = float((ablated - base).abs().max())
         if change <= 10 * noise + 1e-6:
             return failed(
@@ -65,7 +67,7 @@ def check_media(
 
 def check_parity(
     spec: PreflightSpec,
-    bench: Bench,
+    loaded: LoadedModel,
     template: Any,
     sample: list[dict[str, Any]],
     encoded: list[dict[str, Any]],
@@ -76,16 +78,16 @@ def check_parity(
     token, with those of each prompt alone and without the trainer; then the logits of the next
     token on the rollout's path with those on the loss's path.
     """
-    records = sample[: spec.prompts]
-    batch = rollout(bench, template, records, spec.new_tokens)
-    rolled = _check_rollout(spec, bench, template, records, batch)
-    trained = _check_loss(spec, bench, template, records, encoded[: spec.prompts])
+    records = sample[:PROMPTS]
+    batch = rollout(loaded, template, records, NEW_TOKENS)
+    rolled = _check_rollout(spec, loaded, template, records, batch)
+    trained = _check_loss(spec, loaded, template, records, encoded[:PROMPTS])
     return [rolled, trained]
 
 
 def _check_rollout(
     spec: PreflightSpec,
-    bench: Bench,
+    loaded: LoadedModel,
     template: Any,
     records: list[dict[str, Any]],
     batch: list[Generated],
@@ -93,7 +95,7 @@ def _check_rollout(
     name = "rollout parity"
     ties = 0
     for record, rolled in zip(records, batch, strict=True):
-        alone = stand_alone(bench, template, record, spec.use_audio_in_video, spec.new_tokens)
+        alone = stand_alone(loaded, template, record, spec.use_audio_in_video, NEW_TOKENS)
         if rolled.prompt != alone.prompt:
             return failed(
                 name,
@@ -108,7 +110,7 @@ def _check_rollout(
         step = alone.logits[place]
         gap = float(step[alone.tokens[place]] - step[rolled.tokens[place]])
         if gap > _TIE[spec.torch_dtype]:
-            decode = bench.processor.tokenizer.decode
+            decode = loaded.processor.tokenizer.decode
             return failed(
                 name,
                 f"{name_of(record)} ({modality_of(record)}): greedy completions part at token "
@@ -123,7 +125,7 @@ def _check_rollout(
 
 def _check_loss(
     spec: PreflightSpec,
-    bench: Bench,
+    loaded: LoadedModel,
     template: Any,
     records: list[dict[str, Any]],
     encoded: list[dict[str, Any]],
@@ -132,7 +134,7 @@ def _check_loss(
     largest = 0.0
     for record, inputs in zip(records, encoded, strict=True):
         answer = str(record.get("solution") or "A")
-        ids, logits = train_logits(bench, with_mode(template, "train"), record, answer)
+        ids, logits = train_logits(loaded, with_mode(template, "train"), record, answer)
         prompt = list(inputs["input_ids"])
         if ids[: len(prompt)] != prompt:
             return failed(
@@ -140,7 +142,7 @@ def _check_loss(
                 f"{name_of(record)}: the prompt that the loss is computed on differs from the "
                 f"rollout's from token {_common(ids, prompt)} on",
             )
-        rolled = next_logits(bench, template, inputs)
+        rolled = next_logits(loaded, template, inputs)
         difference = (rolled - logits[len(prompt) - 1].float()).abs().mean() / rolled.std()
         largest = max(largest, float(difference))
         if largest > _ROUNDING[spec.torch_dtype]:

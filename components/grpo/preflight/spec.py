@@ -11,10 +11,7 @@ class PreflightSpec(Settings):
     """The run that is about to start, as far as preflight looks at it."""
 
     model: str = Field(description="Folder of the model, SFT checkpoint or base.")
-    model_type: str | None = Field(
-        default=None,
-        description="ms-swift's model type, needed where the folder's name does not tell.",
-    )
+    model_type: str = Field(description="Its family, the `model_type` of its config.json.")
     adapter: str | None = Field(
         default=None, description="Folder of a LoRA adapter that GRPO starts from."
     )
@@ -28,19 +25,12 @@ class PreflightSpec(Settings):
         description="Environment of the trainer, such as MAX_PIXELS and USE_AUDIO_IN_VIDEO.",
     )
     max_length: int | None = Field(default=None, ge=1, description="Longest prompt, in tokens.")
-    truncation: Literal["left", "delete"] = Field(
-        default="delete",
-        description="What the trainer does with a longer one: cut it or leave it out.",
-    )
     torch_dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="Type of the weights."
     )
     attn_impl: str | None = Field(
         default=None, description="Attention implementation, ms-swift's name."
     )
-    sample: int = Field(default=16, ge=2, description="Records that are encoded and rewarded.")
-    prompts: int = Field(default=3, ge=2, description="Prompts that are generated from.")
-    new_tokens: int = Field(default=16, ge=1, description="Tokens generated for each of them.")
     seed: int = Field(default=0, ge=0, description="Seed of the sample.")
 
 

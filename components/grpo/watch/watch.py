@@ -106,7 +106,7 @@ class _Held:
 
 
 @dataclass
-class Watch:
+class RunMonitor:
     """Follows one run; a new one, or the same fed from the first line, for a resumed run.
 
     Args:

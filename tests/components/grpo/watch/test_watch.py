@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from components.grpo.watch.watch import LATE, MIN_GROUPS, Watch, WatchSettings
+from components.grpo.watch.watch import LATE, MIN_GROUPS, RunMonitor, WatchSettings
 
 RANGES = {"MMFormat": (0.0, 1.0), "MMContent": (-1.0, 1.0), "PeopleFocus": (0.1, 1.0)}
 GOOD = (
@@ -63,7 +63,7 @@ def table(step, completions, prompts=4):
 
 
 def watch(**settings):
-    return Watch(WatchSettings(**settings), RANGES)
+    return RunMonitor(WatchSettings(**settings), RANGES)
 
 
 def first(watch, rows):

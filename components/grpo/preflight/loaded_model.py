@@ -15,17 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.grpo.preflight.spec import PreflightSpec
-
-PLACEHOLDERS = {"image": "<|IMAGE|>", "audio": "<|AUDIO|>", "video": "<|VIDEO|>"}
-"""Tokens that stand for media in a prompt of Qwen2.5-Omni."""
+from omnistage.swift.family import Family, family_named
 
 _TAG = re.compile(r"<(image|audio|video)>")
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A loaded model with its processor."""
+class LoadedModel:
+    """A model with its processor, as the trainer loads them."""
 
+    family: Family
     model: Any
     processor: Any
 
@@ -39,16 +38,17 @@ class Generated:
     logits: Any = None  # of the stand-alone side: tokens × vocabulary
 
 
-def load_bench(spec: PreflightSpec) -> Bench:
+def load_model(spec: PreflightSpec) -> LoadedModel:
     """Load the model, with its adapter, as the trainer does. ``spec.env`` must be in effect."""
     import torch
     from swift.model import get_model_processor
 
+    family = family_named(spec.model_type, "preflight")
     model: Any
     model, processor = get_model_processor(
         spec.model,
         torch_dtype=getattr(torch, spec.torch_dtype),
-        model_type=spec.model_type,
+        model_type=family.model_type,
         attn_impl=spec.attn_impl,
     )
     if spec.adapter:
@@ -56,15 +56,15 @@ def load_bench(spec: PreflightSpec) -> Bench:
 
         model = Swift.from_pretrained(model, spec.adapter)
     model.eval()
-    return Bench(model, processor)
+    return LoadedModel(family, model, processor)
 
 
-def rollout_template(bench: Bench) -> Any:
+def rollout_template(loaded: LoadedModel) -> Any:
     """Return ms-swift's template for the rollout, made from the environment as the trainer does."""
     from swift.template import get_template
 
-    template = get_template(bench.processor)
-    template.model = bench.model  # as the trainer sets it: positions are computed by the model
+    template = get_template(loaded.processor)
+    template.model = loaded.model  # as the trainer sets it: positions are computed by the model
     template.set_mode("transformers")
     return template
 
@@ -100,22 +100,22 @@ def encode(template: Any, record: dict[str, Any], answer: str | None = None) -> 
     )
 
 
-def greedy_config(bench: Bench, tokens: int) -> Any:
+def greedy_config(loaded: LoadedModel, tokens: int) -> Any:
     """Return the generation settings that the rollout would use, greedy."""
     from swift.infer_engine import RequestConfig
     from swift.infer_engine.utils import prepare_generation_config
 
     request = RequestConfig(max_tokens=tokens, temperature=0)
     return prepare_generation_config(
-        bench.model.generation_config, request, bench.processor.tokenizer
+        loaded.model.generation_config, request, loaded.processor.tokenizer
     )
 
 
-def next_logits(bench: Bench, template: Any, encoded: dict[str, Any]) -> Any:
+def next_logits(loaded: LoadedModel, template: Any, encoded: dict[str, Any]) -> Any:
     """Return the logits of the first generated token, on the rollout's path.
 
     Args:
-        bench: The model.
+        loaded: The model.
         template: A rollout template.
         encoded: What it made of a record; left as it is.
     """
@@ -123,21 +123,21 @@ def next_logits(bench: Bench, template: Any, encoded: dict[str, Any]) -> Any:
     from swift.utils import to_device
 
     with torch.inference_mode():
-        batch = to_device(template.data_collator([dict(encoded)]), bench.model.device)
-        _, inputs = template.pre_forward_hook(bench.model, None, batch)
-        config = greedy_config(bench, 1)
+        batch = to_device(template.data_collator([dict(encoded)]), loaded.model.device)
+        _, inputs = template.pre_forward_hook(loaded.model, None, batch)
+        config = greedy_config(loaded, 1)
         config.return_dict_in_generate, config.output_logits = True, True
-        output = template.generate(bench.model, **inputs, generation_config=config)
+        output = template.generate(loaded.model, **inputs, generation_config=config)
     return output["logits"][0][0].float()
 
 
 def train_logits(
-    bench: Bench, template: Any, record: dict[str, Any], answer: str
+    loaded: LoadedModel, template: Any, record: dict[str, Any], answer: str
 ) -> tuple[Any, ...]:
     """Return the token ids, and the logits that the loss is computed from, of prompt and answer.
 
     Args:
-        bench: The model.
+        loaded: The model.
         template: A template in mode ``train``.
         record: A record.
         answer: The assistant's turn.
@@ -148,18 +148,20 @@ def train_logits(
     encoded = encode(template, record, answer)
     ids = list(encoded["input_ids"])
     with torch.inference_mode():
-        batch = to_device(template.data_collator([encoded]), bench.model.device)
+        batch = to_device(template.data_collator([encoded]), loaded.model.device)
         batch.pop("labels", None)
-        _, inputs = template.pre_forward_hook(bench.model, None, batch)
-        logits = bench.model(**inputs).logits[0]
+        _, inputs = template.pre_forward_hook(loaded.model, None, batch)
+        logits = loaded.model(**inputs).logits[0]
     return ids, logits
 
 
-def rollout(bench: Bench, template: Any, records: list[dict[str, Any]], tokens: int) -> list[Any]:
+def rollout(
+    loaded: LoadedModel, template: Any, records: list[dict[str, Any]], tokens: int
+) -> list[Any]:
     """Generate greedily for a batch of records, as GRPO without vLLM does."""
     from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
 
-    engine = TransformersEngine(bench.model, template=copy(template), max_batch_size=0)
+    engine = TransformersEngine(loaded.model, template=copy(template), max_batch_size=0)
     requests = [
         InferRequest(
             messages=[dict(m) for m in record["messages"] if m["role"] != "assistant"],
@@ -175,7 +177,11 @@ def rollout(bench: Bench, template: Any, records: list[dict[str, Any]], tokens: 
 
 
 def stand_alone(
-    bench: Bench, template: Any, record: dict[str, Any], use_audio_in_video: bool, tokens: int
+    loaded: LoadedModel,
+    template: Any,
+    record: dict[str, Any],
+    use_audio_in_video: bool,
+    tokens: int,
 ) -> Generated:
     """Generate greedily for one record without the trainer's template, engine or batch.
 
@@ -186,7 +192,7 @@ def stand_alone(
     from qwen_omni_utils import process_vision_info
     from swift.template.vision_utils import load_audio
 
-    processor = bench.processor
+    processor = loaded.processor
     conversation = _conversation(record)
     sounds = [
         load_audio(part[part["type"]], template.sampling_rate)
@@ -210,14 +216,14 @@ def stand_alone(
         use_audio_in_video=use_audio_in_video,
         return_tensors="pt",
         **timing,
-    ).to(bench.model.device)
-    inputs = inputs.to(bench.model.dtype)  # the media; token ids stay integers
-    thinker = template.get_base_model(bench.model).thinker
+    ).to(loaded.model.device)
+    inputs = inputs.to(loaded.model.dtype)  # the media; token ids stay integers
+    thinker = template.get_base_model(loaded.model).thinker
     with torch.inference_mode():
         output = thinker.generate(
             **inputs,
             use_audio_in_video=use_audio_in_video,
-            generation_config=greedy_config(bench, tokens),
+            generation_config=greedy_config(loaded, tokens),
             return_dict_in_generate=True,
             output_logits=True,
         )
@@ -228,7 +234,7 @@ def stand_alone(
 
 def _conversation(record: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a record's prompt with its tags as parts, the way the model's card writes it."""
-    media = {kind: iter(record.get(f"{kind}s") or []) for kind in PLACEHOLDERS}
+    media = {kind: iter(record.get(f"{kind}s") or []) for kind in ("image", "audio", "video")}
     turns = []
     for message in record["messages"]:
         if message["role"] == "assistant":
