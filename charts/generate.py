@@ -1,8 +1,9 @@
 """Write what the charts take from elsewhere: tables of values, and the schema of job settings.
 
 ``python charts/generate.py`` fills in the table of values in each chart's README.md from the
-comments of its values.yaml, and the definition of ``launch.settings`` in the schema of the chart
-``omnistage`` from :class:`omnistage.cluster.settings.LaunchSettings`. With ``--check`` it changes
+comments of its values.yaml; the definition of ``launch.settings`` in the schema of the chart
+``omnistage`` from :class:`omnistage.cluster.settings.LaunchSettings`; and the rules of its Roles
+from what the back ends need (:mod:`omnistage.cluster.backends`). With ``--check`` it changes
 nothing and exits with 1 when a file is not up to date.
 """
 
@@ -16,12 +17,14 @@ from typing import Any
 
 import yaml
 
+from omnistage.cluster.backends import all_launcher_rights, reaper_rights, rules
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
 
 CHARTS = Path(__file__).resolve().parent
 NAMES = ("omnistage", "omnistage-platform")
 SUB_CHARTS = {"omnistage-platform": ("training-operator",)}
+RIGHTS = {"launcher-rules.yaml": all_launcher_rights(), "reaper-rules.yaml": reaper_rights()}
 _KEY = re.compile(r"^( *)([\w.-]+):")
 _BEGIN, _END = "<!-- generated: values -->", "<!-- end: values -->"
 
@@ -154,10 +157,13 @@ def main(arguments: list[str] | None = None, charts: Path = CHARTS) -> int:
     try:
         wanted = {charts / name / "README.md": readme(charts / name) for name in NAMES}
         wanted[charts / "omnistage" / "values.schema.json"] = schema(charts / "omnistage")
+        for name, rights in RIGHTS.items():
+            text = yaml.safe_dump(rules(rights), default_flow_style=None, sort_keys=False)
+            wanted[charts / "omnistage" / "files" / name] = text
     except InputError as e:
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code
-    stale = [path for path, text in wanted.items() if path.read_text() != text]
+    stale = [p for p, text in wanted.items() if not p.exists() or p.read_text() != text]
     names = ", ".join(str(path.relative_to(charts.parent)) for path in stale)
     if options.check:
         if stale:

@@ -11,8 +11,12 @@ exit  meaning
 """
 
 import errno
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import orjson
 
 
 class OmnistageError(Exception):
@@ -28,9 +32,22 @@ class InputError(OmnistageError):
 
 
 class TransientError(OmnistageError):
-    """A fault that may pass: a dropped connection, a busy server."""
+    """An error that may pass: a dropped connection, a busy server.
+
+    Args:
+        message: For the user.
+        wait: Seconds that the other side asks to be left alone, if it says so.
+    """
 
     exit_code = 75
+
+    def __init__(self, message: str = "", wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class LostPeerError(TransientError):
+    """Another process of a distributed job does not answer: it, and not this one, is at fault."""
 
 
 class StageFailedError(OmnistageError):
@@ -39,10 +56,51 @@ class StageFailedError(OmnistageError):
     exit_code = 1
 
 
+class KilledError(StageFailedError):
+    """A process of the stage was killed from outside, most often for want of memory."""
+
+
 class DamagedError(OmnistageError):
     """A stored artifact is incomplete or its bytes differ from its manifest."""
 
     exit_code = 1
+
+
+@dataclass(frozen=True)
+class ErrorReport:
+    """How something failed, as data: what a pod, a run's record and a summary say of it."""
+
+    kind: str
+    """Name of the exception's class, such as ``InputError``."""
+    exit_code: int
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> "ErrorReport":
+        """Return the report of an exception; one not raised on purpose is shown with its place."""
+        if isinstance(error, OmnistageError):
+            return cls(type(error).__name__, error.exit_code, str(error))
+        kind, last = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1:]
+        where = "".join(f" ({f.filename}:{f.lineno}, in {f.name})" for f in last)
+        return cls(kind, 1, f"{kind}: {error}{where}")
+
+    @classmethod
+    def parse(cls, text: str) -> "ErrorReport | None":
+        """Return the report that :meth:`to_json` wrote, or None for any other text."""
+        try:
+            return cls(**orjson.loads(text))
+        except (orjson.JSONDecodeError, TypeError):
+            return None
+
+    def to_json(self, limit: int | None = None) -> bytes:
+        """Return the report as JSON; the message loses its middle where that is over ``limit``."""
+        data, kept = orjson.dumps(self), len(self.message)
+        while limit and len(data) > limit and kept:
+            kept = kept * limit // (len(data) + 64)
+            half = kept // 2
+            short = f"{self.message[:half]} … {self.message[len(self.message) - half :]}"
+            data = orjson.dumps(replace(self, message=short))
+        return data
 
 
 _MACHINE = {

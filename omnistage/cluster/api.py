@@ -1,26 +1,26 @@
-"""A thin client of the Kubernetes API that outlives its bad moments.
+"""A thin client of the Kubernetes API that retries transient API-server errors.
 
-Objects are plain dicts, as in their manifests. A call is tried again, with back-off, while the
-server answers 5xx, 429 or 410 or drops the connection: an API server that is upgraded or crowded
-for minutes must not cost a training run of days. What the server refuses is an :class:`ApiError`.
+Objects are plain dicts, as in their manifests. A call is repeated, with back-off, while the server
+answers 408, 410, 429 or 5xx or drops the connection: an API server that is upgraded or overloaded
+for minutes must not cost a training run of days. A call that the server refuses raises
+:class:`ApiError`.
 """
 
 import json
 import os
-import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
 import urllib3
 
-from omnistage.cluster.job import Backend
 from omnistage.errors import InputError, StageFailedError, TransientError
+from omnistage.retry import Clock, retry
 
 TRANSIENT = frozenset({408, 410, 429, 500, 502, 503, 504})
 """Statuses after which the same call may succeed."""
@@ -29,18 +29,36 @@ _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 _PATIENCE = 1800.0
 
 
+class Kind(Protocol):
+    """A kind of object in the API; the core group is the empty one."""
+
+    @property
+    def group(self) -> str:
+        """The API group."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        ...
+
+    @property
+    def plural(self) -> str:
+        """Of the kind, in lower case."""
+        ...
+
+
 class Resource(NamedTuple):
-    """A kind of object; the core group is the empty one."""
+    """A kind of object that is only read or checked."""
 
     group: str
     version: str
     plural: str
 
 
-Kind = Resource | Backend
-
 PODS = Resource("", "v1", "pods")
 EVENTS = Resource("", "v1", "events")
+CONFIG_MAPS = Resource("", "v1", "configmaps")
 WORKLOADS = Resource("kueue.x-k8s.io", "v1beta1", "workloads")
 WORKFLOWS = Resource("argoproj.io", "v1alpha1", "workflows")
 _REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
@@ -63,8 +81,9 @@ class Api:
 
     Args:
         client: ``kubernetes.client.ApiClient`` that has the address and the credentials.
-        notice: Told, now and then, that a call keeps failing and is tried again.
-        patience: Seconds for which one call is tried before it is a :class:`TransientError`.
+        notice: Told, now and then, that a call keeps failing and is repeated.
+        patience: Seconds for which one call is repeated before it is a :class:`TransientError`.
+        clock: Waits and tells the time, here and for those who watch jobs.
     """
 
     def __init__(
@@ -72,7 +91,9 @@ class Api:
         client: Any,
         notice: Callable[[str], None] | None = None,
         patience: float = _PATIENCE,
+        clock: Clock = time,
     ) -> None:
+        self.clock = clock
         self._client = client
         self._pool: urllib3.PoolManager = client.rest_client.pool_manager
         self._notice = notice or (lambda text: print(text, file=sys.stderr, flush=True))
@@ -121,7 +142,7 @@ class Api:
 
     def now(self) -> float:
         """Return the API server's time, in seconds since the epoch, by its latest answer."""
-        return time.time() + self._offset
+        return self.clock.time() + self._offset
 
     def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         """Return an object, or ``None`` if there is none."""
@@ -266,51 +287,59 @@ class Api:
         url = self._client.configuration.host + path
         if chosen:
             url += f"?{urlencode(chosen)}"
-        began = time.monotonic()
+        data = None if body is None else json.dumps(body)
+        headers = {"Accept": "*/*" if stream else "application/json", "Content-Type": content_type}
+
+        def once() -> urllib3.BaseHTTPResponse:
+            sent = dict(headers)
+            self._client.update_params_for_auth(sent, [], ["BearerToken"])
+            return self._once(method, url, sent, data, stream)
+
         limit = min(self._patience, patience or self._patience)
-        delay, noticed = 0.2, 10.0
-        while True:
-            headers = {"Accept": "application/json", "Content-Type": content_type}
-            if stream:
-                headers["Accept"] = "*/*"
-            self._client.update_params_for_auth(headers, [], ["BearerToken"])
-            wait = delay * random.uniform(0.5, 1.5)
-            try:
-                response = self._pool.request(
-                    method,
-                    url,
-                    headers=headers,
-                    body=None if body is None else json.dumps(body),
-                    preload_content=not stream,
-                    timeout=_TIMEOUT,
-                    retries=False,
-                )
-                if 200 <= response.status < 300:
-                    self._set_clock(response)
-                    return response
-                said = _said(response)
-                if response.status not in TRANSIENT:
-                    raise ApiError(response.status, said)
-                wait = max(wait, _retry_after(response))
-            except (urllib3.exceptions.HTTPError, OSError) as e:
-                said = str(e)
-                if "CERTIFICATE_VERIFY_FAILED" in said:
-                    host = self._client.configuration.host
-                    raise InputError(f"{host} is not the cluster of the kubeconfig: {said}") from e
-            passed = time.monotonic() - began
-            what = f"the API server at {self._client.configuration.host}: {method} {path}: {said}"
-            if passed + wait > limit:
-                raise TransientError(f"{what}; given up after {passed:.0f} s of trying")
-            if passed >= noticed:
-                self._notice(f"{what}; trying again for {limit - passed:.0f} s more")
-                noticed *= 3
-            time.sleep(wait)
-            delay = min(2 * delay, 10.0)
+        notice, clock = self._notice, self.clock
+        return retry(
+            once, patience=limit, first=0.2, longest=10, jitter=0.5, notice=notice, clock=clock
+        )
+
+    def _once(
+        self, method: str, url: str, headers: dict[str, str], data: str | None, stream: bool
+    ) -> urllib3.BaseHTTPResponse:
+        """Make one call.
+
+        Raises:
+            ApiError: If the server refuses it.
+            TransientError: If the same call may succeed later.
+        """
+        host = self._client.configuration.host
+        wait = 0.0
+        try:
+            response = self._pool.request(
+                method,
+                url,
+                headers=headers,
+                body=data,
+                preload_content=not stream,
+                timeout=_TIMEOUT,
+                retries=False,
+            )
+            if 200 <= response.status < 300:
+                self._set_clock(response)
+                return response
+            said = error_message(response)
+            if response.status not in TRANSIENT:
+                raise ApiError(response.status, said)
+            wait = _retry_after(response)
+        except (urllib3.exceptions.HTTPError, OSError) as e:
+            said = str(e)
+            if "CERTIFICATE_VERIFY_FAILED" in said:
+                raise InputError(f"{host} is not the cluster of the kubeconfig: {said}") from e
+        path = url.removeprefix(host)
+        raise TransientError(f"the API server at {host}: {method} {path}: {said}", wait)
 
     def _set_clock(self, response: urllib3.BaseHTTPResponse) -> None:
         date = response.headers.get("Date")
         if date:
-            self._offset = parsedate_to_datetime(date).timestamp() - time.time()
+            self._offset = parsedate_to_datetime(date).timestamp() - self.clock.time()
             # The header is cut to whole seconds.
             self._offset = 0.0 if abs(self._offset) < 2 else self._offset
 
@@ -326,7 +355,8 @@ def _path(kind: Kind, namespace: str, name: str = "", sub: str = "") -> str:
     return "/".join([root, *map(quote, filter(None, [*parts, kind.plural, name, sub]))])
 
 
-def _said(response: urllib3.BaseHTTPResponse) -> str:
+def error_message(response: urllib3.BaseHTTPResponse) -> str:
+    """Return the status and the server's own words."""
     text = response.data.decode(errors="replace").strip()
     try:
         message = json.loads(text).get("message") or text

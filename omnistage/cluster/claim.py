@@ -6,13 +6,12 @@ next one is made. A launcher may be killed between any two of these calls: the n
 first, and goes on from what it finds.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from omnistage.cluster.api import PODS, Api, ApiError, Kind, seconds
-from omnistage.cluster.backends import BACKENDS, INSTALL, backend_of
+from omnistage.cluster.backends import BACKENDS, backend_of
 from omnistage.cluster.job import (
     ATTEMPT_LABEL,
     HASH_ANNOTATION,
@@ -22,13 +21,14 @@ from omnistage.cluster.job import (
     Backend,
     ClusterJob,
 )
+from omnistage.cluster.lease import lease_until
 from omnistage.errors import InputError, StageFailedError
 
 _END_SECONDS = 1800.0
 """How long the pods of a deleted job may take to end."""
 _PAUSE = 0.5
 _QUIET = 3
-"""How often in a row no pod must be seen for the last one to be gone."""
+"""Consecutive empty polls before pods count as gone."""
 _NOTICE_SECONDS = 20.0
 """How long another run's launcher may take to see that its job has ended."""
 
@@ -73,7 +73,7 @@ def claim(
         if won:
             return replace(job, attempt=attempt_of(won[0])), won[0]
         if fresh:
-            time.sleep(_PAUSE)
+            api.clock.sleep(_PAUSE)
             continue
         for other, manifest in found:
             say(f"removes what is left of {_named(other, manifest)}")
@@ -119,17 +119,17 @@ def wait_gone(api: Api, backend: Backend, namespace: str, name: str, uid: str) -
 
 def _pods_left(api: Api, namespace: str, labels: str) -> Iterator[list[str]]:
     """Yield the names of the pods there are, twice a second for half an hour."""
-    began = time.monotonic()
+    began = api.clock.monotonic()
     while True:
         names = [p["metadata"]["name"] for p in api.list(PODS, namespace, labels=labels)]
         yield names
-        if time.monotonic() - began > _END_SECONDS:
+        if api.clock.monotonic() - began > _END_SECONDS:
             raise StageFailedError(
                 f"the pods of a deleted job have not ended after {_END_SECONDS / 60:.0f} minutes: "
                 f"{', '.join(names)}. If their node is lost, end them with `kubectl -n {namespace} "
                 "delete pod --force NAME`, then launch again"
             )
-        time.sleep(_PAUSE)
+        api.clock.sleep(_PAUSE)
 
 
 def runs_of(manifest: Mapping[str, Any]) -> list[str]:
@@ -182,7 +182,9 @@ def _labels(job: ClusterJob) -> str:
 def _make(job: ClusterJob, api: Api, backend: Backend) -> dict[str, Any] | None:
     """Create the job; ``None`` if there is one of its name by now."""
     try:
-        return api.create(backend, job.namespace, backend.render(job))
+        manifest = backend.render(job)
+        manifest["metadata"]["annotations"] |= lease_until(api)
+        return api.create(backend, job.namespace, manifest)
     except ApiError as e:
         if e.status == 409:
             return None
@@ -192,7 +194,7 @@ def _make(job: ClusterJob, api: Api, backend: Backend) -> dict[str, Any] | None:
 def _adopt(
     job: ClusterJob, api: Api, backend: Backend, manifest: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """Note this run, and its owner, in a live job; ``None`` if the job has changed since."""
+    """Note this run, its owner and a new lease in a live job; ``None`` if it has changed since."""
     metadata = manifest["metadata"]
     runs = runs_of(manifest)
     owners = list(metadata.get("ownerReferences") or [])
@@ -203,7 +205,7 @@ def _adopt(
         owners.append(dict(job.owner))
     change: dict[str, Any] = {
         "resourceVersion": metadata["resourceVersion"],
-        "annotations": {RUNS_ANNOTATION: ",".join(runs)},
+        "annotations": {RUNS_ANNOTATION: ",".join(runs), **lease_until(api)},
     }
     if owners:
         change["ownerReferences"] = owners
@@ -291,7 +293,7 @@ def _refusal(error: ApiError, backend: Backend, namespace: str, name: str = "") 
     if error.status == 404 and "namespaces" not in str(error):
         return InputError(
             f"the cluster has no {backend.plural}.{backend.group}/{backend.version} ({error}). "
-            f"Install {INSTALL[backend.plural]}; `omnistage doctor` checks it"
+            f"Install {backend.install}; `omnistage doctor` checks it"
         )
     by_rule = "denied the request" in str(error) or "exceeded quota" in str(error)
     if error.status in (401, 403) and not by_rule:

@@ -1,5 +1,7 @@
-"""Why a gang of pods failed: which pod was first, what it died of, and whether to try again.
+"""Why a gang of pods failed: which pod was first, what it died of, and whether to retry.
 
+A stage's program writes its error into its pod's termination message (:class:`ErrorReport`). A pod
+that died without one, for want of memory or with its node, is judged by its status and its log.
 Pure functions over pods and events as the API server gives them.
 """
 
@@ -9,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from omnistage.cluster.api import seconds
-from omnistage.errors import InputError, OmnistageError, StageFailedError
+from omnistage.errors import (
+    ErrorReport,
+    InputError,
+    KilledError,
+    LostPeerError,
+    OmnistageError,
+    StageFailedError,
+)
 from omnistage.torchrun.job import diagnose, lost_peer
 
 _TAKEN_AWAY = {
@@ -27,8 +36,6 @@ _TAKEN_AWAY = {
 _OVER_LIMIT = re.compile(
     r"exceeds the (total )?limit|exceeded its local ephemeral storage limit", re.IGNORECASE
 )
-_PROCESS_KILLED = re.compile(r"killed by SIG(KILL|TERM)|Signal (9|15) \(SIG|exitcode *: *-(9|15)\b")
-_STAGE_ERROR = re.compile(r"^[a-z_]+: error: ")
 _ERROR = re.compile(r"^(\[rank\d+\]: )?([\w.]*(Error|Exception)\b|[a-z_]+: error: )", re.MULTILINE)
 _MEMORY_ADVICE = (
     "The pod used more memory than cluster.memory allows, /dev/shm (cluster.shm) included. Raise "
@@ -39,7 +46,6 @@ _DISK_ADVICE = (
     "It would happen again: raise cluster.scratch (disk for models, media and checkpoints) or "
     "cluster.shm, whichever the message names."
 )
-_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -202,12 +208,13 @@ def _ending(pod: PodView) -> _Ending | None:
         return end(gone, True, at=deletion, code=code, deleted=True)
     if code in (137, 143):
         return end(f"was killed from outside by signal {code - 128}", True, code=code)
-    words = _last_words(pod)
-    lost = code != 2 and lost_peer(words)
-    killed = code == 1 and _PROCESS_KILLED.search(words)
-    if killed and not lost:
+    report = ErrorReport.parse(died.get("message", ""))
+    kind = report.kind if report else ""
+    lost = kind == LostPeerError.__name__ if report else code != 2 and lost_peer(_last_words(pod))
+    killed = kind == KilledError.__name__
+    if killed:
         what += ", since one of its processes was killed from outside"
-    return end(what, bool(code == 75 or lost or killed), code=code, lost=lost)
+    return end(what, code == 75 or lost or killed, code=code, lost=lost)
 
 
 def containers(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -236,14 +243,11 @@ def _deletion(manifest: Mapping[str, Any]) -> float | None:
 
 
 def _last_words(pod: PodView, until: float = float("inf")) -> str:
-    """Return the part of a pod's log that says why it ended: the stage's own message, if any."""
+    """Return why a pod ended: the message of its program, else the end of its log."""
+    ended = [c["state"]["terminated"] for c in containers(pod.manifest) if _terminated(c)]
+    messages = [t.get("message", "") for t in ended if t["exitCode"]]
+    if report := next(filter(None, map(ErrorReport.parse, messages)), None):
+        return report.message
     lines = [line for at, line in pod.lines if at < until]
-    if not lines:
-        # The kubelet puts the end of the log there, but at most 2 KB of it.
-        ended = [c["state"]["terminated"] for c in containers(pod.manifest) if _terminated(c)]
-        lines = "\n".join(t.get("message", "") for t in ended if t["exitCode"]).splitlines()
-    starts = [n for n, line in enumerate(lines) if _STAGE_ERROR.match(line)]
-    if starts:
-        said = lines[starts[-1] :][:_SHOWN]
-        return "\n".join([_STAGE_ERROR.sub("", said[0]), *said[1:]])
-    return diagnose("\n".join(lines))
+    # Without a report, the kubelet puts the end of the log there, but at most 2 KB of it.
+    return diagnose("\n".join(lines or messages))

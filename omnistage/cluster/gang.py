@@ -1,12 +1,10 @@
-"""The life of a training job on Kubernetes: launch or adopt it, follow it, start it again, end it.
+"""The life of a training job on Kubernetes: launch or adopt it, follow it, restart it, end it.
 
-The operator is told to restart nothing. A gang that fails for a transient reason is deleted to its
-last pod and made anew under the next attempt's name; training goes on from the last checkpoint in
-the store.
+The operator restarts nothing. A gang that fails with a transient error is deleted to its last pod
+and made anew under the next attempt's name; training goes on from the last checkpoint in the store.
 """
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,7 +12,7 @@ from omnistage.cluster.api import Api, ApiError
 from omnistage.cluster.backends import backend_of
 from omnistage.cluster.claim import claim, list_jobs, remove, runs_of, wait_gone
 from omnistage.cluster.job import KEY_LABEL, RUNS_ANNOTATION, ClusterJob
-from omnistage.cluster.watch import Watch
+from omnistage.cluster.watch import GangWatcher
 from omnistage.events import Events
 
 _LONGEST_DELAY = 600.0
@@ -44,7 +42,7 @@ def run_gang(
     try:
         while True:
             job, manifest = claim(job, api, events.message)
-            failure = Watch(job, manifest, api, backend, events, say).wait()
+            failure = GangWatcher(job, manifest, api, backend, events, say).wait()
             if failure is None:
                 return
             remove(api, backend, manifest)
@@ -58,7 +56,7 @@ def run_gang(
                 f"{failure.error}\nThis may pass: the whole gang starts again in {delay:.0f} s, "
                 f"restart {job.attempt + 1} of {job.settings.retries}"
             )
-            time.sleep(delay)
+            api.clock.sleep(delay)
             job = replace(job, attempt=job.attempt + 1)
     except KeyboardInterrupt:
         end = f"kubectl -n {job.namespace} delete {backend.plural} {job.name}"

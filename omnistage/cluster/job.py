@@ -2,25 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+from omnistage.cluster.api import Kind
 from omnistage.cluster.settings import LaunchSettings
 
 STAGE_LABEL = "omnistage.dev/stage"
-
-
 KEY_LABEL = "omnistage.dev/key"
-
-
 ATTEMPT_LABEL = "omnistage.dev/attempt"
-
-
 HASH_ANNOTATION = "omnistage.dev/spec-hash"
-
-
+LEASE_ANNOTATION = "omnistage.dev/lease-until"
+"""Time until which a launcher has vouched for a job."""
 RUNS_ANNOTATION = "omnistage.dev/runs"
 """Ids, separated by commas, of the runs that wait for a job."""
-
+JOB_VERBS = ("create", "get", "list", "delete", "patch")
+"""What a launcher does with jobs."""
 
 Phase = Literal["queued", "pending", "running", "succeeded", "failed"]
 
@@ -59,13 +55,36 @@ class JobStatus:
     message: str = ""
 
 
-class Backend(Protocol):
-    """A kind of job. The instances are ``pytorchjob.BACKEND`` and ``trainjob.BACKEND``."""
+class Right(NamedTuple):
+    """Verbs that an account needs on a kind of object, as in a rule of a Role."""
 
+    group: str
+    resource: str
+    """Plural, in lower case; ``pods/log`` for a subresource."""
+    verbs: tuple[str, ...]
+
+
+class Backend(Protocol):
+    """A kind of job, and all that is known of it.
+
+    Each is a module of its own with an instance ``BACKEND``, which is a row of
+    :data:`omnistage.cluster.backends.BACKENDS`.
+    """
+
+    name: str
+    """Value of ``cluster.backend``."""
     group: str
     version: str
     plural: str
     kind: str
+    custom_resources: Mapping[str, str]
+    """CRDs that it needs, and the version of each that is used."""
+    operator: str
+    """End of the name of the Deployment that makes the pods of its jobs."""
+    install: str
+    """What to install where the cluster does not know the kind."""
+    rights: tuple[Right, ...]
+    """Of a launcher: what it needs beside :data:`omnistage.cluster.backends.COMMON_RIGHTS`."""
 
     def render(self, job: ClusterJob) -> dict[str, Any]:
         """Return the exact manifest, with labels and the annotation of its hash."""
@@ -81,4 +100,8 @@ class Backend(Protocol):
 
     def node_rank(self, pod: Mapping[str, Any]) -> int:
         """Return the rank of a pod's node, from its labels; 0 commits the result."""
+        ...
+
+    def runtime(self, settings: LaunchSettings) -> tuple[Kind, str] | None:
+        """Return kind and name of the object of the namespace that its jobs refer to, if any."""
         ...

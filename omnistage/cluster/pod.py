@@ -16,6 +16,10 @@ from omnistage.cluster.job import (
 )
 
 SCRATCH = "/scratch"
+TERMINATION_VARIABLE = "OMNISTAGE_TERMINATION_LOG"
+"""Tells the program of a pod where its error report goes."""
+TERMINATION_LOG = "/dev/termination-log"
+"""File of a pod that the kubelet makes its termination message of; at most 4 KB."""
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """Keys of the store's Secret that become variables, where it has them."""
 CONFIG_KEYS = (
@@ -79,6 +83,7 @@ def environment(job: ClusterJob) -> list[dict[str, Any]]:
     settings = job.settings
     own = {
         "HOME": "/tmp",
+        TERMINATION_VARIABLE: TERMINATION_LOG,
         "OMNISTAGE_SCRATCH": SCRATCH,
         "PYTHONUNBUFFERED": "1",
         "NCCL_DEBUG": "WARN",

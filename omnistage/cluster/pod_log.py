@@ -1,7 +1,6 @@
 """Follow the logs of all pods of a gang while they run, for the operator deletes them with it."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -38,7 +37,7 @@ class PodLog:
         self._skip: tuple[int, int] | None = None
         """The position up to which a stream only repeats what is known."""
         self._stopped = threading.Event()
-        self.heard = time.monotonic()
+        self.heard = api.clock.monotonic()
         """When the last line came."""
         self._thread = threading.Thread(target=self._run, name=f"log {self._pod}", daemon=True)
         self._thread.start()
@@ -63,7 +62,7 @@ class PodLog:
                     return
             except OmnistageError as e:
                 if isinstance(e, ApiError) and e.status in (401, 403):
-                    self._lines.append((time.time(), f"(its log cannot be read: {e})"))
+                    self._lines.append((self._api.now(), f"(its log cannot be read: {e})"))
                     return
             self._stopped.wait(_PAUSE)
 
@@ -89,8 +88,8 @@ class PodLog:
                     return True
         except DroppedError:
             return False
-        # A stream may end early although its server means well; what was written to the very end
-        # is only certain from a reading that began after the program had ended.
+        # A stream may end early without an error: only a reading that began after the program had
+        # ended is certain to hold its last lines.
         return ended
 
     def _take(self, text: str) -> None:
@@ -110,8 +109,8 @@ class PodLog:
         last, count = self._position
         self._position = (at, count + 1 if at == last else 1)
         self._stamp = stamp
-        self.heard = time.monotonic()
-        # A progress bar rewrites its line: only what it came to is kept.
+        self.heard = self._api.clock.monotonic()
+        # A progress bar rewrites its line: only its last state is kept.
         shown = line.rstrip("\r").rpartition("\r")[2]
         self._lines.append((at / 1e9, shown))
         self._say(shown)

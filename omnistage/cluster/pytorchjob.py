@@ -1,10 +1,11 @@
 """PyTorchJob (kubeflow.org/v1) of the Kubeflow training operator."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from omnistage.cluster import pod
-from omnistage.cluster.job import ClusterJob, JobStatus, Phase
+from omnistage.cluster.job import JOB_VERBS, ClusterJob, JobStatus, Phase, Right
+from omnistage.cluster.settings import LaunchSettings
 
 _REPLICA_TYPE = "training.kubeflow.org/replica-type"
 _REPLICA_INDEX = "training.kubeflow.org/replica-index"
@@ -14,16 +15,21 @@ _ENDS: dict[str, Phase] = {"Succeeded": "succeeded", "Failed": "failed"}
 class PyTorchJobs:
     """Renders PyTorchJobs and reads their status."""
 
+    name = "pytorchjob"
     group = "kubeflow.org"
     version = "v1"
     plural = "pytorchjobs"
     kind = "PyTorchJob"
+    custom_resources: ClassVar[Mapping[str, str]] = {"pytorchjobs.kubeflow.org": "v1"}
+    operator = "training-operator"
+    install = "the Kubeflow training operator (or set cluster.backend: trainjob)"
+    rights = (Right("kubeflow.org", "pytorchjobs", JOB_VERBS),)
 
     def render(self, job: ClusterJob) -> dict[str, Any]:
         """Return the manifest: one Master and, for more than one node, N - 1 Workers.
 
-        The operator restarts nothing (``Never``): a single pod that comes back does not find into
-        a gang again (training-operator #2000). ``cleanPodPolicy: Running`` ends a Master that
+        The operator restarts nothing (``Never``): a single pod that comes back cannot rejoin
+        a running gang (training-operator #2000). ``cleanPodPolicy: Running`` ends a Master that
         waits for a dead Worker (#1579). The launcher restarts the whole gang.
         """
         settings = job.settings
@@ -61,6 +67,7 @@ class PyTorchJobs:
             "serviceAccountName": settings.service_account,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": settings.stop_timeout,
             "securityContext": pod.pod_security(job),
             **pod.placement(job),
             **pod.pull_secrets(job),
@@ -73,6 +80,7 @@ class PyTorchJobs:
                     "resources": pod.resources(job),
                     "volumeMounts": pod.volume_mounts(job),
                     "securityContext": pod.container_security(job),
+                    "terminationMessagePath": pod.TERMINATION_LOG,
                     "terminationMessagePolicy": "FallbackToLogsOnError",
                 }
             ],
@@ -110,6 +118,9 @@ class PyTorchJobs:
         """Return 0 for the Master and 1 + index for a Worker."""
         found = pod["metadata"]["labels"]
         return 0 if found[_REPLICA_TYPE] == "master" else 1 + int(found[_REPLICA_INDEX])
+
+    def runtime(self, settings: LaunchSettings) -> None:
+        """Return nothing: a PyTorchJob is complete by itself."""
 
 
 BACKEND = PyTorchJobs()

@@ -133,6 +133,12 @@ class LaunchSettings(Settings):
     silence_timeout: float = Field(
         default=3600, gt=0, description="Seconds without a line from any pod before a job is ended."
     )
+    stop_timeout: int = Field(
+        default=20,
+        ge=1,
+        description="Seconds that a pod gets to end when its job is cancelled; a checkpoint that "
+        "is not saved by then is dropped. A TrainJob takes it from its TrainingRuntime.",
+    )
     ttl: int = Field(
         default=86400, ge=0, description="Seconds a finished job is kept (ttlSecondsAfterFinished)."
     )

@@ -1,13 +1,16 @@
 """TrainJob (trainer.kubeflow.org/v1alpha1) of Kubeflow Trainer 2.2 and newer."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from omnistage.cluster import pod
-from omnistage.cluster.job import ClusterJob, JobStatus, Phase
+from omnistage.cluster.api import Resource
+from omnistage.cluster.job import JOB_VERBS, ClusterJob, JobStatus, Phase, Right
+from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
 
 _MANAGER = "omnistage.dev/launcher"
+_RUNTIMES = Resource("trainer.kubeflow.org", "v1alpha1", "trainingruntimes")
 _ENDS: dict[str, Phase] = {"Complete": "succeeded", "Failed": "failed"}
 
 
@@ -18,10 +21,21 @@ class TrainJobs:
     token: the TrainingRuntime ``omnistage``, which the chart installs, does.
     """
 
+    name = "trainjob"
     group = "trainer.kubeflow.org"
     version = "v1alpha1"
     plural = "trainjobs"
     kind = "TrainJob"
+    custom_resources: ClassVar[Mapping[str, str]] = {
+        "trainjobs.trainer.kubeflow.org": "v1alpha1",
+        "jobsets.jobset.x-k8s.io": "v1alpha2",
+    }
+    operator = "trainer-controller-manager"
+    install = "Kubeflow Trainer 2.2 or newer (or set cluster.backend: pytorchjob)"
+    rights = (
+        Right("trainer.kubeflow.org", "trainjobs", JOB_VERBS),
+        Right("trainer.kubeflow.org", "trainingruntimes", ("get",)),
+    )
 
     def render(self, job: ClusterJob) -> dict[str, Any]:
         """Return the manifest.
@@ -107,6 +121,10 @@ class TrainJobs:
     def node_rank(self, pod: Mapping[str, Any]) -> int:
         """Return the completion index of the pod in its indexed Job."""
         return int(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"])
+
+    def runtime(self, settings: LaunchSettings) -> tuple[Resource, str]:
+        """Return the TrainingRuntime that the settings name."""
+        return _RUNTIMES, settings.training_runtime
 
 
 BACKEND = TrainJobs()

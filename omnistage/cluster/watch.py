@@ -1,6 +1,5 @@
 """Watch one attempt of a gang until it ends, and end it when it takes too long."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from omnistage.cluster.blocked import StartWatch, ended, started, unscheduled, w
 from omnistage.cluster.claim import changed_at, runs_of
 from omnistage.cluster.failures import Failure, PodView, containers, explain, told
 from omnistage.cluster.job import Backend, ClusterJob, JobStatus
+from omnistage.cluster.lease import RENEW_SECONDS, renew
 from omnistage.cluster.pod_log import PodLog
 from omnistage.errors import StageFailedError
 from omnistage.events import Events, clock
@@ -24,8 +24,8 @@ _LOST_SECONDS = 6.0
 _DEADLINE = ("longer than specified deadline", "DeadlineExceeded")
 
 
-class Watch:
-    """Watches one attempt.
+class GangWatcher:
+    """Watches one attempt of a gang.
 
     Args:
         job: What was launched.
@@ -59,8 +59,10 @@ class Watch:
         self._gone: dict[str, float] = {}
         self._logs: dict[str, PodLog] = {}
         self._start = StartWatch(self._name)
+        self._renewed = api.clock.monotonic()
         self._told = ""
-        self._changed = time.monotonic()
+        self._clock = api.clock
+        self._changed = self._clock.monotonic()
         self._warnings: list[dict[str, Any]] = []
         self._warned = float("-inf")
 
@@ -71,8 +73,8 @@ class Watch:
                 over, failure = self._look()
                 if over:
                     return failure
-                calm = time.monotonic() - self._changed > _CALM
-                time.sleep(_LATER if calm else _EARLY)
+                calm = self._clock.monotonic() - self._changed > _CALM
+                self._clock.sleep(_LATER if calm else _EARLY)
         finally:
             for log in self._logs.values():
                 log.stop()
@@ -82,6 +84,9 @@ class Watch:
         if manifest is None or manifest["metadata"]["uid"] != self._uid:
             return True, self._deleted()
         self._manifest = manifest
+        if self._clock.monotonic() - self._renewed >= RENEW_SECONDS:
+            renew(self._api, self._backend, manifest)
+            self._renewed = self._clock.monotonic()
         status = self._backend.status(manifest)
         pods = self._see_pods()
         if status.phase == "succeeded":
@@ -130,7 +135,7 @@ class Watch:
         if len(running) >= settings.nodes:
             return self._overdue(running)
         events = self._read_events()
-        failure = self._start.look(pods, settings.nodes, events, time.monotonic())
+        failure = self._start.look(pods, settings.nodes, events, self._clock.monotonic())
         if failure:
             return failure
         waits = waits_for(pods, settings.nodes, events)
@@ -161,7 +166,7 @@ class Watch:
         ran = self._api.now() - max(_began(p) for p in pods)
         if ran > settings.run_timeout + _LOST_SECONDS:
             return self._too_long()
-        silent = time.monotonic() - max(log.heard for log in self._logs.values())
+        silent = self._clock.monotonic() - max(log.heard for log in self._logs.values())
         if silent < settings.silence_timeout:
             return None
         last = "\n".join(self._said_by_node_0()[-15:])
@@ -174,13 +179,13 @@ class Watch:
     def _lost(self, pods: Sequence[Mapping[str, Any]]) -> Failure | None:
         """Return the failure of a gang that lost a pod although it runs on.
 
-        The operator makes a new pod, which does not find into the old gang again.
+        The operator makes a new pod, which cannot rejoin a running gang.
         """
         there = {p["metadata"]["uid"] for p in pods if "deletionTimestamp" not in p["metadata"]}
         for uid, pod in self._pods.items():
             if uid not in there and started(pod):
-                self._gone.setdefault(uid, time.time())
-        if not self._gone or time.time() - min(self._gone.values()) < _LOST_SECONDS:
+                self._gone.setdefault(uid, self._clock.time())
+        if not self._gone or self._clock.time() - min(self._gone.values()) < _LOST_SECONDS:
             return None
         return explain(self._name, self._views(), self._read_events(fresh=True))
 
@@ -190,7 +195,7 @@ class Watch:
         there = {p["metadata"]["uid"] for p in pods}
         for uid in self._pods:
             if uid not in there:
-                self._gone.setdefault(uid, time.time())
+                self._gone.setdefault(uid, self._clock.time())
         self._finish_logs()
         return explain(self._name, self._views(), self._read_events(fresh=True))
 
@@ -239,14 +244,14 @@ class Watch:
 
     def _finish_logs(self) -> None:
         """Wait for the last lines of the programs that have ended."""
-        deadline = time.monotonic() + _LOG_SECONDS
+        deadline = self._clock.monotonic() + _LOG_SECONDS
         for uid, log in self._logs.items():
             if uid in self._pods and ended(self._pods[uid]):
-                log.finish(max(deadline - time.monotonic(), 0.0))
+                log.finish(max(deadline - self._clock.monotonic(), 0.0))
 
     def _read_events(self, fresh: bool = False) -> list[dict[str, Any]]:
         """Return the warnings about this job and what belongs to it, oldest first."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if fresh or now - self._warned >= _EVENTS_EVERY:
             self._warned = now
             found = self._api.list(EVENTS, self._job.namespace, fields="type=Warning")
@@ -284,7 +289,7 @@ class Watch:
     def _tell(self, text: str) -> None:
         if text != self._told:
             self._told = text
-            self._changed = time.monotonic()
+            self._changed = self._clock.monotonic()
             self._events.message(f"{self._name} {text}")
 
 

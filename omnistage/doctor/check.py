@@ -1,7 +1,7 @@
-"""``omnistage doctor``: what of this machine or of a cluster is not as omnistage needs it.
+"""What a check of ``omnistage doctor`` is, and how checks are printed.
 
-Each check is a line: ``ok``, ``warn`` (it works without, or could not be looked at) or ``fail``,
-with what to do.
+Each is a line: ``ok``; ``warn``, when it works without or could not be checked; or ``fail``, with
+what to do.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ Level = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at and found."""
+    """What was checked and found."""
 
     name: str
     level: Level
@@ -25,17 +25,17 @@ class Check:
 
 
 def ok(name: str, found: str) -> Check:
-    """Return a check that found all well."""
+    """Return a check that passed."""
     return Check(name, "ok", found)
 
 
 def warn(name: str, found: str, advice: str) -> Check:
-    """Return a check that found what one can live with, or could not look."""
+    """Return a check that found nothing that stops a run, or could not look."""
     return Check(name, "warn", found, advice)
 
 
 def fail(name: str, found: str, advice: str) -> Check:
-    """Return a check that found what has to be mended."""
+    """Return a check that failed."""
     return Check(name, "fail", found, advice)
 
 

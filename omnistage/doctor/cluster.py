@@ -1,6 +1,6 @@
-"""``omnistage doctor --cluster``: looks at a cluster, as a launcher pod or with a kubeconfig.
+"""``omnistage doctor --cluster``: checks a cluster, as a launcher pod or with a kubeconfig.
 
-What these credentials may not read is a warning and no failure: the launcher's own account, with
+What these credentials may not read is a warning, not a failure: the launcher's own account, with
 which ``helm test`` runs this, reads little beyond its jobs.
 """
 
@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from omnistage.cluster.api import PODS, Api, ApiError, Kind, Resource
+from omnistage.cluster.api import CONFIG_MAPS, PODS, Api, ApiError, Kind, Resource
+from omnistage.cluster.backends import backend_of, custom_resources
 from omnistage.cluster.pod import SECRET_KEYS
 from omnistage.cluster.settings import (
     DEFAULTS_FILE,
@@ -24,9 +25,7 @@ from omnistage.cluster.settings import (
 from omnistage.doctor.check import Check, fail, ok, warn
 from omnistage.doctor.machine import store_check
 from omnistage.doctor.rules import (
-    CUSTOM_RESOURCES,
     claim_check,
-    custom_resources,
     image_seen,
     keys_check,
     operator_check,
@@ -42,14 +41,12 @@ _PATIENCE = 20.0
 _NODES = Resource("", "v1", "nodes")
 _NAMESPACES = Resource("", "v1", "namespaces")
 _SECRETS = Resource("", "v1", "secrets")
-_CONFIG_MAPS = Resource("", "v1", "configmaps")
 _ACCOUNTS = Resource("", "v1", "serviceaccounts")
 _CLAIMS = Resource("", "v1", "persistentvolumeclaims")
 _DEPLOYMENTS = Resource("apps", "v1", "deployments")
 _CLASSES = Resource("storage.k8s.io", "v1", "storageclasses")
 _CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 _QUEUES = Resource("kueue.x-k8s.io", "v1beta1", "localqueues")
-_RUNTIMES = Resource("trainer.kubeflow.org", "v1alpha1", "trainingruntimes")
 _REVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews")
 
 
@@ -101,14 +98,14 @@ class Doctor:
             yield fail("settings", str(e), "mend launch.settings of the chart, or the recipe")
             return
         yield ok("settings", f"{settings.backend}, {settings.nodes} × {settings.gpus_per_node}")
-        for name in custom_resources(settings):
-            yield from self._look(f"crd {name}", lambda name=name: self._custom(name))
+        for name, version in custom_resources(settings).items():
+            yield from self._look(f"crd {name}", lambda n=name, v=version: self._custom(n, v))
         yield from self._look(
             "operator", lambda: operator_check(self.api.list(_DEPLOYMENTS), settings)
         )
         yield from self._look("gpus", lambda: pool_check(self.api.list(_NODES), settings))
-        if settings.backend == "trainjob":
-            yield from self._look("runtime", lambda: self._there(_RUNTIMES, settings))
+        if runtime := backend_of(settings).runtime(settings):
+            yield from self._look("runtime", lambda: self._there(*runtime))
         if settings.queue:
             yield from self._look(
                 "queue", lambda: queue_check(settings.queue, self._get(_QUEUES, settings.queue))
@@ -152,7 +149,7 @@ class Doctor:
         own = cluster_defaults()
         if not own:
             try:
-                found = self._get(_CONFIG_MAPS, self.wanted.launch_config)
+                found = self._get(CONFIG_MAPS, self.wanted.launch_config)
             except ApiError as e:
                 if e.status != 403:
                     raise
@@ -165,9 +162,9 @@ class Doctor:
                 raise InputError(f"{where}: not YAML: {e}") from e
         return merge_settings(own, self.wanted.settings)
 
-    def _custom(self, name: str) -> Check:
+    def _custom(self, name: str, version: str) -> Check:
         """Check a kind of object: by its CRD or, without the right to read that, by a list."""
-        group, version = name.partition(".")[2], CUSTOM_RESOURCES[name]
+        group = name.partition(".")[2]
         advice = "install the chart omnistage-platform, or another cluster.backend"
         try:
             found = self.api.get(_CRDS, "", name)
@@ -189,8 +186,7 @@ class Doctor:
             return fail(f"crd {name}", f"serves {', '.join(served)}, not {version}", advice)
         return ok(f"crd {name}", f"serves {', '.join(served)}")
 
-    def _there(self, kind: Kind, settings: LaunchSettings) -> Check:
-        name = settings.training_runtime
+    def _there(self, kind: Kind, name: str) -> Check:
         if self._get(kind, name) is None:
             advice = "set trainingRuntime.create in the chart, or cluster.training_runtime"
             return fail("runtime", f"no TrainingRuntime {name}", advice)
@@ -229,10 +225,10 @@ class Doctor:
         return keys_check(kind, name, have, want)
 
     def _store_config(self, name: str) -> Check:
-        if self._get(_CONFIG_MAPS, name) is None:
+        if self._get(CONFIG_MAPS, name) is None:
             advice = "right for S3 of AWS itself; otherwise set store.s3.endpoint in the chart"
             return warn(f"config map {name}", "not there", advice)
-        return self._keys("config map", _CONFIG_MAPS, name, ())
+        return self._keys("config map", CONFIG_MAPS, name, ())
 
     def _account(self, name: str) -> Check:
         if self._get(_ACCOUNTS, name) is None:

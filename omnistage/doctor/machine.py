@@ -1,8 +1,4 @@
-"""``omnistage doctor``: what of this machine or of a cluster is not as omnistage needs it.
-
-Each check is a line: ``ok``, ``warn`` (it works without, or could not be looked at) or ``fail``,
-with what to do.
-"""
+"""``omnistage doctor``: checks of this machine for ``omnistage run``."""
 
 import importlib.metadata
 import os
@@ -47,7 +43,7 @@ def check_machine(home: Path, store: str) -> Iterator[Check]:
 
 
 def python_check(version: tuple[int, int]) -> Check:
-    """Judge the Python version."""
+    """Check the Python version."""
     found = ".".join(map(str, version))
     if (3, 11) <= version < (3, 13):
         return ok("python", found)
@@ -55,7 +51,7 @@ def python_check(version: tuple[int, int]) -> Check:
 
 
 def package_check(name: str, version: str | None) -> Check:
-    """Judge a package whose version decides results."""
+    """Check a package whose version decides results."""
     wanted = pinned_version(name)
     if version is None:
         return fail(name, "not installed", "training runs here need it: uv sync --extra train")
@@ -66,7 +62,7 @@ def package_check(name: str, version: str | None) -> Check:
 
 
 def kfp_check(version: str | None) -> Check:
-    """Judge KFP's SDK, which runs pipelines here too."""
+    """Check KFP's SDK, which runs pipelines here too."""
     if version is None:
         return fail("kfp", "not installed", "uv sync --extra pipeline")
     wanted = _pinned_extra("kfp")
@@ -76,7 +72,7 @@ def kfp_check(version: str | None) -> Check:
 
 
 def gpu_check(count: int, cuda: str) -> Check:
-    """Judge the GPUs.
+    """Check the GPUs.
 
     Args:
         count: GPUs that have a device file.
@@ -90,7 +86,7 @@ def gpu_check(count: int, cuda: str) -> Check:
 
 
 def disk_check(name: str, free: int, where: Path) -> Check:
-    """Judge the free space for models, media and checkpoints."""
+    """Check the free space for models, media and checkpoints."""
     found = f"{human_bytes(free)} free at {where}"
     if free < _DISK_FAIL:
         return fail(name, found, "free some space, or give --home on another disk")
@@ -101,7 +97,7 @@ def disk_check(name: str, free: int, where: Path) -> Check:
 
 
 def shm_check(free: int) -> Check:
-    """Judge the shared memory, over which data loaders and NCCL talk."""
+    """Check the shared memory, over which data loaders and NCCL talk."""
     found = f"{human_bytes(free)} free at /dev/shm"
     if free < _SHM_WARN:
         return warn("shm", found, "start the container with --shm-size=16g for several GPUs")
@@ -109,7 +105,7 @@ def shm_check(free: int) -> Check:
 
 
 def memory_check(size: int) -> Check:
-    """Judge the machine's memory."""
+    """Check the machine's memory."""
     if size < _MEMORY_WARN:
         return warn("memory", human_bytes(size), "loading a 3B model takes about 16 GB")
     return ok("memory", human_bytes(size))

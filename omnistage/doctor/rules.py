@@ -1,47 +1,22 @@
-"""What ``omnistage doctor --cluster`` makes of the objects that it reads: pure judgements."""
+"""Pure checks over the cluster objects that ``omnistage doctor --cluster`` reads."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kubernetes.utils import parse_quantity
+
+from omnistage.cluster.backends import backend_of, launcher_rights
 from omnistage.cluster.settings import LaunchSettings, NodePool
 from omnistage.doctor.check import Check, fail, ok, warn
-
-CUSTOM_RESOURCES = {
-    "pytorchjobs.kubeflow.org": "v1",
-    "trainjobs.trainer.kubeflow.org": "v1alpha1",
-    "jobsets.jobset.x-k8s.io": "v1alpha2",
-    "localqueues.kueue.x-k8s.io": "v1beta1",
-}
-"""CRD to the version that is used here."""
-JOB_VERBS = ("create", "get", "list", "delete", "patch")
-RIGHTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("", "pods", ("get", "list")),
-    ("", "pods/log", ("get",)),
-    ("", "events", ("list",)),
-    ("argoproj.io", "workflows", ("get",)),
-)
-"""What a launcher does besides handling jobs: group, resource, verbs."""
-_SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
-_BINARY = {f"{s}i": 1024**n for n, s in enumerate(("K", "M", "G", "T", "P"), 1)}
 
 
 def rights(settings: LaunchSettings) -> list[tuple[str, str, str]]:
     """Return every verb that a launcher needs: verb, group, resource."""
-    job = {
-        "pytorchjob": ("kubeflow.org", "pytorchjobs"),
-        "trainjob": ("trainer.kubeflow.org", "trainjobs"),
-    }[settings.backend]
-    needed = [(*job, JOB_VERBS), *RIGHTS]
-    if settings.backend == "trainjob":
-        needed.append(("trainer.kubeflow.org", "trainingruntimes", ("get",)))
-    if settings.queue:
-        needed.append(("kueue.x-k8s.io", "workloads", ("list",)))
-    return [(verb, group, resource) for group, resource, verbs in needed for verb in verbs]
+    return [(v, r.group, r.resource) for r in launcher_rights(settings) for v in r.verbs]
 
 
 def rights_check(account: str, refused: Sequence[tuple[str, str, str]], asked: int) -> Check:
-    """Judge what a launcher may not do."""
+    """Check that a launcher lacks no right."""
     if not refused:
         return ok("rbac", f"{account} may do all of {asked} needed verbs")
     named = ", ".join(f"{v} {r}{f'.{g}' if g else ''}" for v, g, r in refused)
@@ -53,7 +28,7 @@ def rights_check(account: str, refused: Sequence[tuple[str, str, str]], asked: i
 
 
 def pool_check(nodes: Sequence[Mapping[str, Any]], settings: LaunchSettings) -> Check:
-    """Judge whether the chosen node pool can hold a job.
+    """Check whether the chosen node pool can hold a job.
 
     Args:
         nodes: All nodes of the cluster.
@@ -80,14 +55,16 @@ def pool_check(nodes: Sequence[Mapping[str, Any]], settings: LaunchSettings) -> 
         )
     need = {
         settings.gpu_resource: settings.gpus_per_node,
-        "cpu": quantity(settings.cpu),
-        "memory": quantity(settings.memory),
+        "cpu": parse_quantity(settings.cpu),
+        "memory": parse_quantity(settings.memory),
         **settings.rdma,
     }
     fitting, short = 0, {}
     for node in open_nodes:
         have = node["status"]["allocatable"]
-        lacks = {r: have.get(r, "0") for r, n in need.items() if quantity(have.get(r, "0")) < n}
+        lacks = {
+            r: have.get(r, "0") for r, n in need.items() if parse_quantity(have.get(r, "0")) < n
+        }
         fitting += not lacks
         short |= lacks
     gpus = sum(int(n["status"]["allocatable"].get(settings.gpu_resource, 0)) for n in open_nodes)
@@ -105,26 +82,31 @@ def pool_check(nodes: Sequence[Mapping[str, Any]], settings: LaunchSettings) -> 
 
 
 def operator_check(deployments: Sequence[Mapping[str, Any]], settings: LaunchSettings) -> Check:
-    """Judge whether the operator that makes the pods of jobs is running.
+    """Check whether the operator that makes the pods of jobs is running.
 
     Args:
         deployments: Of all namespaces.
         settings: Of the job.
     """
-    name = {"pytorchjob": "training-operator", "trainjob": "trainer-controller-manager"}
-    word = name[settings.backend]
+    word = backend_of(settings).operator
     found = [d for d in deployments if d["metadata"]["name"].endswith(word)]
     if not found:
         return fail("operator", f"no deployment {word}", "install the chart omnistage-platform")
     where = f"{found[0]['metadata']['namespace']}/{found[0]['metadata']['name']}"
     image = found[0]["spec"]["template"]["spec"]["containers"][0]["image"]
     if not any(d.get("status", {}).get("availableReplicas") for d in found):
-        return fail("operator", f"{where} is not available", f"kubectl describe deployment {where}")
+        return fail(
+            "operator",
+            f"{where} is not available",
+            "`kubectl -n {namespace} describe deployment {name}` says why".format(
+                **found[0]["metadata"]
+            ),
+        )
     return ok("operator", f"{where} ({image.rpartition('/')[2]})")
 
 
 def queue_check(name: str, queue: Mapping[str, Any] | None) -> Check:
-    """Judge a Kueue LocalQueue."""
+    """Check a Kueue LocalQueue."""
     if queue is None:
         return fail("queue", f"no LocalQueue {name}", "make it, or set cluster.queue")
     active = [c for c in queue.get("status", {}).get("conditions", []) if c["type"] == "Active"]
@@ -135,7 +117,7 @@ def queue_check(name: str, queue: Mapping[str, Any] | None) -> Check:
 
 
 def claim_check(name: str, claim: Mapping[str, Any] | None, classes: Sequence[str] | None) -> Check:
-    """Judge a PersistentVolumeClaim.
+    """Check a PersistentVolumeClaim.
 
     Args:
         name: Of the claim.
@@ -158,12 +140,12 @@ def claim_check(name: str, claim: Mapping[str, Any] | None, classes: Sequence[st
     return warn(
         f"claim {name}",
         phase,
-        "right for a class that binds on first use; else kubectl describe pvc",
+        f"right for a class that binds on first use; else `kubectl describe pvc {name}` says why",
     )
 
 
 def keys_check(kind: str, name: str, have: Sequence[str] | None, want: Sequence[str]) -> Check:
-    """Judge the keys of a Secret or ConfigMap; only their names.
+    """Check the keys of a Secret or ConfigMap; only their names.
 
     Args:
         kind: ``secret`` or ``config map``.
@@ -204,16 +186,6 @@ def pull_state(pod: Mapping[str, Any]) -> tuple[bool | None, str]:
     return None, "the image is being pulled"
 
 
-def quantity(text: str) -> float:
-    """Return a Kubernetes quantity, such as 500m or 64Gi, as a number."""
-    found = re.fullmatch(r"([0-9.]+)(m|[kMGTP]?|[KMGTP]i)", str(text))
-    if not found:
-        return 0.0
-    if found[2] == "m":
-        return float(found[1]) / 1000
-    return float(found[1]) * (_SUFFIXES | _BINARY)[found[2]]
-
-
 def _selected(node: Mapping[str, Any], pool: NodePool) -> bool:
     labels = node["metadata"].get("labels", {})
     return all(labels.get(name) == value for name, value in pool.node_selector.items())
@@ -237,14 +209,3 @@ def _tolerates(tolerance: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
     return tolerance.get("key") == taint["key"] and tolerance.get("value", "") == taint.get(
         "value", ""
     )
-
-
-def custom_resources(settings: LaunchSettings) -> Iterator[str]:
-    """Yield the names of the CRDs that a job of these settings needs."""
-    if settings.backend == "pytorchjob":
-        yield "pytorchjobs.kubeflow.org"
-    else:
-        yield "trainjobs.trainer.kubeflow.org"
-        yield "jobsets.jobset.x-k8s.io"
-    if settings.queue:
-        yield "localqueues.kueue.x-k8s.io"

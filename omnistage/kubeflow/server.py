@@ -8,13 +8,13 @@ import contextlib
 import io
 import json
 import logging
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omnistage.errors import InputError, TransientError
+from omnistage.retry import retry
 
 T = TypeVar("T")
 
@@ -168,19 +168,12 @@ class PipelinesServer:
 
     def _call(self, what: str, call: Callable[[], T], patience: float | None = None) -> T:
         """Make a call that may be repeated, until it is answered."""
-        began, wait, said = time.monotonic(), 0.5, 5.0
-        while True:
-            try:
-                return self._once(what, call)
-            except TransientError as e:
-                passed = time.monotonic() - began
-                if passed + wait > (self._patience if patience is None else patience):
-                    raise
-                if passed >= said:
-                    self._say(f"{e}; trying again")
-                    said = passed * 3
-                time.sleep(wait)
-                wait = min(2 * wait, 15.0)
+        return retry(
+            lambda: self._once(what, call),
+            patience=self._patience if patience is None else patience,
+            notice=self._say,
+            quiet=5,
+        )
 
     def _once(self, what: str, call: Callable[[], T]) -> T:
         from kfp_server_api import ApiException
@@ -191,7 +184,7 @@ class PipelinesServer:
             with contextlib.redirect_stdout(io.StringIO()):
                 return call()
         except ApiException as e:
-            message = f"Kubeflow Pipelines, {what}: {e.status} {_said(e)}"
+            message = f"Kubeflow Pipelines, {what}: {e.status} {_error_message(e)}"
             if e.status in _TRANSIENT:
                 raise TransientError(message) from e
             if e.status in (401, 403):
@@ -235,7 +228,7 @@ def _already_there() -> Any:
             raise
 
 
-def _said(error: Any) -> str:
+def _error_message(error: Any) -> str:
     """Return the server's own words."""
     try:
         body = json.loads(error.body or "")

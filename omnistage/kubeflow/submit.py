@@ -16,10 +16,11 @@ from typing import Any
 import orjson
 import yaml
 
-from omnistage.errors import InputError, OmnistageError, TransientError, machine_errors
+from omnistage.errors import InputError, OmnistageError, machine_errors
 from omnistage.events import clock
 from omnistage.files import locked, read_json, write_json
 from omnistage.kubeflow.server import PipelinesServer
+from omnistage.retry import retry
 from omnistage.store.uris import uri_path
 from omnistage.task.exit_task import describe, read_summary
 from omnistage.task.run_record import EXIT, RunRecord
@@ -203,25 +204,16 @@ def _create(
     state: Mapping[str, Any],
 ) -> str:
     """Create the run once, although an answer may be lost."""
-    wait, tries = 1.0, 0
-    while True:
+
+    def create() -> str:
         found = set(server.runs_named(experiment, state["name"])) - set(state["before"])
         if found:
             return found.pop()
-        try:
-            return server.create_run(
-                experiment,
-                state["name"],
-                version,
-                submission.parameters,
-                submission.service_account,
-            )
-        except TransientError:
-            tries += 1
-            if tries == _CREATE_TRIES:
-                raise
-            time.sleep(wait)
-            wait = min(2 * wait, 15.0)
+        return server.create_run(
+            experiment, state["name"], version, submission.parameters, submission.service_account
+        )
+
+    return retry(create, tries=_CREATE_TRIES, first=1)
 
 
 def _states(run: Any, titles: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The artifact types of the pipeline in Kubeflow Pipelines, and the body that its components share.
+"""The body that the components of Kubeflow Pipelines share.
 
 An artifact of Kubeflow here is a small JSON file, the manifest; the bytes stay in the store. So
 KFP's launcher copies kilobytes, and its cache, which compares inputs, sees content digests.
@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import orjson
 from kfp import dsl
 
-from omnistage.errors import InputError, OmnistageError, TransientError
+from omnistage.errors import ErrorReport, InputError, OmnistageError, TransientError
 from omnistage.events import Events
 from omnistage.files import read_jsonl, write_json
 from omnistage.stage.contract import Stage
@@ -29,6 +30,7 @@ from omnistage.task.run_record import record_here
 EVENTS_VARIABLE = "OMNISTAGE_EVENTS"
 FORCE_VARIABLE = "OMNISTAGE_FORCE"
 CACHED_ONLY_VARIABLE = "OMNISTAGE_CACHED_ONLY"
+_REPORT = ("kind", "message")
 _RETRY_SECONDS = (10.0, 30.0, 90.0)
 
 
@@ -93,7 +95,7 @@ def run_stage(
                 },
             )
         except OmnistageError as e:
-            Events(stage.name, events).emit("failed", message=str(e), exit_code=e.exit_code)
+            Events(stage.name, events).emit("failed", **asdict(ErrorReport.of(e)))
             print(f"{stage.name}: error: {e}", file=sys.stderr, flush=True)
             code = e.exit_code
         else:
@@ -101,8 +103,8 @@ def run_stage(
         ended = _ended(stage.name, events)
         if code:
             if record:
-                message = ended.get("message", "")
-                record.note(stage.name, "failed", exit_code=code, message=message)
+                told = {"kind": "", "message": "", **{k: ended[k] for k in _REPORT if k in ended}}
+                record.note(stage.name, "failed", exit_code=code, **told)
             raise SystemExit(code)
         made = Manifest.from_json(manifest.read_bytes(), str(manifest))
     if record:

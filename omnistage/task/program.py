@@ -5,15 +5,20 @@ The KFP task, the local run and every pod of a training job enter here.
 
 import argparse
 import importlib.metadata
+import os
+import signal
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from omnistage.errors import DamagedError, InputError, OmnistageError
+from omnistage.cluster.pod import TERMINATION_VARIABLE
+from omnistage.errors import DamagedError, ErrorReport, InputError, OmnistageError
 from omnistage.events import Events
 from omnistage.files import read_json, write_atomic
 from omnistage.settings import parse_config
@@ -24,6 +29,9 @@ from omnistage.store.manifest import Manifest
 from omnistage.store.open import open_store, read_manifest
 from omnistage.store.uris import store_uri
 from omnistage.torchrun.world import this_world
+
+_TERMINATION_BYTES = 4000
+"""The kubelet cuts termination messages after 4096."""
 
 
 class Spec(BaseModel):
@@ -66,19 +74,37 @@ def main(stage: Stage[Any], arguments: list[str] | None = None) -> int:
     if options.check:
         return _check(stage)
     events = Events(stage.name)
+    termination_log = os.environ.get(TERMINATION_VARIABLE)
+    if termination_log:
+        # Process 1 of a pod ignores SIGTERM unless it has a handler, to the end of the pod's grace.
+        signal.signal(signal.SIGTERM, _end)
     try:
         spec = _read_spec(options.spec)
         events = Events(stage.name, Path(spec.events) if spec.events else None)
         run_spec(stage, spec, events)
-    except OmnistageError as e:
-        events.emit("failed", message=str(e), exit_code=e.exit_code)
-        print(f"{stage.name}: error: {e}", file=sys.stderr, flush=True)
-        return e.exit_code
     except Exception as e:
-        events.emit("failed", message=f"{type(e).__name__}: {e}", exit_code=1)
-        traceback.print_exc()
-        return 1
+        report = ErrorReport.of(e)
+        events.emit("failed", **asdict(report))
+        if termination_log:
+            Path(termination_log).write_bytes(report.to_json(_TERMINATION_BYTES))
+        if not isinstance(e, OmnistageError):
+            traceback.print_exc()
+        print(f"{stage.name}: error: {report.message}", file=sys.stderr, flush=True)
+        return report.exit_code
     return 0
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """End this pod's program at once: on the way out, its training processes are told too.
+
+    A checkpoint that is being saved or copied is dropped if that takes longer than they are given;
+    it has no final name yet, and the last whole one stays.
+
+    Raises:
+        SystemExit: With the exit code of a signal.
+    """
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:

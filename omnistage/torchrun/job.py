@@ -45,6 +45,14 @@ def lost_peer(text: str) -> bool:
     return bool(_LOST_PEER.search(text))
 
 
+_KILLED = re.compile(r"Signal (9|15) \(SIG|exitcode *: *-(9|15)\b")
+
+
+def killed(log: str) -> bool:
+    """Return whether torchrun says that one of its processes was killed from outside."""
+    return bool(_KILLED.search(log))
+
+
 def diagnose(log: str) -> str:
     """Return the part of a failed job's log that says why: the last error and what led to it.
 

@@ -12,9 +12,15 @@ from pathlib import Path
 
 import orjson
 
-from omnistage.errors import InputError, StageFailedError, TransientError
+from omnistage.errors import (
+    InputError,
+    KilledError,
+    LostPeerError,
+    StageFailedError,
+    TransientError,
+)
 from omnistage.files import write_atomic
-from omnistage.torchrun.job import TorchrunJob, diagnose, lost_peer
+from omnistage.torchrun.job import TorchrunJob, diagnose, killed, lost_peer
 from omnistage.torchrun.world import without_world
 
 _PDEATHSIG = 1
@@ -70,8 +76,10 @@ def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
 
     Raises:
         StageFailedError: If the job fails or ``follow`` stopped it.
+        KilledError: If one of its processes was killed from outside.
         InputError: If the job ends with exit code 2.
-        TransientError: If it ends with exit code 75, or because another node went away.
+        TransientError: If it ends with exit code 75.
+        LostPeerError: If another node went away.
     """
     request = render(job)
     leader = job.log.with_suffix(".pid")
@@ -116,12 +124,15 @@ def _raise(job: TorchrunJob, code: int, start: int) -> None:
     if code in (2, 75):
         raise (InputError if code == 2 else TransientError)(text)
     if job.world.nodes > 1 and lost_peer(text):
-        raise TransientError(f"{job.name} lost another node of its job:\n{text}")
+        raise LostPeerError(f"{job.name} lost another node of its job:\n{text}")
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
     advice = ""
     if code == -signal.SIGKILL:
         advice = "\nThe kernel kills a process so when memory runs out: see `dmesg`."
-    raise StageFailedError(f"{job.name} {how}; its log is {job.log}, and ends:\n{text}{advice}")
+    error = KilledError if code in (-signal.SIGKILL, -signal.SIGTERM) or killed(log) else None
+    raise (error or StageFailedError)(
+        f"{job.name} {how}; its log is {job.log}, and ends:\n{text}{advice}"
+    )
 
 
 def _die_with_parent() -> None:

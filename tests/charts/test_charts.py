@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from omnistage.cluster.backends import BACKENDS
 from omnistage.cluster.job import ClusterJob
 from omnistage.cluster.settings import LaunchSettings, merge_settings
 from omnistage.doctor.rules import rights
@@ -186,20 +187,27 @@ def test_the_job_settings_of_every_values_file_are_launch_settings(name: str) ->
     assert settings.pool().tolerations
 
 
-def test_the_launchers_role_grants_what_doctor_asks_for() -> None:
-    text = (CHARTS / "omnistage" / "templates" / "rbac.yaml").read_text()
-    rules = re.search(r"^kind: Role$.*?^rules:\n(.*?)^---", text, re.M | re.S)
-    assert rules
-    granted = {
+def granted(role: str) -> set[tuple[str, str, str]]:
+    rules = yaml.safe_load((CHARTS / "omnistage" / "files" / f"{role}-rules.yaml").read_text())
+    return {
         (verb, group, resource)
-        for rule in yaml.safe_load(rules[1])
+        for rule in rules
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    for backend in ("pytorchjob", "trainjob"):
-        needed = rights(merge_settings({"backend": backend, "queue": "one"}))
-        assert set(needed) <= granted
+
+
+def test_the_launchers_role_grants_what_doctor_asks_for() -> None:
+    for backend in BACKENDS:
+        needed = rights(merge_settings({"backend": backend.name, "queue": "one"}))
+        assert set(needed) <= granted("launcher")
+
+
+def test_the_reaper_may_delete_jobs_and_little_else() -> None:
+    assert {verb for verb, _, _ in granted("reaper")} == {"list", "delete", "get"}
+    assert {r for v, _, r in granted("reaper") if v == "delete"} == {b.plural for b in BACKENDS}
+    assert {r for v, _, r in granted("reaper") if v == "get"} == {"workflows"}
 
 
 def test_accounts_and_secrets_are_called_what_launch_settings_call_them() -> None:

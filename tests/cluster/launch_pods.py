@@ -3,6 +3,7 @@
 from typing import Any
 
 from omnistage.cluster.failures import PodView
+from omnistage.errors import ErrorReport
 
 JOB = "sft-0123456789abcdef-0"
 NOON = "2026-11-21T12:00:{:02}Z"
@@ -31,6 +32,12 @@ def terminated(code: int, second: int, reason: str = "Error", message: str = "")
         "phase": "Succeeded" if code == 0 else "Failed",
         "containerStatuses": [{"name": "pytorch", "image": "local/x:1", "state": state}],
     }
+
+
+def reported(code: int, second: int, kind: str, message: str) -> dict[str, Any]:
+    """The same of a program that wrote its error into the pod's termination message."""
+    report = ErrorReport(kind, code, message).to_json().decode()
+    return terminated(code, second, message=report)
 
 
 def running() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from tests.cluster.launch_pods import (
     NOON,
     deleted,
     master,
+    reported,
     running,
     terminated,
     warning,
@@ -34,10 +35,23 @@ from tests.cluster.launch_pods import (
         ),
         (terminated(137, 5, "ContainerStatusUnknown"), (), True, "lost with its node"),
         (
-            terminated(1, 5),
-            ("sft: error: sft was killed by SIGKILL; its log is /scratch/log",),
+            reported(1, 5, "KilledError", "sft was killed by SIGKILL"),
+            ("whatever the log says",),
             True,
-            "killed from outside",
+            "since one of its processes was killed from outside; its log ends:\nsft was killed",
+        ),
+        (
+            reported(75, 5, "LostPeerError", "sft lost another node of its job"),
+            ("ValueError: in the log",),
+            True,
+            "sft lost another node of its job",
+        ),
+        (
+            # What an error's text happens to say does not decide.
+            reported(1, 5, "StageFailedError", "clip.mp4: Connection reset by peer"),
+            ("ValueError: in the log",),
+            False,
+            "clip.mp4: Connection reset by peer",
         ),
         (
             terminated(1, 5),
@@ -95,13 +109,21 @@ def test_how_a_pod_ended_decides_whether_the_gang_starts_again(status, lines, re
 
 
 def test_exit_2_is_an_input_error_with_the_stages_own_message():
-    lines = ("loads", "sft: error: records.jsonl: line 7: no messages", "give them")
-    failure = explain(JOB, [master(lines=lines, **terminated(2, 5))], [])
+    said = reported(2, 5, "InputError", "records.jsonl: line 7: no messages\ngive them")
+    failure = explain(JOB, [master(lines=("loads", "sft: error: …"), **said)], [])
 
     assert isinstance(failure.error, InputError)
     assert not failure.retryable
     assert str(failure.error).startswith("records.jsonl: line 7: no messages\ngive them\n")
     assert f"{JOB}-master-0" in str(failure.error)
+
+
+def test_a_pod_that_died_before_its_program_could_report_is_judged_by_its_log():
+    lines = ("step 7", "ImportError: libcuda.so.1")
+    failure = explain(JOB, [master(lines=lines, **terminated(2, 5))], [])
+
+    assert isinstance(failure.error, InputError)
+    assert "ImportError: libcuda.so.1" in str(failure.error)
 
 
 def test_the_pod_that_ended_first_is_blamed():

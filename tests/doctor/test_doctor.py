@@ -27,7 +27,6 @@ from omnistage.doctor.rules import (
     operator_check,
     pool_check,
     pull_state,
-    quantity,
     queue_check,
     rights,
     rights_check,
@@ -158,14 +157,6 @@ def test_a_pool_must_hold_the_gang(
     assert (check.level, said in check.found) == (level, True), check
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("500m", 0.5), ("8", 8), ("1.5k", 1500), ("64Gi", 64 * GB), ("2Ki", 2048), ("x", 0)],
-)
-def test_quantities(text: str, number: float) -> None:
-    assert quantity(text) == number
-
-
 def test_the_operator_must_be_available() -> None:
     def deployment(name: str, available: int) -> dict[str, Any]:
         container = {"image": "registry.example/operator:v1.9.4"}
@@ -178,7 +169,9 @@ def test_the_operator_must_be_available() -> None:
     settings = LaunchSettings()
     up = operator_check([deployment("training-operator", 1)], settings)
     assert (up.level, up.found) == ("ok", "kubeflow/training-operator (operator:v1.9.4)")
-    assert operator_check([deployment("training-operator", 0)], settings).level == "fail"
+    down = operator_check([deployment("training-operator", 0)], settings)
+    assert down.level == "fail"
+    assert "kubectl -n kubeflow describe deployment training-operator" in down.advice
     assert operator_check([], settings).level == "fail"
     trainer = deployment("x-kubeflow-trainer-controller-manager", 1)
     assert operator_check([trainer], LaunchSettings(backend="trainjob")).level == "ok"

@@ -12,7 +12,6 @@ import pytest
 from omnistage.cli import main as cli
 from omnistage.cli.main import main
 from omnistage.errors import InputError, TransientError
-from omnistage.kubeflow import server as kfp_client
 from omnistage.kubeflow import submit
 from omnistage.kubeflow.server import PipelinesServer
 from omnistage.kubeflow.submit import Submission, follow, parse_parameters, start, task_titles
@@ -39,8 +38,7 @@ def api() -> Iterator[kfp_api.Server]:
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No waiting between two looks or tries, and no settings of the user's own."""
     real = time.sleep
-    for module in (submit, kfp_client):
-        monkeypatch.setattr(module.time, "sleep", lambda _: real(0.001))
+    monkeypatch.setattr(time, "sleep", lambda _: real(0.001))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 

@@ -69,7 +69,7 @@ def record(store: str) -> dict[str, Any]:
     return found
 
 
-def test_a_transient_error_is_tried_again_and_said(
+def test_a_transient_error_is_retried_and_said(
     slept: list[float],
     work: Callable[..., DatasetTarball],
     store: Store,
