@@ -24,10 +24,11 @@ from components.download.tiny.data import TinyDataSettings
 from components.download.tiny.model import TinyModelSettings
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
-from omnistage.recipe.document import read_recipe, shipped_recipes
+from omnistage.recipe.document import find_recipe, read_recipe, shipped_recipes, validate
 from omnistage.rewards import METRIC_NAMES, RANGES, REQUIRED_VARIABLES, REWARDS
-from pipelines.post_training import IMAGES, SOURCES, STAGES, Recipe, StageRuntimes
+from pipelines.graph import graph_of, launched
 from pipelines.post_training import parameters as pipeline_parameters
+from pipelines.recipe import Recipe, StageRuntimes
 
 ROOT = Path(__file__).resolve().parent.parent
 _SETTING = ("setting", "type", "default", "counts", "what it is")
@@ -86,13 +87,15 @@ def settings() -> str:
 def stages() -> str:
     """Return the table of stages: inputs, output and where each runs."""
     rows = []
-    for name, stage in STAGES.items():
+    graph = graph_of(validate(read_recipe(find_recipe("omnicritic-3b")), Recipe))
+    for name, step in graph.items():
+        stage = step.stage
         inputs = [
-            f"`{i}`: {kind} of `{SOURCES[name][i]}`" + (" or none" if i in stage.optional else "")
+            f"`{i}`: {kind} of `{step.sources[i]}`" + (" or none" if i in stage.optional else "")
             for i, kind in stage.inputs.items()
         ]
         libraries = ", ".join(stage.libraries)
-        images = ", ".join(image for image, of in IMAGES.items() if name in of)
+        images = "launcher, trainer" if name in launched(graph) else "launcher"
         rows.append((f"`{name}`", "; ".join(inputs) or "–", stage.kind, images, libraries or "–"))
     head = ("stage", "inputs", "output", "images", "libraries whose version counts")
     return "\n".join(_table(head, rows))

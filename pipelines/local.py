@@ -17,7 +17,9 @@ from omnistage.files import read_json, read_jsonl
 from omnistage.store.open import open_store, read_manifest
 from omnistage.store.uris import store_uri
 from omnistage.task.kfp_body import CACHED_ONLY_VARIABLE, EVENTS_VARIABLE, FORCE_VARIABLE
-from pipelines.post_training import STAGES, Recipe, build, needed, resolve
+from pipelines.graph import graph_of, last_step, needed
+from pipelines.post_training import build
+from pipelines.recipe import Recipe
 
 
 class RunRequest(BaseModel):
@@ -59,7 +61,10 @@ def main(folder: Path) -> int:
 def _run(request: RunRequest, folder: Path, events: Path) -> None:
     from kfp import local
 
-    before = needed(request.first)[:-1] if request.first else []
+    recipe = request.recipe.resolve()
+    graph = graph_of(recipe)
+    before = needed(graph, request.first)[:-1] if request.first else []
+    last = request.last or last_step(graph)
     os.environ[EVENTS_VARIABLE] = str(events)
     os.environ[FORCE_VARIABLE] = ",".join(request.force)
     os.environ[CACHED_ONLY_VARIABLE] = ",".join(before)
@@ -69,16 +74,17 @@ def _run(request: RunRequest, folder: Path, events: Path) -> None:
         pipeline_root=str(folder / "kfp"),
         raise_on_error=True,
     )
-    last = request.last or list(STAGES)[-1]
-    build(resolve(request.recipe), request.store, to=last)()
-    if last == "eval":
-        _copy_report(folder, events)
+    build(recipe, request.store, last)()
+    _copy_report(folder, events)
 
 
 def _copy_report(folder: Path, events: Path) -> None:
-    """Put the report where a person looks for it."""
-    finished = [r for r in read_jsonl(events) if r["event"] == "finished" and r["stage"] == "eval"]
-    manifest = read_manifest(finished[-1]["manifest"])
+    """Put the run's report, if it made one, where a person looks for it."""
+    finished = [read_manifest(r["manifest"]) for r in read_jsonl(events) if "manifest" in r]
+    reports = [manifest for manifest in finished if manifest.kind == "EvalReport"]
+    if not reports:
+        return
+    manifest = reports[-1]
     source = open_store(store_uri(manifest)).local(manifest)
     for name in ("report.html", "report.json"):
         shutil.copyfile(source / name, folder / name)

@@ -13,10 +13,6 @@ from omnistage.cluster.settings import LaunchSettings
 from omnistage.kube_names import RunName
 from omnistage.settings import Settings
 from omnistage.stage.contract import Runtime
-from pipelines.graph import LAUNCHED
-
-_SECTIONS = {"download": "data", "download_model": "model"}
-_SEEDED = ("rewrite_paths", "sft", "grpo", "eval")
 
 
 class StageRuntimes(Settings):
@@ -52,43 +48,27 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _hand_down(cls, values: Any) -> Any:
-        """Give the recipe's seed to the stages and its name to the report."""
+    def _inherit_defaults(cls, values: Any) -> Any:
+        """Hand down what sections do not set: the seed, and the report's title."""
         if not isinstance(values, dict):
             return values
         values = dict(values)
         seed = values.get("seed", cls.model_fields["seed"].default)
-        for name in _SEEDED:
-            section = values.get(name, {})
-            if isinstance(section, dict):
+        for name, field in cls.model_fields.items():
+            section, settings = values.get(name, {}), field.annotation
+            takes = isinstance(settings, type) and "seed" in getattr(settings, "model_fields", ())
+            if takes and isinstance(section, dict):
                 values[name] = {"seed": seed, **section}
         if isinstance(values["eval"], dict):
             values["eval"] = {"title": values.get("name", ""), **values["eval"]}
         return values
 
+    def resolve(self) -> "Recipe":
+        """Return the recipe with what its sources point to here pinned down.
 
-def launched(recipe: Recipe) -> tuple[str, ...]:
-    """Return the stages of a recipe that are jobs on a cluster.
+        A folder is named by its path, but what counts for the stage key is what is in it now.
 
-    They need the trainer's image: so does the tiny base model, which torch makes.
-    """
-    tiny = any(source.type == "tiny" for source in recipe.model.sources)
-    return ("download_model", *LAUNCHED) if tiny else LAUNCHED
-
-
-def config_of(recipe: Recipe, stage: str) -> Settings:
-    """Return a stage's section of a recipe."""
-    return getattr(recipe, _SECTIONS.get(stage, stage))
-
-
-def resolve(recipe: Recipe) -> Recipe:
-    """Return the recipe with what its sources point to here pinned down.
-
-    A folder is named by its path, but what counts for the stage key is what is in it now.
-
-    Raises:
-        InputError: If a source is not there.
-    """
-    return recipe.model_copy(
-        update={"data": recipe.data.resolve(), "model": recipe.model.resolve()}
-    )
+        Raises:
+            InputError: If a source is not there.
+        """
+        return self.model_copy(update={"data": self.data.resolve(), "model": self.model.resolve()})

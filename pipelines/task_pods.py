@@ -1,4 +1,4 @@
-"""What every task of a compiled package gets: pod settings, secrets by name, time-outs."""
+"""The pod of each task in a compiled package: resources, time-out, Secrets by name, volumes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,38 +8,41 @@ from omnistage.cluster.launch import RUN_VARIABLE, WORKFLOW_VARIABLE
 from omnistage.cluster.pod import CONFIG_KEYS, SECRET_KEYS
 from omnistage.cluster.settings import DEFAULTS_FILE, LaunchSettings
 from omnistage.errors import InputError
+from omnistage.stage.contract import LAUNCHER, Resources
 from omnistage.store.uris import uri_path
-from omnistage.task.run_record import EXIT, POD_VARIABLE
+from omnistage.task.run_record import POD_VARIABLE
+from pipelines.graph import Step
 
 HUB_SECRET_KEYS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
 HUB_CONFIG_KEYS = ("HF_ENDPOINT",)
 STORE_MOUNT = "/store"
 """Where the claim of a store on a volume is mounted."""
-_DOWNLOADS = ("download", "download_model")
-_DAY = 86400
-_TIMEOUTS = {
-    "download": 7 * _DAY,
-    "download_model": 2 * _DAY,
-    "rewrite_paths": 2 * _DAY,
-    EXIT: 3600,
-}
 _SETTLE = 3600
 """Seconds beyond a job's own time-outs: retries, and putting its result into the store."""
 
 
 @dataclass(frozen=True)
-class Resources:
-    """CPU and memory of a task."""
+class TaskNeeds:
+    """What a task needs of its pod."""
 
-    cpu: str
-    cpu_limit: str
-    memory: str
-    memory_limit: str
+    timeout: int
+    """Seconds."""
+    resources: Resources = LAUNCHER
+    hub: bool = False
+    """Whether it gets the Secret of the hubs."""
 
 
-_WORKER = Resources("500m", "8", "1Gi", "16Gi")
-_LAUNCHER = Resources("100m", "2", "256Mi", "2Gi")
-_RESOURCES = {"download": _WORKER, "download_model": _WORKER, "rewrite_paths": _WORKER}
+EXIT_NEEDS = TaskNeeds(3600)
+"""Of the exit task."""
+
+
+def step_needs(step: Step, settings: LaunchSettings) -> TaskNeeds:
+    """Return what the task of a step needs; a launcher's time-out covers its job's own."""
+    stage = step.stage
+    if not step.launched:
+        return TaskNeeds(stage.timeout, stage.resources, hub=bool(stage.source))
+    waits = round(settings.queue_timeout + settings.start_timeout)
+    return TaskNeeds(waits + settings.run_timeout + _SETTLE, hub=bool(stage.source))
 
 
 @dataclass(frozen=True)
@@ -51,37 +54,31 @@ class ClusterNames:
     store_claim: str = "omnistage-store"
 
 
-def place(
+def configure_task_pod(
     task: Any,
-    name: str,
+    needs: TaskNeeds,
     image: str,
     store: str,
     settings: LaunchSettings,
     names: ClusterNames,
-    *,
-    launched: bool = False,
-    caching: bool = True,
 ) -> None:
     """Give a task its image and its pod's settings.
 
     Args:
         task: A task of Kubeflow Pipelines.
-        name: Its stage, or :data:`EXIT`.
+        needs: What it needs.
         image: Of its container.
         store: URI of the store when the package is compiled: a folder is mounted.
         settings: The recipe's launch settings.
         names: Names of objects in the namespace.
-        launched: Whether the task is the launcher of a job.
-        caching: Whether Kubeflow Pipelines may take a stage's result from its own cache.
     """
     from kfp import kubernetes
 
     task.set_container_image(image)
-    task.set_caching_options(caching and name != EXIT)
-    need = _LAUNCHER if launched else _RESOURCES.get(name, _LAUNCHER)
-    task.set_cpu_request(need.cpu).set_cpu_limit(need.cpu_limit)
-    task.set_memory_request(need.memory).set_memory_limit(need.memory_limit)
-    kubernetes.set_timeout(task, timeout(name, settings, launched))
+    resources = needs.resources
+    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu_limit)
+    task.set_memory_request(resources.memory).set_memory_limit(resources.memory_limit)
+    kubernetes.set_timeout(task, needs.timeout)
     kubernetes.set_security_context(
         task,
         run_as_non_root=True,
@@ -92,15 +89,8 @@ def place(
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", "launcher")
     if settings.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, settings.image_pull_secrets)
-    _set_environment(task, name, settings, names)
+    _set_environment(task, needs, settings, names)
     _mount(task, store, settings, names)
-
-
-def timeout(name: str, settings: LaunchSettings, launched: bool) -> int:
-    """Return the seconds that a task may take; a launcher's covers its job's own time-outs."""
-    if not launched:
-        return _TIMEOUTS[name]
-    return round(settings.queue_timeout + settings.start_timeout) + settings.run_timeout + _SETTLE
 
 
 def check_store(store: str, settings: LaunchSettings) -> None:
@@ -119,7 +109,9 @@ def check_store(store: str, settings: LaunchSettings) -> None:
         )
 
 
-def _set_environment(task: Any, name: str, settings: LaunchSettings, names: ClusterNames) -> None:
+def _set_environment(
+    task: Any, needs: TaskNeeds, settings: LaunchSettings, names: ClusterNames
+) -> None:
     from kfp import kubernetes
 
     task.set_env_variable("HOME", "/tmp").set_env_variable("OMNISTAGE_SCRATCH", "/scratch")
@@ -135,7 +127,7 @@ def _set_environment(task: Any, name: str, settings: LaunchSettings, names: Clus
         )
     if settings.store_secret:
         kubernetes.use_secret_as_env(task, settings.store_secret, _same(SECRET_KEYS), optional=True)
-    if name in _DOWNLOADS:
+    if needs.hub:
         kubernetes.use_secret_as_env(task, names.hub_secret, _same(HUB_SECRET_KEYS), optional=True)
 
 

@@ -11,14 +11,15 @@ def download(config: str, store: str, tarball: dsl.Output[types.DatasetTarball],
 
     Args:
         config: DownloadSettings as JSON.
+        store: URI of the store.
         tarball: The archives, verified, with an index of their members.
         source: URI of the data set, instead of the sources in config; empty for those.
     """
     from components.download.sources.uri import with_source
+    from components.download.stage import STAGE
     from omnistage.task.kfp_body import run_stage
 
-    stage = "components.download.stage:STAGE"
-    run_stage(stage, config, store, tarball, change=with_source(source))
+    run_stage(STAGE, config, store, tarball, change=with_source(source))
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -33,12 +34,13 @@ def download_model(
 
     Args:
         config: ModelSettings as JSON.
+        store: URI of the store.
         model: The model folder.
         source: URI of the model, instead of the sources in config; empty for those.
         runtime: TaskRuntime as JSON.
     """
     from components.download.sources.uri import with_source
+    from components.download.stage import MODEL_STAGE
     from omnistage.task.kfp_body import run_stage
 
-    stage = "components.download.stage:MODEL_STAGE"
-    run_stage(stage, config, store, model, {}, runtime, change=with_source(source))
+    run_stage(MODEL_STAGE, config, store, model, {}, runtime, change=with_source(source))

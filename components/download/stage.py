@@ -58,6 +58,9 @@ STAGE = Stage(
     config=DownloadSettings,
     inputs={},
     run=download,
+    program="components.download",
+    timeout=7 * 86400,
+    source="data",
 )
 MODEL_STAGE = Stage(
     "download_model",
@@ -66,6 +69,11 @@ MODEL_STAGE = Stage(
     config=ModelSettings,
     inputs={},
     run=download_model,
+    program="components.download.model",
+    # The tiny base model is made by torch, which only the trainer image has.
+    launched=lambda config: any(source.type == "tiny" for source in config.sources),
+    max_nodes=1,
+    source="model",
 )
 
 

@@ -19,7 +19,7 @@ def evaluate(
     html: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     sft: Optional[dsl.Input[types.SFTCheckpoint]] = None,  # noqa: UP045 - KFP reads this form only
-    adapter: Optional[dsl.Input[types.LoRAAdapter]] = None,  # noqa: UP045
+    grpo: Optional[dsl.Input[types.LoRAAdapter]] = None,  # noqa: UP045
     node_pool: str = "",
     queue: str = "",
     gpus_per_node: int = 0,
@@ -37,15 +37,15 @@ def evaluate(
         html: The report, for the KFP pages.
         metrics: Accuracy of each model with its interval.
         sft: The fine-tuned model, if it is evaluated or GRPO started from it.
-        adapter: The adapter that GRPO trained, if it is evaluated.
-        node_pool: Node pool; empty, like the two below when 0 or empty, for the recipe's.
-        queue: Kueue LocalQueue.
-        gpus_per_node: GPUs of the pod.
+        grpo: The adapter that GRPO trained, if it is evaluated.
+        node_pool: Node pool of the job; empty for the recipe's.
+        queue: Kueue LocalQueue of the job; empty for the recipe's.
+        gpus_per_node: GPUs of a pod; 0 for the recipe's.
     """
+    from components.eval.stage import STAGE
     from omnistage.task.kfp_body import publish_report, run_stage
 
-    inputs = {"data": data, "records": records, "model": model, "sft": sft, "grpo": adapter}
+    inputs = {"data": data, "records": records, "model": model, "sft": sft, "grpo": grpo}
     at = {"node_pool": node_pool, "queue": queue, "gpus_per_node": gpus_per_node}
-    stage = "components.eval.stage:STAGE"
-    made = run_stage(stage, config, store, report, inputs, runtime, at)
+    made = run_stage(STAGE, config, store, report, inputs, runtime, at)
     publish_report(made, html, metrics)

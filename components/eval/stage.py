@@ -15,7 +15,7 @@ from components.eval.tasks.pairwise import (
 )
 from omnistage.archives.media_root import media_root
 from omnistage.files import write_atomic, write_json, write_jsonl
-from omnistage.stage.contract import Context, Result, Stage
+from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.stage.key import pinned_version
 from omnistage.store.manifest import Manifest
 from omnistage.swift.curve import read_curve
@@ -158,4 +158,7 @@ STAGE = Stage(
     optional=frozenset({"sft", "grpo"}),
     run=run,
     libraries=LIBRARIES,
+    program="components.eval",
+    launched=always,
+    max_nodes=1,
 )

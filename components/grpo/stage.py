@@ -11,7 +11,7 @@ from omnistage.errors import InputError
 from omnistage.files import write_atomic
 from omnistage.records.training_data import write_training_file
 from omnistage.rewards import METRIC_NAMES, RANGES
-from omnistage.stage.contract import Context, Result, Stage
+from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
 from omnistage.swift.family import Family, family_of
@@ -225,4 +225,6 @@ STAGE = Stage(
     optional=frozenset({"sft"}),
     run=run,
     libraries=LIBRARIES,
+    program="components.grpo",
+    launched=always,
 )

@@ -20,7 +20,7 @@ def rewrite_paths(
         data: The downloaded data set.
         records: Canonical records in the splits sft, rl and test.
     """
+    from components.rewrite_paths.stage import STAGE
     from omnistage.task.kfp_body import run_stage
 
-    stage = "components.rewrite_paths.stage:STAGE"
-    run_stage(stage, config, store, records, {"data": data})
+    run_stage(STAGE, config, store, records, {"data": data})

@@ -180,4 +180,5 @@ STAGE = Stage(
     config=RewriteSettings,
     inputs={"data": "DatasetTarball"},
     run=run,
+    program="components.rewrite_paths",
 )

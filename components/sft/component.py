@@ -29,14 +29,14 @@ def sft(
         records: Canonical records.
         model: The base model.
         checkpoint: The fine-tuned model or adapter, with its logs.
-        node_pool: Node pool; empty, like the three below when 0 or empty, for the recipe's.
-        queue: Kueue LocalQueue.
-        nodes: Pods of the job.
-        gpus_per_node: GPUs of a pod.
+        node_pool: Node pool of the job; empty for the recipe's.
+        queue: Kueue LocalQueue of the job; empty for the recipe's.
+        nodes: Pods of the job; 0 for the recipe's.
+        gpus_per_node: GPUs of a pod; 0 for the recipe's.
     """
+    from components.sft.stage import STAGE
     from omnistage.task.kfp_body import run_stage
 
     inputs = {"data": data, "records": records, "model": model}
     at = {"node_pool": node_pool, "queue": queue, "nodes": nodes, "gpus_per_node": gpus_per_node}
-    stage = "components.sft.stage:STAGE"
-    run_stage(stage, config, store, checkpoint, inputs, runtime, at)
+    run_stage(STAGE, config, store, checkpoint, inputs, runtime, at)

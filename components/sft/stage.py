@@ -3,7 +3,7 @@
 from components.sft.config import SFTSettings
 from omnistage.archives.media_root import media_root
 from omnistage.records.training_data import write_training_file
-from omnistage.stage.contract import Context, Result, Stage
+from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
 from omnistage.swift.family import family_of
@@ -57,4 +57,6 @@ STAGE = Stage(
     inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "model": "BaseModel"},
     run=run,
     libraries=LIBRARIES,
+    program="components.sft",
+    launched=always,
 )

@@ -10,7 +10,7 @@ from omnistage.cli.options import (
     home_argument,
     load,
     recipe_arguments,
-    stage_option,
+    step_option,
     store_option,
 )
 from omnistage.errors import InputError, TransientError
@@ -36,7 +36,7 @@ def add_cluster_commands(commands: Any) -> None:
     recipe_arguments(submit)
     _package_arguments(submit)
     submit.add_argument(
-        "--from", dest="first", metavar="STAGE", help="take what this stage rests on from the store"
+        "--from", dest="first", metavar="STEP", help="take its upstream steps from the store"
     )
     submit.add_argument(
         "--param",
@@ -62,16 +62,16 @@ def add_cluster_commands(commands: Any) -> None:
     )
 
     inputs = add_command(
-        commands, "inputs", _inputs, "where a stage's inputs are, as its own package takes them"
+        commands, "inputs", _inputs, "where a step's inputs are, as its own package takes them"
     )
     recipe_arguments(inputs)
-    inputs.add_argument("stage", help="the stage")
+    inputs.add_argument("step", help="the step")
 
     launch = add_command(
-        commands, "launch", _launch, "run one stage as a job of the kubeconfig's cluster"
+        commands, "launch", _launch, "run one step as a job of the kubeconfig's cluster"
     )
     recipe_arguments(launch)
-    launch.add_argument("stage", help="sft, grpo or eval")
+    launch.add_argument("step", help="a step of training or evaluation")
     launch.add_argument("--dry-run", action="store_true", help="print the job's exact manifest")
     _image_argument(launch, "trainer=REF, the image of the job")
     _names_arguments(launch, "launch_config")
@@ -134,15 +134,19 @@ def _images(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _compile_packages(options: argparse.Namespace, folder: Path, **more: Any) -> list[Path]:
-    pipeline, recipe = load(options)
+    from pipelines.graph import graph_of
+    from pipelines.post_training import compile_packages
+    from pipelines.task_pods import ClusterNames
+
+    recipe = load(options)
     if more.get("first"):
-        stage_option(pipeline, "--from", more["first"])
-    return pipeline.compile_packages(
+        step_option(graph_of(recipe), "--from", more["first"])
+    return compile_packages(
         recipe,
         folder,
         store_option(options),
         _images(options),
-        names=pipeline.ClusterNames(**{name: getattr(options, name) for name in _NAMES}),
+        names=ClusterNames(**{name: getattr(options, name) for name in _NAMES}),
         caching=not options.no_cache,
         **more,
     )
@@ -156,12 +160,13 @@ def _compile(options: argparse.Namespace) -> None:
 def _submit(options: argparse.Namespace) -> int:
     from omnistage.kubeflow.server import PipelinesServer
     from omnistage.kubeflow.submit import Submission, follow, parse_parameters, start, task_titles
+    from pipelines.post_training import PIPELINE
 
     def say(text: str) -> None:
         print(text, flush=True)
 
     (package,) = _compile_packages(
-        options, options.home / "packages", first=options.first, only=["post_training"]
+        options, options.home / "packages", first=options.first, only=[PIPELINE]
     )
     submission = Submission(
         package,
@@ -186,26 +191,34 @@ def _submit(options: argparse.Namespace) -> int:
 
 
 def _inputs(options: argparse.Namespace) -> None:
-    pipeline, recipe = load(options)
-    stage_option(pipeline, "", options.stage)
-    for name, uri in pipeline.input_uris(recipe, options.stage, store_option(options)).items():
-        print(f"{name}={uri}")
+    from omnistage.store.open import open_store
+    from omnistage.store.uris import manifest_uri
+    from pipelines.graph import graph_of
+    from pipelines.plan import stored_inputs
+
+    graph = graph_of(load(options).resolve())
+    step = step_option(graph, "", options.step)
+    for name, manifest in stored_inputs(graph, step, open_store(store_option(options))).items():
+        print(f"{name}={manifest_uri(manifest)}")
 
 
 def _launch(options: argparse.Namespace) -> None:
     import yaml
 
-    pipeline, recipe = load(options)
-    stage_option(pipeline, "", options.stage)
+    from pipelines.graph import graph_of
+    from pipelines.launch import launch_step, render_step
+
+    recipe = load(options)
+    step = step_option(graph_of(recipe), "", options.step)
     images = _images(options)
     if set(images) != {"trainer"}:
         raise InputError("launch: give the image of the job as --image trainer=REPOSITORY@sha256:…")
-    arguments = (recipe, options.stage, store_option(options), images["trainer"])
+    arguments = (recipe, step, store_option(options), images["trainer"])
     if options.dry_run:
-        manifest = pipeline.render_stage(*arguments, options.launch_config)
+        manifest = render_step(*arguments, options.launch_config)
         print(yaml.safe_dump(manifest, sort_keys=False), end="")
         return
-    print(pipeline.launch_stage(*arguments, options.launch_config).uri)
+    print(launch_step(*arguments, options.launch_config).uri)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -218,7 +231,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
     settings = {}
     if options.recipe:
-        settings = load(options)[1].cluster.model_dump(mode="json", exclude_unset=True)
+        settings = load(options).cluster.model_dump(mode="json", exclude_unset=True)
     wanted = Wanted(
         options.namespace,
         settings,

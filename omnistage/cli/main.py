@@ -14,7 +14,7 @@ from omnistage.cli.options import (
     home_argument,
     load,
     recipe_arguments,
-    stage_option,
+    step_option,
     store_option,
 )
 from omnistage.errors import InputError, OmnistageError
@@ -53,14 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--from",
         dest="first",
-        metavar="STAGE",
-        help="begin at this stage: take what it rests on from the store",
+        metavar="STEP",
+        help="begin at this step: take its upstream steps from the store",
     )
     run.add_argument(
-        "--to", dest="last", metavar="STAGE", help="make this stage and what it rests on"
+        "--to", dest="last", metavar="STEP", help="make this step and its upstream steps"
     )
     run.add_argument(
-        "--force", action="append", default=[], metavar="STAGE", help="run it although it is cached"
+        "--force", action="append", default=[], metavar="STEP", help="run it although it is cached"
     )
     run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
 
@@ -94,12 +94,13 @@ def _run(options: argparse.Namespace) -> int:
 
     from omnistage.runs.folder import new_run
     from omnistage.runs.supervise import supervise
+    from pipelines.graph import graph_of
 
-    pipeline, recipe = load(options)
-    names = _stages(pipeline, options)
-    store = store_option(options)
+    recipe, store = load(options), store_option(options)
+    graph = graph_of(recipe)
+    names = _steps(graph, options)
     if options.dry_run:
-        return _dry_run(pipeline, recipe, store, names, options.force)
+        return _dry_run(graph_of(recipe.resolve()), names[-1], store, options.force)
     request = {
         "recipe": recipe.model_dump(mode="json"),
         "store": store,
@@ -112,28 +113,30 @@ def _run(options: argparse.Namespace) -> int:
     return supervise(folder, names, command, Console())
 
 
-def _stages(pipeline: Any, options: argparse.Namespace) -> list[str]:
-    """Return the stages that the one of ``--to`` rests on and itself; all without ``--to``."""
-    for name in options.force:
-        stage_option(pipeline, "--force", name)
-    names = list(pipeline.STAGES)
-    if options.last:
-        names = pipeline.needed(stage_option(pipeline, "--to", options.last))
-    if options.first and stage_option(pipeline, "--from", options.first) not in names:
-        raise InputError(f"--from {options.first}: --to {options.last} does not rest on it")
+def _steps(graph: Any, options: argparse.Namespace) -> list[str]:
+    """Return the steps of a run: that of ``--to``, or the recipe's last, and its upstream ones."""
+    from pipelines.graph import last_step, needed
+
+    last = step_option(graph, "--to", options.last or last_step(graph))
+    names = needed(graph, last)
+    for flag, given in (("--from", [options.first]), ("--force", options.force)):
+        for name in filter(None, given):
+            if step_option(graph, flag, name) not in names:
+                raise InputError(f"{flag} {name}: {last} does not need it, so it is not run")
     return names
 
 
-def _dry_run(pipeline: Any, recipe: Any, store: str, names: list[str], force: list[str]) -> int:
+def _dry_run(graph: Any, last: str, store: str, force: list[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from omnistage.store.open import open_store
+    from pipelines.plan import plan
+
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("stage", "plan", "key", "why"):
+    for column in ("step", "plan", "key", "why"):
         table.add_column(column)
-    for planned in pipeline.plan(recipe, store):
-        if planned.name not in names:
-            continue
+    for planned in plan(graph, last, open_store(store)):
         key = (planned.key or "")[:12]
         if planned.name in force:
             table.add_row(planned.name, "run", key, "--force")

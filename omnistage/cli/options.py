@@ -1,13 +1,11 @@
 """What the commands of the command line share: options of a recipe, and reading it."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omnistage.errors import InputError
-
-PIPELINES = {"post_training": "pipelines.post_training"}
-"""A recipe's ``pipeline`` to the module with its ``Recipe``, its ``STAGES`` and its ``plan``."""
 
 
 def add_command(commands: Any, name: str, call: Any, about: str) -> argparse.ArgumentParser:
@@ -41,23 +39,13 @@ def home_argument(command: argparse.ArgumentParser) -> None:
     )
 
 
-def load(options: argparse.Namespace) -> tuple[Any, Any]:
-    """Return the pipeline's module and the validated recipe."""
-    import importlib
-
+def load(options: argparse.Namespace) -> Any:
+    """Return the validated recipe, a :class:`pipelines.recipe.Recipe`."""
     from omnistage.recipe.document import find_recipe, read_recipe, validate, with_overrides
-    from omnistage.recipe.errors import nearest
+    from pipelines.recipe import Recipe
 
-    written = read_recipe(find_recipe(options.recipe))
-    document = with_overrides(written, options.set)
-    name = document.values.get("pipeline")
-    if not isinstance(name, str) or name not in PIPELINES:
-        hint = nearest(str(name), PIPELINES) or f"it is one of {', '.join(PIPELINES)}"
-        wrong = "missing" if name is None else f"no pipeline {name!r}"
-        raise InputError(document.say(("pipeline",), f"{wrong}; {hint}"))
-    pipeline = importlib.import_module(PIPELINES[name])
-    document = with_overrides(written, options.set, pipeline.Recipe)
-    return pipeline, validate(document, pipeline.Recipe)
+    document = read_recipe(find_recipe(options.recipe))
+    return validate(with_overrides(document, options.set, Recipe), Recipe)
 
 
 def store_option(options: argparse.Namespace) -> str:
@@ -68,16 +56,20 @@ def store_option(options: argparse.Namespace) -> str:
     return store if store.startswith("s3://") else uri_path(store).absolute().as_uri()
 
 
-def stage_option(pipeline: Any, flag: str, name: str) -> str:
-    """Return a stage that was named by an option.
+def step_option(graph: Mapping[str, Any], flag: str, name: str) -> str:
+    """Return a step that was named by an option.
+
+    Args:
+        graph: The recipe's steps by name.
+        flag: The option, for errors; empty for an argument.
+        name: What was given.
 
     Raises:
-        InputError: If there is no such stage.
+        InputError: If the recipe has no such step.
     """
     from omnistage.recipe.errors import nearest
 
-    names = list(pipeline.STAGES)
-    if name not in names:
-        hint = nearest(name, names) or f"stages are {', '.join(names)}"
-        raise InputError(f"{flag} {name}: no such stage; {hint}".lstrip())
+    if name not in graph:
+        hint = nearest(name, graph) or f"steps are {', '.join(graph)}"
+        raise InputError(f"{flag} {name}: no such step; {hint}".lstrip())
     return name

@@ -7,33 +7,67 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from omnistage.cluster.api import WORKFLOWS, Api
+from omnistage.cluster.api import WORKFLOWS, Api, Resource
 from omnistage.cluster.gang import run_gang
 from omnistage.cluster.job import ClusterJob
-from omnistage.cluster.settings import LaunchSettings, cluster_defaults, merge_settings
+from omnistage.cluster.settings import (
+    DEFAULTS_FILE,
+    LaunchSettings,
+    cluster_defaults,
+    merge_settings,
+    parse_defaults,
+)
 from omnistage.errors import InputError, StageFailedError
 from omnistage.events import Events
 from omnistage.stage.contract import ClusterRuntime, Stage
+from omnistage.stage.key import KeyParts
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
 from omnistage.store.uris import manifest_uri
 
 RUN_VARIABLE = "OMNISTAGE_RUN_ID"
 WORKFLOW_VARIABLE = "OMNISTAGE_WORKFLOW"
-ONE_NODE_STAGES = frozenset({"download_model", "eval"})
-"""Stages whose processes do not talk to each other over nodes."""
-_PROGRAMS = {"download_model": "components.download.model"}
-"""Stages whose program does not have their name."""
+_CONFIG_MAPS = Resource("", "v1", "configmaps")
 
 
-def launch_settings(cluster: ClusterRuntime, stage: str) -> LaunchSettings:
+def read_defaults(api: Api | None, config_map: str) -> dict[str, Any]:
+    """Return a cluster's own settings of jobs as a launcher pod has them.
+
+    They come from the file that the chart mounts into launcher pods or, where that is not, from
+    the ConfigMap that this file is made from.
+
+    Args:
+        api: The cluster; None for one without settings of its own.
+        config_map: Name of the ConfigMap.
+
+    Raises:
+        InputError: If they are not a YAML mapping.
+    """
+    found = cluster_defaults()
+    if found or api is None:
+        return found
+    read = api.get(_CONFIG_MAPS, api.own_namespace(), config_map) or {}
+    text = read.get("data", {}).get(DEFAULTS_FILE.name, "")
+    return parse_defaults(text, f"ConfigMap {config_map}, {DEFAULTS_FILE.name}")
+
+
+def launch_settings(
+    cluster: ClusterRuntime, stage: Stage[Any], defaults: Mapping[str, Any] | None
+) -> LaunchSettings:
     """Return the settings of a stage's job: the cluster's defaults, then the run's own.
+
+    Args:
+        cluster: The run's own.
+        stage: Says how many nodes it may take.
+        defaults: The cluster's own; by default from the file of a launcher pod.
 
     Raises:
         InputError: Naming the wrong field.
     """
-    settings = merge_settings(cluster_defaults(), cluster.settings)
-    return settings.model_copy(update={"nodes": 1}) if stage in ONE_NODE_STAGES else settings
+    own = cluster_defaults() if defaults is None else defaults
+    settings = merge_settings(own, cluster.settings)
+    nodes = min(settings.nodes, stage.max_nodes or settings.nodes)
+    return settings.model_copy(update={"nodes": nodes})
 
 
 def stage_job(
@@ -41,12 +75,13 @@ def stage_job(
     config: BaseModel,
     inputs: Mapping[str, Manifest],
     store: str,
-    key: str,
+    parts: KeyParts,
     cluster: ClusterRuntime,
     *,
     namespace: str,
     run: str = "",
     owner: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> ClusterJob:
     """Return the job that makes a stage's output: every pod enters the stage contract.
 
@@ -55,16 +90,17 @@ def stage_job(
         config: Its settings.
         inputs: A manifest for each input.
         store: URI of the store.
-        key: The stage key.
+        parts: What the stage key is computed from; a pod that computes another one stops.
         cluster: Image and settings.
         namespace: Where the job runs.
         run: Id of the run that waits for it.
         owner: Owner reference of the job.
+        defaults: See :func:`launch_settings`.
 
     Raises:
         InputError: If a setting is wrong, or the store is a folder that the pods do not mount.
     """
-    settings = launch_settings(cluster, stage.name)
+    settings = launch_settings(cluster, stage, defaults)
     remote = store.startswith("s3://")
     if not remote and not settings.volumes:
         raise InputError(
@@ -73,6 +109,7 @@ def stage_job(
         )
     spec = {
         "config": config.model_dump(mode="json"),
+        "key": parts.model_dump(),
         "inputs": {name: manifest_uri(manifest) for name, manifest in inputs.items()},
         "store": store,
         "runtime": {
@@ -80,13 +117,12 @@ def stage_job(
             "keep_checkpoints": remote or settings.nodes > 1,
         },
     }
-    program = _PROGRAMS.get(stage.name, f"components.{stage.name}")
     text = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS).decode()
     return ClusterJob(
         stage=stage.name,
-        key=key,
+        key=parts.key,
         image=cluster.image,
-        command=("python", "-m", program, "--spec", text),
+        command=("python", "-m", stage.program, "--spec", text),
         settings=settings,
         namespace=namespace,
         run=run,
@@ -99,9 +135,11 @@ def launch_stage(
     config: BaseModel,
     inputs: Mapping[str, Manifest],
     store: Store,
-    key: str,
+    parts: KeyParts,
     cluster: ClusterRuntime,
     events: Events,
+    *,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Run a stage as a job, follow it to its end and return what it put into the store.
 
@@ -120,18 +158,19 @@ def launch_stage(
         config,
         inputs,
         store.uri,
-        key,
+        parts,
         cluster,
         namespace=namespace,
         run=os.environ.get(RUN_VARIABLE, ""),
         owner=_owner(api, namespace, workflow) if workflow else None,
+        defaults=defaults,
     )
     run_gang(job, api, events)
-    manifest = store.find(stage.name, key)
+    manifest = store.find(stage.name, parts.key)
     if manifest is None:
         raise StageFailedError(
-            f"job {job.name} succeeded, but {store.uri} has no result {key}: do the pods write to "
-            "the same store (Secret, ConfigMap and volumes of cluster settings)?"
+            f"job {job.name} succeeded, but {store.uri} has no result {parts.key}: do the "
+            "pods write to the same store (Secret, ConfigMap and volumes of cluster settings)?"
         )
     return manifest
 

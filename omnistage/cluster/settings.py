@@ -185,14 +185,25 @@ def cluster_defaults() -> dict[str, Any]:
         InputError: If the file is not a YAML mapping.
     """
     path = Path(os.environ.get(DEFAULTS_VARIABLE) or DEFAULTS_FILE)
-    if not path.is_file():
-        return {}
+    return parse_defaults(path.read_text(), str(path)) if path.is_file() else {}
+
+
+def parse_defaults(text: str, where: str) -> dict[str, Any]:
+    """Return the cluster's own defaults from YAML.
+
+    Args:
+        text: A mapping of settings, or nothing.
+        where: What the text is from, for errors.
+
+    Raises:
+        InputError: If it is not a YAML mapping.
+    """
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(text) or {}
     except yaml.YAMLError as e:
-        raise InputError(f"{path}: not YAML: {e}") from e
+        raise InputError(f"{where}: not YAML: {e}") from e
     if not isinstance(values, dict):
         raise InputError(
-            f"{path}: expected a mapping of settings, as in a recipe's cluster section"
+            f"{where}: expected a mapping of settings, as in a recipe's cluster section"
         )
     return values

@@ -14,9 +14,9 @@ from omnistage.doctor.check import Check, fail, ok, warn
 from omnistage.errors import InputError, OmnistageError
 from omnistage.files import human_bytes
 from omnistage.stage.key import pinned_version
+from omnistage.swift.train import LIBRARIES
 from omnistage.torchrun.job import gpu_count
 
-TRAINING = ("torch", "transformers", "trl", "peft", "ms-swift")
 _GIB = 1 << 30
 
 
@@ -33,7 +33,7 @@ def check_machine(home: Path, store: str) -> Iterator[Check]:
         store: URI of the store.
     """
     yield python_check(sys.version_info[:2])
-    yield from (package_check(name, _installed(name)) for name in TRAINING)
+    yield from (package_check(name, _installed(name)) for name in LIBRARIES)
     yield kfp_check(_installed("kfp"))
     yield gpu_check(gpu_count(), _cuda() if gpu_count() else "")
     yield disk_check("disk", shutil.disk_usage(_existing(home)).free, home)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from omnistage.errors import InputError, TransientError
+from omnistage.kubeflow.sdk import check_health
 from omnistage.retry import retry
 
 T = TypeVar("T")
@@ -207,7 +208,7 @@ def _connect(endpoint: str | None, namespace: str | None) -> Any:
 
         # KFP's own default means that there is no namespace of the user.
         client: Any = kfp.Client(host=endpoint, namespace=namespace or "kubeflow")
-    client._healthz_api.healthz_service_get_healthz(_request_timeout=_TIMEOUT)
+    check_health(client, _TIMEOUT)
     return client
 
 

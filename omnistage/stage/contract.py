@@ -8,7 +8,7 @@ from typing import Any, Generic
 from pydantic import BaseModel, ConfigDict, Field
 
 from omnistage.events import Events
-from omnistage.settings import C
+from omnistage.settings import C, Settings
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Kind, Manifest
 from omnistage.store.open import open_store
@@ -88,8 +88,37 @@ class Context(Generic[C]):
 
 
 @dataclass(frozen=True)
+class Resources:
+    """CPU and memory of a stage's task on a cluster, as Kubernetes quantities."""
+
+    cpu: str
+    cpu_limit: str
+    memory: str
+    memory_limit: str
+
+
+WORKER = Resources("500m", "8", "1Gi", "16Gi")
+"""Of a task that does its stage's work itself."""
+LAUNCHER = Resources("100m", "2", "256Mi", "2Gi")
+"""Of a task that launches a job and follows it."""
+
+
+def never(config: Settings) -> bool:
+    """Return that no settings make a stage a job."""
+    return False
+
+
+def always(config: Settings) -> bool:
+    """Return that a stage is a job whatever its settings."""
+    return True
+
+
+@dataclass(frozen=True)
 class Stage(Generic[C]):
-    """A stage of a pipeline."""
+    """A stage of a pipeline, with everything that others need to know of it.
+
+    A recipe's seed is handed to a stage whose settings have a ``seed``.
+    """
 
     name: str
     kind: Kind
@@ -103,6 +132,19 @@ class Stage(Generic[C]):
     """Inputs that may be left out."""
     libraries: tuple[str, ...] = ()
     """Packages whose version decides the result; pinned with ``==`` in pyproject.toml."""
+    program: str = ""
+    """Module that runs it with ``python -m``."""
+    launched: Callable[[C], bool] = never
+    """Whether it runs as a job of the trainer image on a cluster, given its settings."""
+    max_nodes: int | None = None
+    """Most nodes of its job; None for any number."""
+    timeout: int = 2 * 86400
+    """Seconds its task may take on a cluster where it is not launched as a job."""
+    resources: Resources = WORKER
+    """Of its task on a cluster where it is not launched as a job."""
+    source: str = ""
+    """Parameter of a submitted run that gives another source, for a stage that reads from outside;
+    its task gets the Secret of the hubs."""
 
 
 class NodeDone(Exception):  # noqa: N818 - not an error

@@ -6,19 +6,43 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from omnistage.errors import DamagedError, InputError, machine_errors
 from omnistage.events import Events, clock
 from omnistage.files import human_bytes
 from omnistage.settings import C, Settings
-from omnistage.stage.contract import Context, NodeDone, Outcome, Stage, TaskRuntime
-from omnistage.stage.key import pinned_version, stage_key
+from omnistage.stage.contract import (
+    ClusterRuntime,
+    Context,
+    NodeDone,
+    Outcome,
+    Result,
+    Stage,
+    TaskRuntime,
+)
+from omnistage.stage.key import KeyParts, key_parts, pinned_version
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
 from omnistage.store.uris import manifest_uri
 from omnistage.torchrun.world import SINGLE_NODE, World
+
+
+class Launch(Protocol):
+    """Runs a stage as a job: :func:`omnistage.cluster.launch.launch_stage`."""
+
+    def __call__(
+        self,
+        stage: Stage[Any],
+        config: Settings,
+        inputs: Mapping[str, Manifest],
+        store: Store,
+        parts: KeyParts,
+        cluster: ClusterRuntime,
+        events: Events,
+    ) -> Manifest:
+        """Launch the job, follow it to its end and return what it put into the store."""
+        ...
 
 
 def execute(
@@ -32,6 +56,8 @@ def execute(
     force: bool = False,
     cached_only: bool = False,
     world: World = SINGLE_NODE,
+    expected: KeyParts | None = None,
+    launch: Launch | None = None,
 ) -> Outcome:
     """Return a stage's output from the store, or make it and put it there.
 
@@ -45,80 +71,83 @@ def execute(
         force: Make the output again although it is there.
         cached_only: Never make it.
         world: The nodes that make it together; this is node 0.
+        expected: What the key was made of in the process that decided to run, if another.
+        launch: Runs the stage as a job where ``runtime`` says so.
 
     Raises:
-        InputError: If an input is missing or of the wrong kind, the machine cannot write, or the
-            output is not there and ``cached_only`` forbids to make it.
+        InputError: If an input is missing or of the wrong kind, the key is not the expected one,
+            the machine cannot write, or the output is not there and ``cached_only`` forbids to
+            make it.
     """
     events = events or Events(stage.name, echo=False)
     how = runtime or TaskRuntime()
     began = time.monotonic()
-    check_inputs(stage, inputs)
-    key = stage_key(stage, config, {name: m.digest for name, m in inputs.items()})
+    parts = _checked_key(stage, config, inputs, expected)
+    key = parts.key
     events.emit("started", key=key)
     # The job takes the lock itself, on a volume that it may share with this process.
     lock = nullcontext() if how.cluster else store.lock(stage.name, key)
     with lock:
-        found = None if force else _hit(stage, key, store, events)
-        if found:
-            seconds = time.monotonic() - began
-            _finished(events, found, True, seconds)
-            return Outcome(found, cached=True, seconds=seconds)
-        if cached_only:
+        manifest = None if force else _hit(stage, key, store, events)
+        cached = manifest is not None
+        if cached_only and not cached:
             raise InputError(
                 f"{stage.name}: the store has no result {key} for these settings and inputs; "
                 f"run from {stage.name} or an earlier stage"
             )
         if force:
             store.discard(stage.name, key)
-        if how.cluster:
-            from omnistage.cluster.launch import launch_stage
-
-            manifest = launch_stage(stage, config, inputs, store, key, how.cluster, events)
-            seconds = time.monotonic() - began
-            _finished(events, manifest, False, seconds)
-            return Outcome(manifest, cached=False, seconds=seconds)
-        home = _home(how, store, stage.name, key)
-        if force:
-            shutil.rmtree(home, ignore_errors=True)
-        with machine_errors(f"stage {stage.name}"):
-            work, out = home / "work", home / "out"
-            work.mkdir(parents=True, exist_ok=True)
-            out.mkdir(exist_ok=True)
-            result = stage.run(
-                Context(stage.name, config, inputs, store, work, out, key, how, events, world)
-            )
-            events.message("storing the result")
-            manifest = store.commit(
-                out,
-                stage.kind,
-                stage.name,
-                key,
-                counts=result.counts,
-                metadata=result.metadata,
-                produced_by=_provenance(stage, config, inputs, time.monotonic() - began),
-            )
-            shutil.rmtree(home, ignore_errors=True)
-            if how.keep_checkpoints:
-                store.drop_work(stage.name, key)
+        if manifest is None and how.cluster:
+            if launch is None:
+                raise ValueError(f"{stage.name}: no launcher was given for {how.cluster}")
+            manifest = launch(stage, config, inputs, store, parts, how.cluster, events)
+        elif manifest is None:
+            context = _context(stage, config, inputs, store, key, how, events, world)
+            manifest = _make(stage, context, force, began)
     seconds = time.monotonic() - began
-    events.message(
-        f"done in {clock(seconds)}: {len(manifest.files)} files, {human_bytes(manifest.size)}"
-    )
-    _finished(events, manifest, False, seconds)
-    return Outcome(manifest, cached=False, seconds=seconds)
-
-
-def _finished(events: Events, manifest: Manifest, cached: bool, seconds: float) -> None:
     where = {"uri": manifest.uri, "manifest": manifest_uri(manifest)}
-    events.emit("finished", key=manifest.key, cached=cached, seconds=seconds, **where)
+    events.emit("finished", key=key, cached=cached, seconds=seconds, **where)
+    return Outcome(manifest, cached=cached, seconds=seconds)
 
 
-def _home(runtime: TaskRuntime, store: Store, stage: str, key: str) -> Path:
-    """Return the folder of an attempt: node-local where checkpoints are kept in the store."""
-    if runtime.keep_checkpoints:
-        return store.scratch / "work" / stage / key
-    return store.work_folder(stage, key)
+def take_part(
+    stage: Stage[C],
+    config: C,
+    inputs: Mapping[str, Manifest],
+    store: Store,
+    *,
+    runtime: TaskRuntime,
+    events: Events,
+    world: World,
+    expected: KeyParts | None = None,
+) -> None:
+    """Do the part of a node that is not node 0: the same work, but what it makes is not kept.
+
+    Args:
+        stage: What to run.
+        config: Its settings.
+        inputs: A manifest for each input.
+        store: Where node 0 puts the output.
+        runtime: How it runs here.
+        events: Where progress goes.
+        world: This node's place among the nodes.
+        expected: What the key was made of in the process that decided to run.
+
+    Raises:
+        InputError: As :func:`execute` does.
+    """
+    key = _checked_key(stage, config, inputs, expected).key
+    try:
+        if store.find(stage.name, key):
+            return  # node 0 takes it
+    except DamagedError:
+        pass  # node 0 makes it again
+    context = _context(stage, config, inputs, store, key, runtime, events, world)
+    try:
+        with machine_errors(f"stage {stage.name}"):
+            _run(stage, context)
+    except NodeDone:
+        events.message("this node's part is done; node 0 keeps the result")
 
 
 def check_inputs(stage: Stage[Any], inputs: Mapping[str, Manifest]) -> None:
@@ -143,6 +172,78 @@ def check_inputs(stage: Stage[Any], inputs: Mapping[str, Manifest]) -> None:
             )
 
 
+def _checked_key(
+    stage: Stage[C], config: C, inputs: Mapping[str, Manifest], expected: KeyParts | None
+) -> KeyParts:
+    check_inputs(stage, inputs)
+    parts = key_parts(stage, config, {name: m.digest for name, m in inputs.items()})
+    if expected:
+        expected.check(parts)
+    return parts
+
+
+def _context(
+    stage: Stage[C],
+    config: C,
+    inputs: Mapping[str, Manifest],
+    store: Store,
+    key: str,
+    runtime: TaskRuntime,
+    events: Events,
+    world: World,
+) -> Context[C]:
+    """Return what the stage's function gets; its folders are made when it runs."""
+    # Node-local where checkpoints are kept in the store.
+    home = store.work_folder(stage.name, key)
+    if runtime.keep_checkpoints:
+        home = store.scratch / "work" / stage.name / key
+    return Context(
+        stage.name,
+        config,
+        inputs,
+        store,
+        home / "work",
+        home / "out",
+        key,
+        runtime,
+        events,
+        world,
+    )
+
+
+def _make(stage: Stage[C], context: Context[C], force: bool, began: float) -> Manifest:
+    """Make the output here and put it into the store."""
+    store, key, events = context.store, context.key, context.events
+    home = context.work.parent
+    if force:
+        shutil.rmtree(home, ignore_errors=True)
+    with machine_errors(f"stage {stage.name}"):
+        result = _run(stage, context)
+        events.message("storing the result")
+        provenance = _provenance(stage, context, time.monotonic() - began)
+        manifest = store.commit(
+            context.out,
+            stage.kind,
+            stage.name,
+            key,
+            counts=result.counts,
+            metadata=result.metadata,
+            produced_by=provenance,
+        )
+        shutil.rmtree(home, ignore_errors=True)
+        if context.runtime.keep_checkpoints:
+            store.drop_work(stage.name, key)
+    size = f"{len(manifest.files)} files, {human_bytes(manifest.size)}"
+    events.message(f"done in {clock(time.monotonic() - began)}: {size}")
+    return manifest
+
+
+def _run(stage: Stage[C], context: Context[C]) -> Result:
+    context.work.mkdir(parents=True, exist_ok=True)
+    context.out.mkdir(exist_ok=True)
+    return stage.run(context)
+
+
 def _hit(stage: Stage[Any], key: str, store: Store, events: Events) -> Manifest | None:
     try:
         return store.find(stage.name, key)
@@ -152,63 +253,17 @@ def _hit(stage: Stage[Any], key: str, store: Store, events: Events) -> Manifest 
         return None
 
 
-def _provenance(
-    stage: Stage[Any], config: Settings, inputs: Mapping[str, Manifest], seconds: float
-) -> dict[str, Any]:
+def _provenance(stage: Stage[Any], context: Context[Any], seconds: float) -> dict[str, Any]:
     return {
         "omnistage": importlib.metadata.version("omnistage"),
         "stage_version": stage.version,
         "python": platform.python_version(),
         "libraries": {name: pinned_version(name) for name in stage.libraries},
-        "config": config.model_dump(mode="json"),
+        "config": context.config.model_dump(mode="json"),
         "inputs": {
-            name: {"digest": m.digest, "key": m.key, "uri": m.uri} for name, m in inputs.items()
+            name: {"digest": m.digest, "key": m.key, "uri": m.uri}
+            for name, m in context.inputs.items()
         },
         "seconds": round(seconds, 3),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-def take_part(
-    stage: Stage[C],
-    config: C,
-    inputs: Mapping[str, Manifest],
-    store: Store,
-    *,
-    runtime: TaskRuntime,
-    events: Events,
-    world: World,
-) -> None:
-    """Do the part of a node that is not node 0: the same work, but what it makes is not kept.
-
-    Args:
-        stage: What to run.
-        config: Its settings.
-        inputs: A manifest for each input.
-        store: Where node 0 puts the output.
-        runtime: How it runs here.
-        events: Where progress goes.
-        world: This node's place among the nodes.
-    """
-    check_inputs(stage, inputs)
-    key = stage_key(stage, config, {name: m.digest for name, m in inputs.items()})
-    if _hit_elsewhere(stage, key, store):
-        return
-    home = store.scratch / "work" / stage.name / key
-    with machine_errors(f"stage {stage.name}"):
-        work, out = home / "work", home / "out"
-        work.mkdir(parents=True, exist_ok=True)
-        out.mkdir(exist_ok=True)
-        context = Context(stage.name, config, inputs, store, work, out, key, runtime, events, world)
-        try:
-            stage.run(context)
-        except NodeDone:
-            events.message("this node's part is done; node 0 keeps the result")
-
-
-def _hit_elsewhere(stage: Stage[Any], key: str, store: Store) -> bool:
-    """Return whether node 0 will find the result in the store; a damaged one it makes again."""
-    try:
-        return store.find(stage.name, key) is not None
-    except DamagedError:
-        return False

@@ -15,8 +15,8 @@ from omnistage.task.run_record import SUMMARY, RunRecord, record_here
 _GOOD = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})
 _BAD = frozenset({"FAILED", "ERROR"})
 _NO_RECORD = {
-    True: "not run: Kubeflow Pipelines had its result",
-    False: "not run, or its result was had from Kubeflow Pipelines",
+    True: "not run: taken from the cache of Kubeflow Pipelines",
+    False: "not run, or its result was taken from the cache of Kubeflow Pipelines",
 }
 
 
@@ -133,7 +133,7 @@ def describe(summary: Mapping[str, Any]) -> list[str]:
 
 
 def read_summary(store: str, run: str) -> dict[str, Any] | None:
-    """Return the summary of a run that ended, or None where it cannot be had from here."""
+    """Return the summary of a run that ended, or None where it cannot be read from here."""
     try:
         return RunRecord(store, run).read(SUMMARY)
     except (OmnistageError, OSError):

@@ -1,4 +1,4 @@
-"""The body that the components of Kubeflow Pipelines share.
+"""The body that the KFP components of all stages share.
 
 An artifact of Kubeflow here is a small JSON file, the manifest; the bytes stay in the store. So
 KFP's launcher copies kilobytes, and its cache, which compares inputs, sees content digests.
@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ _RETRY_SECONDS = (10.0, 30.0, 90.0)
 
 
 def run_stage(
-    module: str,
+    stage: Stage[Any],
     config: str,
     store: str,
     output: dsl.Artifact,
@@ -51,7 +50,7 @@ def run_stage(
     KFP itself depend on how it was installed.
 
     Args:
-        module: Where the stage is, such as ``components.sft.stage:STAGE``.
+        stage: The stage.
         config: Its settings, as JSON.
         store: URI of the store.
         output: Becomes the manifest, with its digest, key and counts as metadata.
@@ -64,8 +63,6 @@ def run_stage(
     Raises:
         SystemExit: With the stage's exit code if it fails; its message is in the log.
     """
-    path, _, attribute = module.partition(":")
-    stage: Stage[Any] = getattr(import_module(path), attribute)
     record = record_here(store)
     if record:
         record.note(stage.name, "running")

@@ -24,7 +24,7 @@ from omnistage.files import read_json, write_atomic
 from omnistage.settings import parse_config
 from omnistage.stage.contract import Outcome, Stage, TaskRuntime
 from omnistage.stage.execute import execute, take_part
-from omnistage.stage.key import pinned_version
+from omnistage.stage.key import KeyParts, pinned_version
 from omnistage.store.manifest import Manifest
 from omnistage.store.open import open_store, read_manifest
 from omnistage.store.uris import store_uri
@@ -40,6 +40,8 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     config: dict[str, Any]
+    key: KeyParts | None = None
+    """What the process that decided to run computed the key from; another one here is refused."""
     inputs: dict[str, str] = {}
     """Input name to the URI of its manifest."""
     store: str
@@ -64,7 +66,7 @@ def main(stage: Stage[Any], arguments: list[str] | None = None) -> int:
         stage: What to run.
         arguments: The command line; ``sys.argv`` by default.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m components.{stage.name}")
+    parser = argparse.ArgumentParser(prog=f"python -m {stage.program}")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--spec", help="settings, input manifests, store: JSON, or a file of it")
     action.add_argument(
@@ -122,16 +124,21 @@ def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:
         for name, manifest in inputs.items():
             _verify(name, manifest)
     store, world = open_store(spec.store), this_world()
+    run: dict[str, Any] = {"runtime": spec.runtime, "events": events, "expected": spec.key}
     if world.node_rank:
-        take_part(stage, config, inputs, store, runtime=spec.runtime, events=events, world=world)
+        take_part(stage, config, inputs, store, **run, world=world)
         return None
+    if spec.runtime.cluster:
+        # Here and not above: it needs a Kubernetes client, which the start of a pod does not.
+        from omnistage.cluster.launch import launch_stage
+
+        run["launch"] = launch_stage
     outcome = execute(
         stage,
         config,
         inputs,
         store,
-        runtime=spec.runtime,
-        events=events,
+        **run,
         force=spec.force,
         cached_only=spec.cached_only,
         world=world,

@@ -18,7 +18,7 @@ from omnistage.cluster.backends import BACKENDS
 from omnistage.cluster.job import ClusterJob
 from omnistage.cluster.settings import LaunchSettings, merge_settings
 from omnistage.doctor.rules import rights
-from pipelines.post_training import IMAGES
+from pipelines.graph import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
@@ -392,7 +392,7 @@ def test_the_dashboards_panels_do_not_overlap() -> None:
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize("stage", IMAGES["trainer"])
+@pytest.mark.parametrize("stage", [n for n, s in STAGES.items() if s.libraries])
 def test_alerts_know_the_pods_of_jobs(stage: str) -> None:
     helpers = (CHARTS / "omnistage" / "templates" / "_helpers.tpl").read_text()
     (pattern,) = re.findall(r'pod=~"([^"]+)"', helpers)

@@ -64,9 +64,9 @@ def test_the_clusters_own_settings_lie_under_the_recipes(
 @pytest.mark.parametrize(
     ("stage", "more", "said"),
     [
-        ("grpo", [], "grpo: its input 'sft' is not in"),
-        ("download", [], "download: not a training job; those are sft, grpo, eval"),
-        ("stf", [], "stf: no such stage; did you mean 'sft'?"),
+        ("grpo", [], "grpo: the result of sft, "),
+        ("download", [], "download: not a training job; those are download_model, sft, grpo, eval"),
+        ("stf", [], "stf: no such step; did you mean 'sft'?"),
         ("sft", ["--set", "cluster.node_pool=gpux"], "cluster.node_pool: no pool 'gpux'"),
         ("sft", ["--image", "launcher=x"], "give the image of the job as --image trainer="),
     ],

@@ -3,39 +3,42 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from omnistage.cli import main as cli
-from omnistage.cli import options as cli_options
 from omnistage.files import read_json
 from omnistage.store.folder import FolderStore
 from omnistage.store.uris import uri_path
 
 HERE = Path(__file__).parents[1] / "recipes"
-DIGEST = "sha256:" + "0" * 64
+RECIPE = str(HERE / "short.yaml")
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A recipe of the toy pipeline whose run makes a report."""
-    monkeypatch.setattr(cli_options, "PIPELINES", {"toy": "toy_pipeline"})
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Any]], None]:
+    """Makes the next runs do what a list says, see ``fake_child.py``; first, make a report."""
     monkeypatch.setattr(cli, "CHILD", "fake_child")
-    monkeypatch.syspath_prepend(str(HERE))
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     monkeypatch.chdir(tmp_path)
-    accuracy = {"value": 0.75, "low": 0.5, "high": 0.9}
-    report = json.dumps({"models": {"base": {"accuracy": accuracy}}})
-    path = tmp_path / "toy.yaml"
-    path.write_text(
-        "name: toy\npipeline: toy\nsft:\n  learning_rate: 1e-3\nplay:\n"
-        "  - [event, sft, started, {key: abc}]\n"
-        "  - [event, sft, finished, {key: abc, cached: true, seconds: 0.1, uri: 'file:///x'}]\n"
-        "  - [write, report.html, <html>]\n"
-        f"  - [write, report.json, {json.dumps(report)}]\n"
+
+    def set_play(steps: list[Any]) -> None:
+        monkeypatch.setenv("PLAY", json.dumps(steps))
+
+    report = {"models": {"base": {"accuracy": {"value": 0.75, "low": 0.5, "high": 0.9}}}}
+    finished = {"key": "abc", "cached": True, "seconds": 0.1, "uri": "file:///x"}
+    set_play(
+        [
+            ["event", "sft", "started", {"key": "abc"}],
+            ["event", "sft", "finished", finished],
+            ["write", "report.html", "<html>"],
+            ["write", "report.json", json.dumps(report)],
+        ]
     )
-    return "toy.yaml"
+    return set_play
 
 
 def runs(home: Path) -> list[Path]:
@@ -43,27 +46,28 @@ def runs(home: Path) -> list[Path]:
 
 
 def test_run_hands_the_validated_recipe_to_a_child_and_ends_with_the_report(
-    toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    play: Callable[[list[Any]], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--set", "seed=7", "--from", "sft", "--force", "eval", "--home", "h"]
-    assert cli.main(["run", toy, *arguments]) == 0
+    assert cli.main(["run", RECIPE, *arguments]) == 0
     (folder,) = runs(tmp_path / "h")
     out = capsys.readouterr().out.splitlines()
     assert out[-1] == str(folder / "report.html")
     assert out[0] == "sft: started, key abc"
     request = read_json(folder / "run.json")
     assert request["recipe"]["seed"] == 7
-    assert request["recipe"]["sft"] == {"learning_rate": 1e-3}
+    assert request["recipe"]["sft"]["learning_rate"] == 1e-3
     assert (request["from"], request["to"], request["force"]) == ("sft", None, ["eval"])
     assert request["store"] == (tmp_path / "h" / "store").as_uri()
     assert request["events"] == str(folder / "events.jsonl")
 
 
 def test_a_failed_run_gives_the_exit_code_of_its_stage(
-    toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    play: Callable[[list[Any]], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failed = "[event, sft, failed, {message: no such clip, exit_code: 2}]"
-    assert cli.main(["run", toy, "--set", f"play=[{failed}, [exit, 2]]"]) == 2
+    failed = {"message": "no such clip", "exit_code": 2}
+    play([["event", "sft", "failed", failed], ["exit", 2]])
+    assert cli.main(["run", RECIPE]) == 2
     assert capsys.readouterr().err.startswith("omnistage: error: sft: no such clip\nlog: ")
 
 
@@ -71,80 +75,72 @@ def test_a_failed_run_gives_the_exit_code_of_its_stage(
     ("arguments", "said"),
     [
         (["--set", "sft.learnin_rate=1"], "did you mean 'learning_rate'?"),
-        (["--set", "sft.learning_rate=7"], "7 is out of range: allowed is > 0 and ≤ 1"),
-        (["--set", "pipeline=toi"], "--set pipeline: no pipeline 'toi'; did you mean"),
-        (["--from", "stf"], "--from stf: no such stage; did you mean 'sft'?"),
-        (["--to", "qqq"], "--to qqq: no such stage; stages are download, sft, eval"),
-        (["--force", "evel"], "--force evel: no such stage; did you mean 'eval'?"),
-        (["--from", "eval", "--to", "sft"], "--from eval: --to sft does not rest on it"),
+        (["--set", "sft.learning_rate=-1"], "-1 is out of range: allowed is > 0"),
+        (["--set", "pipeline=post"], "--set pipeline: 'post' is not one of 'post_training'"),
+        (["--from", "stf"], "--from stf: no such step; did you mean 'sft'?"),
+        (["--to", "qqq"], "--to qqq: no such step; steps are download, download_model, rewrite"),
+        (["--force", "evel"], "--force evel: no such step; did you mean 'eval'?"),
+        (["--from", "eval", "--to", "sft"], "--from eval: sft does not need it, so it is not run"),
         (["--store", "ftp://x/y"], "expected a folder, file:// or s3://"),
     ],
 )
 def test_what_is_wrong_is_refused_before_a_run_is_made(
-    toy: str,
+    play: Callable[[list[Any]], None],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     said: str,
 ) -> None:
-    assert cli.main(["run", toy, *arguments]) == 2
+    assert cli.main(["run", RECIPE, *arguments]) == 2
     err = capsys.readouterr().err
     assert err.startswith("omnistage: error: ")
     assert said in err
     assert not (tmp_path / ".omnistage").exists()
 
 
-def test_a_recipe_without_a_pipeline_is_refused_with_the_names(
-    toy: str, capsys: pytest.CaptureFixture[str]
+def test_a_recipe_without_a_pipeline_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("other.yaml").write_text("name: x\n")
-    assert cli.main(["run", "other.yaml"]) == 2
-    assert "other.yaml: pipeline: missing; it is one of toy" in capsys.readouterr().err
+    path = tmp_path / "other.yaml"
+    path.write_text("name: x\n")
+    assert cli.main(["run", str(path)]) == 2
+    assert "other.yaml: pipeline: missing (The pipeline that is run)" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_run_and_leaves_nothing(
-    toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cli.main(["run", toy, "--dry-run", "--store", "attic", "--force", "download"]) == 0
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    arguments = ["--store", "attic", "--to", "rewrite_paths", "--force", "download"]
+    assert cli.main(["run", RECIPE, "--dry-run", *arguments]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows[1:] == [
-        ["download", "run", "d0d0", "--force"],
-        ["sft", "run", "5f75", "not", "in", "the", "attic"],
-        ["eval", "not", "known", "yet", "waits", "for", "sft"],
+    key = rows[1].pop(2)
+    assert len(key) == 12
+    assert [" ".join(row) for row in rows[1:]] == [
+        "download run --force",
+        "rewrite_paths not known yet depends on what download will make",
     ]
     assert not (tmp_path / ".omnistage").exists()
 
 
-def test_two_runs_at_once_have_folders_of_their_own(toy: str, tmp_path: Path) -> None:
-    slow = "play=[[sleep, 1]]"
+def test_two_runs_at_once_have_folders_of_their_own(
+    play: Callable[[list[Any]], None], tmp_path: Path
+) -> None:
+    play([["sleep", 1]])
     program = (
-        "import sys; from omnistage.cli import main as cli, options as cli_options;"
-        "cli_options.PIPELINES = {'toy': 'toy_pipeline'};"
+        "import sys; from omnistage.cli import main as cli;"
         "cli.CHILD = 'fake_child'; sys.exit(cli.main(sys.argv[1:]))"
     )
-    both = [
-        subprocess.Popen([sys.executable, "-c", program, "run", toy, "--set", slow])
-        for _ in range(2)
-    ]
+    both = [subprocess.Popen([sys.executable, "-c", program, "run", RECIPE]) for _ in range(2)]
     assert [p.wait(60) for p in both] == [0, 0]
     assert len(runs(tmp_path / ".omnistage")) == 2
 
 
-def test_compile_prints_the_packages(
-    toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["--store", "s3://b/p", "--image", f"train=host/name@{DIGEST}"]
-    arguments += ["--hub-secret", "tokens"]
-    assert cli.main(["compile", toy, "--out", "packages", *arguments]) == 0
-    assert capsys.readouterr().out == "packages/toy.yaml\n"
-    written = (tmp_path / "packages" / "toy.yaml").read_text()
-    assert written == f"s3://b/p [('train', 'host/name@{DIGEST}')] tokens True"
-
-
 def test_compile_refuses_an_image_without_a_name(
-    toy: str, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert cli.main(["compile", toy, "--image", "nothing"]) == 2
+    assert cli.main(["compile", RECIPE, "--image", "nothing"]) == 2
     assert "--image nothing: expected name=reference" in capsys.readouterr().err
 
 

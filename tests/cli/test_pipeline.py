@@ -10,7 +10,8 @@ import pytest
 
 from omnistage.cli import main as cli
 from omnistage.recipe.document import read_recipe, shipped_recipes, validate
-from pipelines.post_training import STAGES, Recipe
+from pipelines.graph import STAGES
+from pipelines.recipe import Recipe
 
 SMALL = "data.sources.0.settings={sft: 6, rl: 6, test: 6}"
 
@@ -74,7 +75,7 @@ def test_two_runs_at_once_on_one_store_make_the_data_once(
 
 
 @pytest.mark.pipeline
-def test_stages_before_from_are_taken_from_the_store_or_the_run_is_refused(
+def test_steps_before_from_are_taken_from_the_store_or_the_run_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--set", SMALL, "--from", "rewrite_paths", "--home", str(tmp_path)]
@@ -96,7 +97,7 @@ def test_stages_before_from_are_taken_from_the_store_or_the_run_is_refused(
         ("eval", list(STAGES)),
     ],
 )
-def test_a_run_to_a_stage_has_what_that_stage_rests_on_and_nothing_else(
+def test_a_run_to_a_step_has_its_upstream_steps_and_nothing_else(
     stage: str,
     stages: list[str],
     tmp_path: Path,
@@ -110,10 +111,10 @@ def test_a_run_to_a_stage_has_what_that_stage_rests_on_and_nothing_else(
     assert planned == stages
 
 
-def test_a_run_cannot_begin_at_what_its_last_stage_does_not_rest_on(
+def test_a_run_cannot_begin_at_a_step_that_its_last_one_does_not_need(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--from", "download_model", "--to", "rewrite_paths", "--home", str(tmp_path)]
     assert cli.main(["run", "tiny", *arguments]) == 2
-    said = "--from download_model: --to rewrite_paths does not rest on it"
+    said = "--from download_model: rewrite_paths does not need it, so it is not run"
     assert said in capsys.readouterr().err

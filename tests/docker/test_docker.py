@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.post_training import STAGES
+from pipelines.graph import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
@@ -157,9 +157,8 @@ def test_every_stage_of_the_pipeline_is_checked_in_its_image(dockerfile: str) ->
     for stage in shipped(dockerfile):
         *_, checked = stage.of("RUN")
         trains = stage.name != "launcher"
-        for name in [n for n, s in STAGES.items() if bool(s.libraries) == trains]:
-            module = "download.model" if name == "download_model" else name
-            assert f"python -m components.{module} --check" in checked
+        for kind in [s for s in STAGES.values() if bool(s.libraries) == trains]:
+            assert f"python -m {kind.program} --check" in checked
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)

@@ -15,7 +15,8 @@ import pytest
 from omnistage.cli.main import _parser
 from omnistage.recipe.document import find_recipe
 from omnistage.recipe.schema import every_setting
-from pipelines.post_training import STAGES, Recipe
+from pipelines.graph import STAGES
+from pipelines.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [

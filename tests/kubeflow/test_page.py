@@ -12,7 +12,8 @@ import pytest
 from omnistage.recipe.document import find_recipe, read_recipe, validate
 from omnistage.stage.key import stage_key
 from omnistage.store.open import open_store
-from pipelines.post_training import SOURCES, STAGES, Recipe, config_of
+from pipelines.graph import graph_of
+from pipelines.recipe import Recipe
 from tests.kubeflow import kfp_api
 from tests.pipelines.test_packages import PINNED
 
@@ -35,13 +36,13 @@ def store(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     recipe = validate(read_recipe(find_recipe("omnicritic-3b")), Recipe)
     uri = f"s3://{bucket}/page"
     opened, digests = open_store(uri), {}
-    for name in list(STAGES)[:-1]:
+    for name, step in list(graph_of(recipe).items())[:-1]:
         folder = tmp_path / name
         folder.mkdir()
         (folder / "file").write_text(name)
-        inputs = {i: digests[source] for i, source in SOURCES.get(name, {}).items()}
-        key = stage_key(STAGES[name], config_of(recipe, name), inputs)
-        digests[name] = opened.commit(folder, STAGES[name].kind, name, key).digest
+        inputs = {i: digests[source] for i, source in step.sources.items()}
+        key = stage_key(step.stage, step.config, inputs)
+        digests[name] = opened.commit(folder, step.stage.kind, step.stage.name, key).digest
     return uri
 
 

@@ -164,7 +164,7 @@ def test_without_kfps_cache_every_task_runs(api: kfp_api.Server) -> None:
         (["--param", "node=2"], "--param node: no such parameter; did you mean 'nodes'?"),
         (["--param", "nodes=two"], "--param nodes: expected a whole number, not 'two'"),
         (["--param", "nodes"], "--param nodes: expected name=value"),
-        (["--from", "grop"], "--from grop: no such stage; did you mean 'grpo'?"),
+        (["--from", "grop"], "--from grop: no such step; did you mean 'grpo'?"),
         (["--set", "cluster.nodes=0"], "--set cluster.nodes: 0 is out of range"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from omnistage.cluster.launch import launch_stage
 from omnistage.cluster.settings import ClaimMount
 from omnistage.events import Events
 from omnistage.recipe.document import read_recipe, validate
@@ -18,7 +19,8 @@ from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
 from omnistage.store.open import open_store
 from omnistage.swift.curve import read_curve
-from pipelines.post_training import SOURCES, STAGES, Recipe, config_of, resolve
+from pipelines.graph import graph_of
+from pipelines.recipe import Recipe
 from tests.on_cluster.cluster import REPOSITORY, Cluster
 from tests.on_cluster.images import HOST
 from tests.on_cluster.storage import S3
@@ -48,7 +50,7 @@ class Site:
         document = read_recipe(RECIPE)
         for name, values in sections.items():
             document.values[name] = {**document.values[name], **values}
-        return resolve(validate(document, Recipe))
+        return validate(document, Recipe).resolve()
 
     def run(
         self,
@@ -62,14 +64,15 @@ class Site:
         runtime = TaskRuntime()
         if settings:
             runtime = TaskRuntime(cluster=ClusterRuntime(image=HOST, settings=settings))
-        wanted = {name: inputs[source] for name, source in SOURCES.get(stage, {}).items()}
+        step = graph_of(recipe)[stage]
         return execute(
-            STAGES[stage],
-            config_of(recipe, stage),
-            wanted,
+            step.stage,
+            step.config,
+            {name: inputs[source] for name, source in step.sources.items()},
             open_store(store),
             runtime=runtime,
             events=Events(stage),
+            launch=launch_stage,
         )
 
     def jobs(self, plural: str = "pytorchjobs") -> list[str]:

@@ -17,7 +17,8 @@ from omnistage.cluster.job import ClusterJob
 from omnistage.cluster.settings import ClaimMount
 from omnistage.recipe.document import read_recipe, validate
 from omnistage.task.run_record import SUMMARY, RunRecord
-from pipelines.post_training import Recipe, compile_packages
+from pipelines.post_training import compile_packages
+from pipelines.recipe import Recipe
 from tests.on_cluster.cluster import REPOSITORY, Cluster
 from tests.on_cluster.images import HOST
 from tests.on_cluster.launch_kit import Place

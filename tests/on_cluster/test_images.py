@@ -110,7 +110,7 @@ def test_a_task_of_kubeflow_can_start_in_it(run: Run) -> None:
 
 def test_it_computes_the_keys_of_training_stages_as_this_environment_does(run: Run) -> None:
     code = (
-        "from pipelines.post_training import STAGES\n"
+        "from pipelines.graph import STAGES\n"
         "from omnistage.stage.key import pinned_version\n"
         "print({s: {n: pinned_version(n) for n in STAGES[s].libraries} for s in sorted(STAGES)})\n"
     )

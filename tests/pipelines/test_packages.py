@@ -19,7 +19,10 @@ from omnistage.cli.main import main
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
 from omnistage.recipe.document import read_recipe, validate, with_overrides
-from pipelines.post_training import STAGES, ClusterNames, Recipe, check_images, compile_packages
+from pipelines.graph import STAGES, graph_of
+from pipelines.post_training import check_images, compile_packages
+from pipelines.recipe import Recipe
+from pipelines.task_pods import ClusterNames
 from tests.pipelines.kfp_tasks import Task, package_tasks
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -299,7 +302,7 @@ def test_stages_before_the_first_are_taken_from_the_store(tmp_path: Path) -> Non
 )
 def test_images_that_are_missing_or_not_pinned_are_named(images: dict[str, str], said: str) -> None:
     with pytest.raises(InputError) as e:
-        check_images(images)
+        check_images(images, graph_of(validate(read_recipe(RECIPE), Recipe)))
     assert said in str(e.value)
 
 

@@ -8,7 +8,9 @@ import pytest
 from omnistage.cli.main import main
 from omnistage.recipe.document import read_recipe, shipped_recipes, validate
 from omnistage.stage.key import stage_key
-from pipelines.post_training import STAGES, Recipe, compile_packages, config_of
+from pipelines.graph import STAGES, graph_of
+from pipelines.post_training import compile_packages
+from pipelines.recipe import Recipe
 
 DIGEST = "@sha256:" + "0" * 64
 IMAGES = {"launcher": f"registry.example/l{DIGEST}", "trainer": f"registry.example/t{DIGEST}"}
@@ -110,7 +112,8 @@ def test_omnicritics_grpo_settings_are_the_published_ones(name: str) -> None:
         "save_steps": 100,
         "save_total_limit": 2,
         "zero_stage": 2,
-        "reward_weights": {"mm_format": 0.4, "mm_content": 0.4, "mm_rubric": 0.2},
+        # Published: mm_rubric, which pays for a list of its keywords.
+        "reward_weights": {"mm_format": 0.4, "mm_content": 0.4, "mm_rubric_strict": 0.2},
         "start_from": "sft",
     }
     found = recipe(name)
@@ -132,5 +135,6 @@ def test_every_stage_sees_the_sound_of_clips_alike(name: str) -> None:
 def test_full_and_lora_recipes_share_the_download(size: str) -> None:
     full, lora = recipe(f"omnicritic-{size}"), recipe(f"omnicritic-{size}-lora")
     for name in ("download", "download_model"):
-        keys = {stage_key(STAGES[name], config_of(r, name), {}) for r in (full, lora)}
+        steps = [graph_of(r)[name] for r in (full, lora)]
+        keys = {stage_key(step.stage, step.config, {}) for step in steps}
         assert len(keys) == 1

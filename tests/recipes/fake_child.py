@@ -1,12 +1,14 @@
 """Plays the child of a run: reports what its run.json tells it to, and can fail like the real one.
 
-``play`` in run.json, or in its recipe, is a list of steps: ``["event", stage, kind, {fields}]``,
+``play`` in run.json, or the variable ``PLAY``, is a list of steps:
+``["event", stage, kind, {fields}]``,
 ``["print", text]``, ``["write", file, text]``, ``["sleep", seconds]``, ``["orphan", pid file]`` (a
 process in a session of its own that would outlive its parent), ``["ignore SIGTERM"]`` and
 ``["exit", code]``.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from omnistage.events import Events
 
 def main(folder: Path) -> None:
     request = json.loads((folder / "run.json").read_text())
-    for action, *rest in request.get("play") or request["recipe"]["play"]:
+    for action, *rest in request.get("play") or json.loads(os.environ["PLAY"]):
         if action == "event":
             stage, kind, fields = rest
             Events(stage, Path(request["events"])).emit(kind, **fields)

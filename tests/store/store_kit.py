@@ -5,8 +5,8 @@ from pathlib import Path
 from omnistage.recipe.document import find_recipe, read_recipe, validate
 from omnistage.stage.key import stage_key
 from omnistage.store.folder import FolderStore
-from pipelines.graph import STAGES
-from pipelines.recipe import Recipe, config_of
+from pipelines.graph import graph_of
+from pipelines.recipe import Recipe
 
 
 def tiny_inputs(folder: Path) -> FolderStore:
@@ -17,7 +17,7 @@ def tiny_inputs(folder: Path) -> FolderStore:
         made_of = folder / name
         made_of.mkdir()
         (made_of / "file").write_text(name)
-        inputs = {"data": digests["download"]} if name == "rewrite_paths" else {}
-        key = stage_key(STAGES[name], config_of(recipe, name), inputs)
-        digests[name] = made.commit(made_of, STAGES[name].kind, name, key).digest
+        step = graph_of(recipe)[name]
+        key = stage_key(step.stage, step.config, {i: digests[s] for i, s in step.sources.items()})
+        digests[name] = made.commit(made_of, step.stage.kind, step.stage.name, key).digest
     return made

@@ -19,7 +19,8 @@ from omnistage.task import kfp_body
 from omnistage.task.exit_task import describe, end_run, read_summary, run_state, summarize
 from omnistage.task.kfp_body import run_stage
 from omnistage.task.run_record import SUMMARY, RunRecord
-from pipelines.post_training import Recipe, compile_packages
+from pipelines.post_training import compile_packages
+from pipelines.recipe import Recipe
 from tests.pipelines.kfp_tasks import Task, executor_input, package_tasks, read_output, run_here
 from tests.pipelines.test_packages import PINNED
 from tests.stage.test_execute import Copy
@@ -57,7 +58,7 @@ def work(tmp_path: Path) -> Callable[..., DatasetTarball]:
 
     def call(store: str, **options: Any) -> DatasetTarball:
         output = DatasetTarball(name="tarball", uri=str(tmp_path / "out" / "tarball"))
-        run_stage(f"{__name__}:STAGE", options.pop("config", "{}"), store, output, **options)
+        run_stage(STAGE, options.pop("config", "{}"), store, output, **options)
         return output
 
     return call
@@ -227,7 +228,7 @@ def test_the_summary_names_the_stage_that_failed_first() -> None:
         "run: failed",
         "download: failed",
         "download_model: failed",
-        "rewrite_paths: not run, or its result was had from Kubeflow Pipelines",
+        "rewrite_paths: not run, or its result was taken from the cache of Kubeflow Pipelines",
         "cancelled: job sft-0-0",
         "error: download_model (exit code 1): first",
     ]
@@ -274,7 +275,7 @@ def test_a_run_that_succeeded_has_no_error() -> None:
     assert summary["error"] is None
     assert describe(summary) == [
         "run: succeeded",
-        "download: not run: Kubeflow Pipelines had its result",
+        "download: not run: taken from the cache of Kubeflow Pipelines",
         "sft: done, key abc",
     ]
 

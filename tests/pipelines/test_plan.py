@@ -1,0 +1,61 @@
+"""What a run would do, and looking up what it needs."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from omnistage.errors import InputError
+from omnistage.recipe.document import find_recipe, read_recipe, validate
+from omnistage.stage.key import stage_key
+from omnistage.store.folder import FolderStore
+from omnistage.store.manifest import Manifest
+from pipelines.graph import graph_of
+from pipelines.plan import plan, stored_inputs
+from pipelines.recipe import Recipe
+
+GRAPH = graph_of(validate(read_recipe(find_recipe("tiny")), Recipe))
+
+
+class CountingStore(FolderStore):
+    """Counts how often each stage's result is looked for: every look reads every byte."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: Counter[str] = Counter()
+
+    def find(self, stage: str, key: str) -> Manifest | None:
+        self.asked[stage] += 1
+        return super().find(stage, key)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CountingStore:
+    """A store that has what every step but eval makes, of a few bytes."""
+    made = CountingStore(tmp_path / "store")
+    digests: dict[str, str] = {}
+    for name, step in list(GRAPH.items())[:-1]:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "file").write_text(name)
+        key = stage_key(step.stage, step.config, {i: digests[s] for i, s in step.sources.items()})
+        digests[name] = made.commit(folder, step.stage.kind, step.stage.name, key).digest
+    return made
+
+
+def test_each_upstream_step_is_looked_up_once(store: CountingStore) -> None:
+    found = stored_inputs(GRAPH, "eval", store)
+    assert {i: m.stage for i, m in found.items()} == dict(GRAPH["eval"].sources)
+    assert store.asked == dict.fromkeys(list(GRAPH)[:-1], 1)
+
+
+def test_a_plan_looks_each_step_up_once(store: CountingStore) -> None:
+    planned = plan(GRAPH, "eval", store)
+    assert {p.name: p.cached for p in planned} == {**dict.fromkeys(GRAPH, True), "eval": False}
+    assert store.asked == dict.fromkeys(GRAPH, 1)
+
+
+def test_an_input_that_is_not_there_is_named_with_the_step_that_makes_it(tmp_path: Path) -> None:
+    empty = FolderStore(tmp_path / "empty")
+    with pytest.raises(InputError, match="run the recipe up to download first"):
+        stored_inputs(GRAPH, "sft", empty)
