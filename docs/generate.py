@@ -132,7 +132,8 @@ def parameters() -> str:
 
 
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "docs/recipes.md": {"recipes": recipes, "settings": settings, "rewards": rewards},
+    "docs/recipes.md": {"recipes": recipes, "settings": settings},
+    "docs/rewards.md": {"rewards": rewards},
     "docs/architecture.md": {"stages": stages},
     "docs/kubeflow.md": {"parameters": parameters},
 }

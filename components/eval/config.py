@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from omnistage.rewards import REWARDS
+from omnistage.rewards.own import OWN
 from omnistage.settings import Settings
 from omnistage.swift.media import MediaSettings
 from omnistage.swift.settings import Dtype
@@ -49,7 +50,8 @@ class EvalSettings(Settings):
     @field_validator("reward_weights")
     @classmethod
     def _known_rewards(cls, weights: dict[str, float] | None) -> dict[str, float] | None:
-        unknown = [name for name in weights or {} if name not in REWARDS]
+        names = weights or {}
+        unknown = [name for name in names if name not in REWARDS and not OWN.fullmatch(name)]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is not a reward; one of {', '.join(REWARDS)}")
         return weights

@@ -4,7 +4,7 @@ from components.eval.config import EvalSettings
 from components.eval.generate import JudgedModel
 from omnistage.errors import InputError
 from omnistage.files import read_json
-from omnistage.rewards import REQUIRED_VARIABLES
+from omnistage.rewards import REQUIRED_VARIABLES, REWARDS, register
 from omnistage.stage.contract import Context
 from omnistage.store.manifest import Manifest
 
@@ -62,9 +62,17 @@ def reward_weights(
 
     The weights are the settings' own where they are set, otherwise those that the GRPO model was
     trained with; without either, no reward is reported. A reward that asks a server is computed
-    only where the settings name it.
+    only where the settings name it. The recipe's own rewards are registered.
+
+    Raises:
+        InputError: If the settings name an own reward that the GRPO step did not have.
     """
+    code = grpo.produced_by["config"].get("reward_code", {}) if grpo else {}
+    register(code)
     if config.reward_weights is not None:
+        unknown = [name for name in config.reward_weights if name not in REWARDS]
+        if unknown:
+            raise InputError(f"eval.reward_weights: {unknown[0]} is not one of the GRPO step's own")
         return config.reward_weights, []
     trained = grpo.produced_by["config"]["reward_weights"] if grpo else {}
     left_out = [name for name in trained if name in REQUIRED_VARIABLES]

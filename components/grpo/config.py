@@ -1,11 +1,12 @@
 """Settings of GRPO."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from components.grpo.watch.watch import WatchSettings
 from omnistage.rewards import REWARDS
+from omnistage.rewards.own import with_code
 from omnistage.settings import Settings, operational
 from omnistage.swift.settings import TrainingSettings
 
@@ -46,10 +47,13 @@ class GRPOSettings(TrainingSettings):
     temperature: float = Field(default=1.0, gt=0, description="Sampling temperature.")
     top_p: float = Field(default=0.99, gt=0, le=1, description="Nucleus sampling, a share.")
     top_k: int = Field(default=50, description="Sample among the k likeliest tokens; -1 for all.")
+    reward_code: dict[str, str] = Field(
+        default={}, description="Text of the files of your own rewards; filled in from them."
+    )
     reward_weights: dict[str, float] = Field(
         default={"mm_format": 0.4, "mm_content": 0.4, "mm_rubric": 0.2},
         min_length=1,
-        description="Reward name to its weight in the sum.",
+        description="Reward name, or path.py:function for one of your own, to its weight.",
     )
     beta: float = Field(
         default=0.04, ge=0, description="Weight of the KL term; 0 needs no reference"
@@ -87,10 +91,15 @@ class GRPOSettings(TrainingSettings):
         json_schema_extra=operational(),
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_rewards(cls, values: Any) -> Any:
+        return with_code(values)
+
     @field_validator("reward_weights")
     @classmethod
-    def _known_rewards(cls, weights: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(weights) - set(REWARDS))
+    def _known_rewards(cls, weights: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        unknown = sorted(set(weights) - set(REWARDS) - set(info.data.get("reward_code", ())))
         if unknown:
             raise ValueError(f"no reward {', '.join(unknown)}; there are {', '.join(REWARDS)}")
         if not any(weights.values()):

@@ -1,6 +1,7 @@
 """GRPO: SFT checkpoint and RL records in, LoRA adapter and reward curves out."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from omnistage.archives.media_root import media_root
 from omnistage.errors import InputError
 from omnistage.files import write_atomic
 from omnistage.records.training_data import write_training_file
-from omnistage.rewards import METRIC_NAMES, RANGES
+from omnistage.rewards import METRIC_NAMES, RANGES, register
+from omnistage.rewards.own import write_plugin
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
@@ -49,7 +51,11 @@ def base_name(context: Context[GRPOSettings]) -> str:
 
 
 def grpo_arguments(
-    config: GRPOSettings, model: Path, adapter: Path | None, dataset: Path
+    config: GRPOSettings,
+    model: Path,
+    adapter: Path | None,
+    dataset: Path,
+    plugins: Sequence[Path] = (PLUGIN,),
 ) -> dict[str, Any]:
     """Return the arguments of ``swift rlhf`` that only GRPO has."""
     vllm = config.vllm
@@ -59,7 +65,7 @@ def grpo_arguments(
         "adapters": [str(adapter)] if adapter else None,
         "ref_adapters": [str(adapter)] if adapter and config.beta else None,
         "dataset": [str(dataset)],
-        "external_plugins": [str(PLUGIN)],
+        "external_plugins": list(map(str, plugins)),
         "reward_funcs": list(config.reward_weights),
         "reward_weights": list(config.reward_weights.values()),
         "num_generations": config.num_generations,
@@ -113,6 +119,7 @@ def preflight(
                 "records": str(dataset),
                 "use_audio_in_video": config.media.use_audio_in_video,
                 "rewards": config.reward_weights,
+                "reward_code": config.reward_code,
                 "env": environment(config.media, gpu_count(), family),
                 "max_length": config.max_length,
                 "torch_dtype": config.dtype,
@@ -179,6 +186,8 @@ def run(context: Context[GRPOSettings]) -> Result:
     )
     model, adapter = start_model(context)
     family = family_of(context.inputs["model"], context.folder("model") / "files")
+    register(config.reward_code)
+    own = write_plugin(config.reward_code, context.work / "own_rewards.py")
     # The checks are the same on every node; the others wait at the rendezvous meanwhile.
     wanted = config.preflight and context.world.node_rank == 0
     checks = preflight(context, family, model, adapter, dataset) if wanted else {}
@@ -186,7 +195,7 @@ def run(context: Context[GRPOSettings]) -> Result:
     trained = train(
         context,
         "rlhf",
-        grpo_arguments(config, model, adapter, dataset),
+        grpo_arguments(config, model, adapter, dataset, [*own, PLUGIN]),
         config=config,
         family=family,
         watch=watcher,

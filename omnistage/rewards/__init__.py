@@ -5,10 +5,13 @@ number a completion, or None to leave that completion out. Reward modules import
 nor the trainer, so a recipe can be checked anywhere; ``components/grpo/plugin.py`` registers them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from omnistage.errors import InputError
+from omnistage.rewards import own
 from omnistage.rewards.columns import RewardFunction
-from omnistage.rewards.grounding import rec_iou
+from omnistage.rewards.grounding import rec_iou, rec_iou_value
 from omnistage.rewards.humanomni import (
     humanomni_accuracy,
     humanomni_context,
@@ -27,12 +30,12 @@ from omnistage.rewards.rubric import mm_rubric, mm_rubric_strict
 from omnistage.rewards.successor import integrated_router, mm_format_light, unified_rl
 
 __all__ = [
-    "FLOORS",
     "METRIC_NAMES",
     "RANGES",
     "REQUIRED_VARIABLES",
     "REWARDS",
     "RewardFunction",
+    "register",
 ]
 
 
@@ -58,6 +61,7 @@ _TABLE = {
     "omnirl_format": _Reward(omnirl_format, 0, 1, "OmniRLFormat"),
     "omnirl_length": _Reward(omnirl_length, 0, 2, "OmniRLLength"),
     "rec_iou": _Reward(rec_iou, 0, 1, "RecIoU"),
+    "rec_iou_value": _Reward(rec_iou_value, 0, 1, "RecIoUValue"),
     "lmm_math": _Reward(lmm_math, 0, 1, "LMMMath"),
     "lmm_format": _Reward(lmm_format, 0, 1, "LMMFormat"),
     "r1omni_accuracy": _Reward(r1omni_accuracy, 0, 1, "R1OmniAccuracy"),
@@ -70,13 +74,10 @@ _TABLE = {
 }
 
 REWARDS: dict[str, RewardFunction] = {name: row.function for name, row in _TABLE.items()}
-"""The reward functions by name."""
+"""The reward functions by name, and a recipe's own once they are registered."""
 
 RANGES: dict[str, tuple[float, float]] = {name: (row.low, row.high) for name, row in _TABLE.items()}
-"""Lowest and highest value of each reward; infinite for a server's own."""
-
-FLOORS: dict[str, float] = {name: row.low for name, row in _TABLE.items()}
-"""What each reward pays for garbage; a reward that stays there teaches nothing."""
+"""Lowest and highest value of each reward; infinite for a server's or a user's own."""
 
 METRIC_NAMES: dict[str, str] = {name: row.metric for name, row in _TABLE.items()}
 """The name in the trainer's logs: ``rewards/<metric name>/mean``."""
@@ -85,3 +86,21 @@ REQUIRED_VARIABLES: dict[str, tuple[str, ...]] = {
     name: row.variables for name, row in _TABLE.items() if row.variables
 }
 """Environment variables that a reward cannot work without."""
+
+
+def register(code: Mapping[str, str]) -> None:
+    """Add a recipe's own rewards to the tables, in this process; see :mod:`omnistage.rewards.own`.
+
+    Args:
+        code: Name, ``file.py:function``, to the text of the file.
+
+    Raises:
+        InputError: If a file cannot be imported, or a curve's name is taken.
+    """
+    for name, text in code.items():
+        metric = own.metric_name(name)
+        if any(metric == taken for other, taken in METRIC_NAMES.items() if other != name):
+            raise InputError(f"reward {name}: the curve {metric!r} is taken; rename the function")
+        REWARDS[name] = own.load(name, text)
+        RANGES[name] = (float("-inf"), float("inf"))
+        METRIC_NAMES[name] = metric

@@ -1,88 +1,73 @@
 """LMM-R1's rule-based rewards for mathematics (TideDra/lmm-r1)."""
 
 import re
-import threading
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from collections.abc import Sequence
 from typing import Any
 
-from omnistage.rewards.columns import column, gold_answer, tag_form, tagged
+from omnistage.rewards.answers import choice
+from omnistage.rewards.columns import column, gold_answer, log_parsed, tag_form, tagged
+from omnistage.rewards.mathematics import read, same
 
 _JOINTS = (re.compile(r"</think>\s*<answer>"),)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-_DELIMITED = re.compile(r"\$|\\boxed|\\\(|\\\[")
-_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s+[A-Za-z]{2,}")
-# Per expression; generous, so that a busy machine grades as an idle one does.
-_SECONDS = 20
-_WARM_UP_SECONDS = 600
+_LETTER = re.compile(r"[A-H]")
 
 
 def lmm_math(completions: Sequence[str], **columns: Any) -> list[float | None]:
-    """Pay 1 for an answer that equals the gold one as mathematics, else 0.
+    r"""Pay for an answer that equals the gold one as mathematics, 0 or 1.
 
-    Checked with math-verify. The answer is the ``<answer>`` if there is one, else the whole
-    completion. A gold answer that is missing or cannot be parsed gives None: it says nothing
-    about the completion, and would earn 1.0 in the published code.
+    Published (LMM-R1): 1 if math-verify finds the answer equal to the gold one, else 0. The answer
+    is the ``<answer>`` if there is one, else the whole completion. Here math-verify compares what
+    :mod:`omnistage.rewards.mathematics` reads.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | an unparsable or missing gold | 1 | None | it says nothing about the completion |
+    | ``2√{3}``, ``9πcm^{2}``, ``1.5e3`` | 2, 9πcm², 1.5·e·3 | 2√3, 9π, 1500 | what is meant |
+    | no unit, or another of the kind | as the letters fall | by value | 100 cm is 1 m |
+    | a gold of one letter | a variable | a choice: ``(B)``, ``B. 45`` | what is meant |
+    | the first or the last ``<answer>`` | the first | the last | a thought may quote the tag |
+    | a sentence | its first plain number | its last expression | "a cone of 9π cm²" is no 9 |
+
+    Example:
+        >>> lmm_math(["<think>t</think><answer>$2\\sqrt{3}$</answer>"], solution=["2√{3}"])
+        [1.0]
+        >>> lmm_math(["<answer>2</answer>", "9π"], solution=["2√{3}", "9πcm^{2}"])
+        [0.0, 1.0]
+        >>> lmm_math(["2"], solution=["(see the figure)"])
+        [None]
     """
-    solutions = column(columns, "solution", len(completions))
-    return [
-        _math(completion, solution)
-        for completion, solution in zip(completions, solutions, strict=True)
+    size = len(completions)
+    golds = [gold_answer(solution) for solution in column(columns, "solution", size)]
+    found = [tagged(text, "answer") for text in completions]
+    answers = [
+        text if inner is None else inner for text, inner in zip(completions, found, strict=True)
     ]
+    log_parsed(columns, "answer", [q[0].latex if (q := read(text)) else "" for text in answers])
+    return [_math(gold, answer) for gold, answer in zip(golds, answers, strict=True)]
 
 
-def _math(completion: str, solution: object) -> float | None:
-    answer = gold_answer(solution)
-    gold = _parse(answer) if answer else ()
-    if not gold:
+def _math(gold: str | None, answer: str) -> float | None:
+    if gold is None:
         return None
-    inner = tagged(completion, "answer")
-    found = _parse(completion if inner is None else inner)
-    _, verify = _math_verify()
-    return float(bool(found) and verify(list(gold), list(found), timeout_seconds=_limit(_SECONDS)))
-
-
-@cache
-def _math_verify() -> tuple[Callable[..., Any], Callable[..., bool]]:
-    """Return math-verify's ``parse`` and ``verify``, warmed up.
-
-    The first use loads grammars and parts of sympy, which takes seconds and must not count against
-    the time limit of the first answers. Imported here because only the trainer's environment has
-    math-verify, while the names of the rewards are known everywhere.
-    """
-    from math_verify import parse, verify
-
-    limit = _limit(_WARM_UP_SECONDS)
-    gold, answer = (parse(text, parsing_timeout=limit) for text in ("$x^2 + x$", "$x(x+1)$"))
-    verify(gold, answer, timeout_seconds=limit)
-    return parse, verify
-
-
-@lru_cache(maxsize=4096)
-def _parse(text: str) -> tuple[Any, ...]:
-    """Parse the expression that a text is, or holds.
-
-    math-verify looks for LaTeX between dollars and else for a plain number, so that it would read
-    a bare ``x^2 + 2x + 1`` as 1: what is not prose and has no delimiters is put between dollars.
-    """
-    parse, _ = _math_verify()
-    bare = not _DELIMITED.search(text) and not _PROSE.search(text)
-    return tuple(parse(f"${text}$" if bare else text, parsing_timeout=_limit(_SECONDS)))
-
-
-def _limit(seconds: int) -> int:
-    """Return math-verify's time limit in seconds, 0 for none.
-
-    The limit is kept by a signal, which only the main thread can use.
-    """
-    return seconds if threading.current_thread() is threading.main_thread() else 0
+    if _LETTER.fullmatch(gold) and choice(answer) == gold:
+        return 1.0
+    equal = same(gold, answer)
+    return None if equal is None else float(equal)
 
 
 def lmm_format(completions: Sequence[str], **columns: Any) -> list[float | None]:
-    """Pay 1 for ``<think>…</think><answer>…</answer>`` with each tag exactly once, else 0.
+    """Pay for ``<think>…</think><answer>…</answer>`` with each tag exactly once, 0 or 1.
 
-    White space may stand between the two and around them. LMM-R1 weighs it .5 against the
-    accuracy; set that as the reward's weight.
+    Published (LMM-R1): the same, added to the accuracy with weight .5; set that as the weight.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | white space around it | 0 | ignored | a last line break is no other form |
+
+    Example:
+        >>> lmm_format(["<think>t</think><answer>2</answer>", "<answer>2</answer>"])
+        [1.0, 0.0]
     """
     return [
         tag_form(text, "<think>", _JOINTS, "</answer>")

@@ -219,7 +219,7 @@ def keep_logs(trained: Trained, work: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     shutil.copy2(work / "train.log", target)
-    for name in ("logging.jsonl", "completions.jsonl", "args.json"):
+    for name in ("logging.jsonl", "completions.jsonl", "rewards.jsonl", "args.json"):
         if (trained.logs / name).exists():
             shutil.copy2(trained.logs / name, target)
     if (trained.logs / "runs").is_dir():

@@ -1,14 +1,12 @@
 """The rewards for answers: numbers, boxes, labels, forms. Values are worked out by hand."""
 
-import math
 import re
-import threading
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnistage.rewards import FLOORS, METRIC_NAMES, RANGES, REWARDS
+from omnistage.rewards import METRIC_NAMES, RANGES, REWARDS
 from omnistage.rewards.answers import (
     choice,
     choices,
@@ -20,9 +18,8 @@ from omnistage.rewards.answers import (
     yes_no,
 )
 from omnistage.rewards.columns import gold_answer, prompt_text, tagged
-from omnistage.rewards.grounding import iou, read_box, rec_iou
 from omnistage.rewards.humanomni import humanomni_accuracy, humanomni_format
-from omnistage.rewards.lmm_r1 import lmm_format, lmm_math
+from omnistage.rewards.lmm_r1 import lmm_format
 from omnistage.rewards.omnirl import omnirl_format
 from omnistage.rewards.r1_omni import r1omni_accuracy, r1omni_format
 from tests.records.verdict_samples import json_values
@@ -111,84 +108,6 @@ def test_a_completion_that_repeats_its_tags_is_graded_without_trying_every_pairi
     assert humanomni_format(["<context></context>" * 20_000 + steps + "x"]) == [0.0]
 
 
-# Mathematics
-
-MATHS = [
-    (answered(r"$\frac{1}{2}$"), "$0.5$", 1.0),
-    (answered("0.5"), r"\frac{1}{2}", 1.0),
-    (answered("x^2 + 2x + 1"), "$(x+1)^2$", 1.0),
-    (r"Hence \boxed{42}.", "42", 1.0),
-    (answered("41"), "$42$", 0.0),
-    (answered(""), "$42$", 0.0),
-    ("I do not know", "$42$", 0.0),
-    (answered("42"), "", None),
-    (answered("42"), None, None),
-    (answered("42"), "$$", None),
-    (answered("42"), "(see the figure)", None),
-]
-
-
-@pytest.mark.parametrize(("text", "gold", "reward"), MATHS)
-def test_lmm_math(text: str, gold: str | None, reward: float | None):
-    assert lmm_math([text], solution=[gold]) == [reward]
-
-
-def test_lmm_math_works_outside_the_main_thread():
-    rewards: list[float | None] = []
-    thread = threading.Thread(
-        target=lambda: rewards.extend(lmm_math([answered("7/2")], solution=["3.5"]))
-    )
-    thread.start()
-    thread.join()
-
-    assert rewards == [1.0]
-
-
-# Boxes
-
-
-@pytest.mark.parametrize(
-    ("value", "box"),
-    [
-        ([1, 2, 3, 4], (1, 2, 3, 4)),
-        ("[1, 2.5, 3, 4]", (1, 2.5, 3, 4)),
-        ('{"bbox_2d": [10, 20, 30, 40], "label": "dog"}', (10, 20, 30, 40)),
-        ("(1,2,3,4)", (1, 2, 3, 4)),
-        ("first [1,2,3,4], then [5,6,7,8]", (1, 2, 3, 4)),
-        ("[3, 2, 1, 4]", None),
-        ("[1, 2, 3]", None),
-        ("1, 2, 3, 4", None),
-        ([1, 2, 3, math.inf], None),
-        ([1, 2, 3, "x"], None),
-        ([[1, 2, 3, 4]], None),
-        (None, None),
-    ],
-)
-def test_reading_a_box(value: object, box: object):
-    assert read_box(value) == box
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "value"),
-    [
-        ((0, 0, 2, 2), (0, 0, 2, 2), 1.0),
-        ((0, 0, 2, 2), (1, 0, 3, 2), 2 / 6),
-        ((0, 0, 2, 2), (0, 0, 1, 2), 0.5),
-        ((0, 0, 1, 1), (1, 0, 2, 1), 0.0),
-    ],
-)
-def test_iou(first: tuple, second: tuple, value: float):
-    assert iou(first, second) == pytest.approx(value)
-    assert iou(second, first) == pytest.approx(value)
-
-
-def test_rec_pays_for_more_than_half_only():
-    texts = [answered("[0, 0, 2, 2]"), answered("[0,0,1.1,2]"), answered("[0,0,1,2]"), "[0,0,2,2]"]
-
-    assert rec_iou(texts, solution=["[0, 0, 2, 2]"] * 4) == [1.0, 1.0, 0.0, 0.0]
-    assert rec_iou(texts[:3], solution=[[0, 0, 2, 2], answered("[0,0,2,2]"), "?"]) == [1, 1, None]
-
-
 # Labels and short answers
 
 
@@ -259,9 +178,9 @@ kinds = st.sampled_from(["multiple choice", "numerical", "OCR", "regression", "e
 texts = st.text(max_size=30) | st.builds(answered, st.text(max_size=12) | json_values)
 
 
-def test_every_reward_has_a_range_a_floor_and_a_curve_of_its_own():
-    assert RANGES.keys() == FLOORS.keys() == METRIC_NAMES.keys() == REWARDS.keys()
-    assert all(low <= FLOORS[name] < high for name, (low, high) in RANGES.items())
+def test_every_reward_has_a_range_and_a_curve_of_its_own():
+    assert RANGES.keys() == METRIC_NAMES.keys() == REWARDS.keys()
+    assert all(low < high for low, high in RANGES.values())
     assert len(set(METRIC_NAMES.values())) == len(METRIC_NAMES)
     assert all(name.isidentifier() for name in METRIC_NAMES.values())
 
@@ -299,12 +218,6 @@ def test_garbage_earns_the_floor(name: str):
     assert REWARDS[name](
         ["" if name == "omnirl_length" else "systemsystem"], **gold, **content
     ) in (
-        [FLOORS[name]],
+        [RANGES[name][0]],
         [None],
     )
-
-
-@settings(max_examples=10, deadline=None)
-@given(texts, texts)
-def test_lmm_math_never_raises(text: str, gold: str):
-    assert lmm_math([text], solution=[gold])[0] in (None, 0.0, 1.0)

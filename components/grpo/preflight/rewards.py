@@ -7,7 +7,7 @@ from typing import Any
 from components.grpo.preflight.records import name_of
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
 from omnistage.records.verdict import VerdictError, parse_verdict
-from omnistage.rewards import REQUIRED_VARIABLES, REWARDS
+from omnistage.rewards import REQUIRED_VARIABLES, REWARDS, register
 from omnistage.rewards.columns import gold_answer
 
 _NAME = "rewards"
@@ -24,6 +24,7 @@ def check_rewards(
         sample: Records with their gold.
         env: Environment in which the rewards will run.
     """
+    register(spec.reward_code)
     weighted = [name for name, weight in spec.rewards.items() if weight]
     if not weighted:
         return [failed(_NAME, "no reward has a weight other than zero; nothing can be learned")]

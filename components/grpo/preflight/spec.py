@@ -20,6 +20,9 @@ class PreflightSpec(Settings):
         default=False, description="Whether the sound track of a video is a part of the prompt."
     )
     rewards: dict[str, float] = Field(description="Weight of each reward, by its registry name.")
+    reward_code: dict[str, str] = Field(
+        default={}, description="Text of the files of the recipe's own rewards."
+    )
     env: dict[str, str] = Field(
         default_factory=dict,
         description="Environment of the trainer, such as MAX_PIXELS and USE_AUDIO_IN_VIDEO.",
