@@ -9,7 +9,7 @@ from omnistage.cluster.backends import backend_of
 from omnistage.cluster.launch import launch_stage, read_defaults, stage_job
 from omnistage.errors import InputError
 from omnistage.events import Events
-from omnistage.stage.contract import ClusterRuntime, TaskRuntime
+from omnistage.stage.contract import ClusterRuntime
 from omnistage.stage.execute import execute
 from omnistage.stage.key import key_parts
 from omnistage.store.manifest import Manifest
@@ -74,9 +74,12 @@ def launch_step(recipe: Recipe, name: str, store: str, image: str, launch_config
         step.config,
         inputs,
         open_store(store),
-        runtime=TaskRuntime(cluster=_runtime(recipe, image)),
         events=Events(name),
-        launch=partial(launch_stage, defaults=read_defaults(Api.connect(), launch_config)),
+        launch=partial(
+            launch_stage,
+            cluster=_runtime(recipe, image),
+            defaults=read_defaults(Api.connect(), launch_config),
+        ),
     ).manifest
 
 

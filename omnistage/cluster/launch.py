@@ -136,15 +136,25 @@ def launch_stage(
     inputs: Mapping[str, Manifest],
     store: Store,
     parts: KeyParts,
-    cluster: ClusterRuntime,
     events: Events,
     *,
+    cluster: ClusterRuntime,
     defaults: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Run a stage as a job, follow it to its end and return what it put into the store.
 
     The run's id and its Workflow, which becomes the job's owner, come from the variables
     ``OMNISTAGE_RUN_ID`` and ``OMNISTAGE_WORKFLOW``.
+
+    Args:
+        stage: The stage.
+        config: Its settings.
+        inputs: A manifest for each input.
+        store: Where the result goes.
+        parts: What the stage key is computed from.
+        events: Where progress goes.
+        cluster: Image and settings.
+        defaults: See :func:`launch_settings`.
 
     Raises:
         InputError: If the job can never run or its stage found its input wrong.

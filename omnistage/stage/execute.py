@@ -13,7 +13,6 @@ from omnistage.events import Events, clock
 from omnistage.files import human_bytes
 from omnistage.settings import C, Settings
 from omnistage.stage.contract import (
-    ClusterRuntime,
     Context,
     NodeDone,
     Outcome,
@@ -29,7 +28,7 @@ from omnistage.torchrun.world import SINGLE_NODE, World
 
 
 class Launch(Protocol):
-    """Runs a stage as a job: :func:`omnistage.cluster.launch.launch_stage`."""
+    """Runs a stage as a job, as :func:`omnistage.cluster.launch.launch_stage` does."""
 
     def __call__(
         self,
@@ -38,7 +37,6 @@ class Launch(Protocol):
         inputs: Mapping[str, Manifest],
         store: Store,
         parts: KeyParts,
-        cluster: ClusterRuntime,
         events: Events,
     ) -> Manifest:
         """Launch the job, follow it to its end and return what it put into the store."""
@@ -72,21 +70,20 @@ def execute(
         cached_only: Never make it.
         world: The nodes that make it together; this is node 0.
         expected: What the key was made of in the process that decided to run, if another.
-        launch: Runs the stage as a job where ``runtime`` says so.
+        launch: Runs the stage as a job on a cluster, instead of here.
 
     Raises:
         InputError: If an input is missing or of the wrong kind, the key is not the expected one,
             the machine cannot write, or the output is not there and ``cached_only`` forbids to
             make it.
     """
-    events = events or Events(stage.name, echo=False)
-    how = runtime or TaskRuntime()
+    events, how = events or Events(stage.name, echo=False), runtime or TaskRuntime()
     began = time.monotonic()
     parts = _checked_key(stage, config, inputs, expected)
     key = parts.key
     events.emit("started", key=key)
     # The job takes the lock itself, on a volume that it may share with this process.
-    lock = nullcontext() if how.cluster else store.lock(stage.name, key)
+    lock = nullcontext() if launch else store.lock(stage.name, key)
     with lock:
         manifest = None if force else _hit(stage, key, store, events)
         cached = manifest is not None
@@ -97,10 +94,8 @@ def execute(
             )
         if force:
             store.discard(stage.name, key)
-        if manifest is None and how.cluster:
-            if launch is None:
-                raise ValueError(f"{stage.name}: no launcher was given for {how.cluster}")
-            manifest = launch(stage, config, inputs, store, parts, how.cluster, events)
+        if manifest is None and launch:
+            manifest = launch(stage, config, inputs, store, parts, events)
         elif manifest is None:
             context = _context(stage, config, inputs, store, key, how, events, world)
             manifest = _make(stage, context, force, began)

@@ -63,6 +63,7 @@ def run_stage(
     Raises:
         SystemExit: With the stage's exit code if it fails; its message is in the log.
     """
+    given = {name: artifact for name, artifact in (inputs or {}).items() if artifact is not None}
     record = record_here(store)
     if record:
         record.note(stage.name, "running")
@@ -71,31 +72,24 @@ def run_stage(
         events = Path(os.environ.get(EVENTS_VARIABLE) or Path(folder) / "events.jsonl")
         try:
             settings = orjson.loads(config)
-            write_json(
-                spec,
-                {
-                    "config": change(settings) if change else settings,
-                    "inputs": {
-                        n: _manifest_of(n, a) for n, a in (inputs or {}).items() if a is not None
-                    },
-                    "store": store,
-                    "runtime": _runtime(runtime, cluster or {}),
-                    "force": stage.name in os.environ.get(FORCE_VARIABLE, "").split(","),
-                    "cached_only": stage.name
-                    in os.environ.get(CACHED_ONLY_VARIABLE, "").split(","),
-                    # Inputs of a stage that runs alone were not just made or checked by this run.
-                    "verify_inputs": any(
-                        a and "digest" not in a.metadata for a in (inputs or {}).values()
-                    ),
-                    "manifest": str(manifest),
-                    "events": str(events),
-                },
-            )
+            values = {
+                "config": change(settings) if change else settings,
+                "inputs": {name: _manifest_of(name, a) for name, a in given.items()},
+                "store": store,
+                "runtime": _runtime(runtime, cluster or {}),
+                "force": _names(stage, FORCE_VARIABLE),
+                "cached_only": _names(stage, CACHED_ONLY_VARIABLE),
+                # Inputs of a stage that runs alone were not just made or checked by this run.
+                "verify_inputs": any("digest" not in a.metadata for a in given.values()),
+                "manifest": str(manifest),
+                "events": str(events),
+            }
         except OmnistageError as e:
             Events(stage.name, events).emit("failed", **asdict(ErrorReport.of(e)))
             print(f"{stage.name}: error: {e}", file=sys.stderr, flush=True)
             code = e.exit_code
         else:
+            write_json(spec, values)
             code = _run(stage, spec, events, _RETRY_SECONDS if record else ())
         ended = _ended(stage.name, events)
         if code:
@@ -106,16 +100,23 @@ def run_stage(
         made = Manifest.from_json(manifest.read_bytes(), str(manifest))
     if record:
         state = "cached" if ended.get("cached") else "done"
-        record.note(
-            stage.name,
-            state,
-            key=made.key,
-            manifest=manifest_uri(made),
-            seconds=ended.get("seconds"),
-        )
+        what = {"key": made.key, "manifest": manifest_uri(made), "seconds": ended.get("seconds")}
+        record.note(stage.name, state, **what)
+    _fill_in(output, made)
+    return made
+
+
+def _names(stage: Stage[Any], variable: str) -> bool:
+    """Return whether a variable of this process, names separated by commas, has the stage's."""
+    return stage.name in os.environ.get(variable, "").split(",")
+
+
+def _fill_in(output: dsl.Artifact, made: Manifest) -> None:
+    """Make an artifact of a manifest, with what KFP's pages are to show as metadata."""
     target = Path(output.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(made.to_json())
+    counts = {f"count_{k}": v for k, v in made.counts.items() if isinstance(v, int | float | str)}
     output.metadata.update(
         {
             "digest": made.digest,
@@ -123,10 +124,9 @@ def run_stage(
             "uri": made.uri,
             "manifest": manifest_uri(made),
             "bytes": made.size,
-            **{f"count_{k}": v for k, v in made.counts.items() if isinstance(v, int | float | str)},
+            **counts,
         }
     )
-    return made
 
 
 def _runtime(runtime: str, cluster: Mapping[str, Any]) -> dict[str, Any]:

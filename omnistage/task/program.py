@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -132,7 +133,7 @@ def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:
         # Here and not above: it needs a Kubernetes client, which the start of a pod does not.
         from omnistage.cluster.launch import launch_stage
 
-        run["launch"] = launch_stage
+        run["launch"] = partial(launch_stage, cluster=spec.runtime.cluster)
     outcome = execute(
         stage,
         config,

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from omnistage.cluster.launch import launch_stage
 from omnistage.cluster.settings import ClaimMount
 from omnistage.events import Events
 from omnistage.recipe.document import read_recipe, validate
-from omnistage.stage.contract import ClusterRuntime, Outcome, TaskRuntime
+from omnistage.stage.contract import ClusterRuntime, Outcome
 from omnistage.stage.execute import execute
 from omnistage.store import s3_client
 from omnistage.store.layout import Store
@@ -61,18 +62,15 @@ class Site:
         **settings: Any,
     ) -> Outcome:
         """Run a stage: a training stage as a job, for which settings may be given."""
-        runtime = TaskRuntime()
-        if settings:
-            runtime = TaskRuntime(cluster=ClusterRuntime(image=HOST, settings=settings))
+        cluster = ClusterRuntime(image=HOST, settings=settings)
         step = graph_of(recipe)[stage]
         return execute(
             step.stage,
             step.config,
             {name: inputs[source] for name, source in step.sources.items()},
             open_store(store),
-            runtime=runtime,
             events=Events(stage),
-            launch=launch_stage,
+            launch=partial(launch_stage, cluster=cluster) if settings else None,
         )
 
     def jobs(self, plural: str = "pytorchjobs") -> list[str]:

@@ -145,15 +145,7 @@ def test_a_launcher_hands_the_parts_to_whoever_runs_the_job(
         seen.append(arguments[4])
         return data
 
-    cluster = ClusterRuntime(image="trainer")
-    execute(
-        TRAINER,
-        Copy(),
-        {"data": data},
-        store,
-        runtime=TaskRuntime(cluster=cluster),
-        launch=launch,
-    )
+    execute(TRAINER, Copy(), {"data": data}, store, launch=launch)
     assert seen == [parts(data)]
     assert RUNS == []
 
