@@ -49,7 +49,7 @@ def render_step(
         key_parts(step.stage, step.config, {i: m.digest for i, m in inputs.items()}),
         _runtime(recipe, image),
         namespace=api.own_namespace() if api else "default",
-        defaults=read_defaults(api, launch_config),
+        defaults=_defaults(api, launch_config) if api else None,
     )
     return backend_of(job.settings).render(job)
 
@@ -78,7 +78,7 @@ def launch_step(recipe: Recipe, name: str, store: str, image: str, launch_config
         launch=partial(
             launch_stage,
             cluster=_runtime(recipe, image),
-            defaults=read_defaults(Api.connect(), launch_config),
+            defaults=_defaults(Api.connect(), launch_config),
         ),
     ).manifest
 
@@ -93,3 +93,7 @@ def _step(recipe: Recipe, name: str, store: str) -> tuple[Step, Mapping[str, Man
 def _runtime(recipe: Recipe, image: str) -> ClusterRuntime:
     settings = recipe.cluster.model_dump(mode="json", exclude_unset=True)
     return ClusterRuntime(image=image, settings=settings)
+
+
+def _defaults(api: Api, launch_config: str) -> dict[str, Any]:
+    return read_defaults(api, api.own_namespace(), launch_config)

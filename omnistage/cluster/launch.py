@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from omnistage.cluster.api import WORKFLOWS, Api, Resource
+from omnistage.cluster.api import CONFIG_MAPS, WORKFLOWS, Api
 from omnistage.cluster.gang import run_gang
 from omnistage.cluster.job import ClusterJob
 from omnistage.cluster.settings import (
@@ -27,26 +27,27 @@ from omnistage.store.uris import manifest_uri
 
 RUN_VARIABLE = "OMNISTAGE_RUN_ID"
 WORKFLOW_VARIABLE = "OMNISTAGE_WORKFLOW"
-_CONFIG_MAPS = Resource("", "v1", "configmaps")
 
 
-def read_defaults(api: Api | None, config_map: str) -> dict[str, Any]:
+def read_defaults(api: Api, namespace: str, config_map: str) -> dict[str, Any]:
     """Return a cluster's own settings of jobs as a launcher pod has them.
 
     They come from the file that the chart mounts into launcher pods or, where that is not, from
     the ConfigMap that this file is made from.
 
     Args:
-        api: The cluster; None for one without settings of its own.
+        api: The cluster.
+        namespace: That has the ConfigMap.
         config_map: Name of the ConfigMap.
 
     Raises:
         InputError: If they are not a YAML mapping.
+        ApiError: If the cluster refuses to show them.
     """
     found = cluster_defaults()
-    if found or api is None:
+    if found:
         return found
-    read = api.get(_CONFIG_MAPS, api.own_namespace(), config_map) or {}
+    read = api.get(CONFIG_MAPS, namespace, config_map) or {}
     text = read.get("data", {}).get(DEFAULTS_FILE.name, "")
     return parse_defaults(text, f"ConfigMap {config_map}, {DEFAULTS_FILE.name}")
 

@@ -10,16 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from omnistage.cluster.api import CONFIG_MAPS, PODS, Api, ApiError, Kind, Resource
 from omnistage.cluster.backends import backend_of, custom_resources
+from omnistage.cluster.launch import read_defaults
 from omnistage.cluster.pod import SECRET_KEYS
 from omnistage.cluster.settings import (
-    DEFAULTS_FILE,
     LaunchSettings,
     NodePool,
-    cluster_defaults,
     merge_settings,
 )
 from omnistage.doctor.check import Check, fail, ok, warn
@@ -146,20 +143,12 @@ class Doctor:
 
     def _settings(self) -> LaunchSettings:
         """Return the settings as a launcher pod of this namespace would see them."""
-        own = cluster_defaults()
-        if not own:
-            try:
-                found = self._get(CONFIG_MAPS, self.wanted.launch_config)
-            except ApiError as e:
-                if e.status != 403:
-                    raise
-                found = None
-            text = (found or {}).get("data", {}).get(DEFAULTS_FILE.name, "")
-            try:
-                own = yaml.safe_load(text) or {}
-            except yaml.YAMLError as e:
-                where = f"ConfigMap {self.wanted.launch_config}, {DEFAULTS_FILE.name}"
-                raise InputError(f"{where}: not YAML: {e}") from e
+        try:
+            own = read_defaults(self.api, self.namespace, self.wanted.launch_config)
+        except ApiError as e:
+            if e.status != 403:
+                raise
+            own = {}
         return merge_settings(own, self.wanted.settings)
 
     def _custom(self, name: str, version: str) -> Check:
