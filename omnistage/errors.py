@@ -32,7 +32,7 @@ class InputError(OmnistageError):
 
 
 class TransientError(OmnistageError):
-    """An error that may pass: a dropped connection, a busy server.
+    """Trying again may help: a dropped connection, a busy server.
 
     Args:
         message: For the user.
@@ -106,6 +106,8 @@ class ErrorReport:
 _MACHINE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+    errno.ENOLCK: "the file system has no file locks; choose another folder",
+    errno.EOPNOTSUPP: "the file system cannot do this; choose another folder",
     errno.EROFS: "the file system is read-only; choose a folder that can be written",
     errno.EACCES: "permission denied; choose a folder you may write, or mend its permissions",
     errno.EPERM: "permission denied; choose a folder you may write, or mend its permissions",
@@ -114,13 +116,13 @@ _MACHINE = {
 
 @contextmanager
 def machine_errors(what: str) -> Iterator[None]:
-    """Turn a full disk, a read-only file system and a missing permission into one clear message.
+    """Turn what is wrong with a disk or its permissions into one clear message.
 
     Args:
         what: What was being done, such as ``"writing the store"``.
 
     Raises:
-        InputError: For ``ENOSPC``, ``EDQUOT``, ``EROFS``, ``EACCES`` and ``EPERM``; any other
+        InputError: If the disk is full or read-only, may not be written or has no locks; any other
             ``OSError`` passes through.
     """
     try:

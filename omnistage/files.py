@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from omnistage.errors import InputError
+from omnistage.errors import InputError, machine_errors
 
 
 def sha256_file(path: Path) -> str:
@@ -123,23 +124,57 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def private_folder(path: Path) -> Path:
+    """Return a folder that only this user can enter, made when missing.
+
+    Raises:
+        InputError: If it is a link or belongs to somebody else, who could have put anything there.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise InputError(
+            f"{path}: is a link or belongs to another user; remove it, or set OMNISTAGE_SCRATCH to "
+            "a folder of your own"
+        )
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        path.chmod(0o700)
+    return path
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder entry to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def locked(path: Path, what: str = "") -> Iterator[None]:
     """Hold an exclusive lock on a file; the kernel drops it when the process dies.
 
     Args:
         path: The lock file, made when missing.
-        what: Said on stderr when the lock is held by somebody else.
+        what: Printed when the lock is held by somebody else.
+
+    Raises:
+        InputError: If the lock file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as f:
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if what:
-                print(f"{what}: another run is at work on it; waiting for it", flush=True)
-            fcntl.flock(f, fcntl.LOCK_EX)
-        f.truncate(0)
-        f.write(f"{socket.gethostname()} {os.getpid()}\n")
-        f.flush()
+    with machine_errors(f"locking {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        f = path.open("a+")
+    with f:
+        with machine_errors(f"locking {path}"):
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if what:
+                    print(f"{what}: another run is at work on it; waiting for it", flush=True)
+                fcntl.flock(f, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # the holder's name is for people; the disk may be full
+            f.truncate(0)
+            f.write(f"{socket.gethostname()} {os.getpid()}\n")
+            f.flush()
         yield

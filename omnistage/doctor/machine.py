@@ -133,13 +133,11 @@ def store_check(store: str) -> Check:
 
 
 def _probe_s3(uri: str) -> None:
-    from omnistage.store.s3_client import client, s3_errors, split
+    from omnistage.store import objects  # boto3 takes half a second
 
-    bucket, key = split(uri)
-    with s3_errors(f"writing {uri}"):
-        client().put_object(Bucket=bucket, Key=key, Body=b"doctor")
-        same = client().get_object(Bucket=bucket, Key=key)["Body"].read() == b"doctor"
-        client().delete_object(Bucket=bucket, Key=key)
+    objects.write(uri, b"doctor")
+    same = objects.read(uri) == b"doctor"
+    objects.delete([uri])
     if not same:
         raise InputError(f"{uri}: what was written was not what was read")
 

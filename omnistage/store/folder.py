@@ -2,16 +2,24 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omnistage.errors import DamagedError, InputError, machine_errors
-from omnistage.files import locked, write_atomic
-from omnistage.store.digest import check_files, hash_files
-from omnistage.store.layout import CONTENT, DONE, MANIFEST, Progress, record_manifest, scratch_root
-from omnistage.store.manifest import Kind, Manifest, content_digest
+from omnistage.files import locked, sync, write_atomic
+from omnistage.store.digest import Count, Progress, check_files, hash_files
+from omnistage.store.layout import (
+    CONTENT,
+    DONE,
+    MANIFEST,
+    check_manifest,
+    record_manifest,
+    scratch_root,
+)
+from omnistage.store.manifest import Kind, Manifest
 from omnistage.store.uris import uri_path
 
 
@@ -35,58 +43,88 @@ class FolderStore:
         """``OMNISTAGE_SCRATCH``, or a hidden folder inside the store."""
         return scratch_root(self.root / ".scratch")
 
-    def find(self, stage: str, key: str) -> Manifest | None:
+    def find(self, stage: str, key: str, kind: Kind | None = None) -> Manifest | None:
         """Return the artifact after checking every byte, or None when there is none.
 
         Raises:
             DamagedError: If it is there but not whole.
         """
-        home = self.root / stage / key
-        if not home.exists():
-            return None
-        if not (home / DONE).is_file():
-            raise DamagedError(f"{home} is incomplete: its {DONE!r} marker is missing")
+        home = self._home(stage, key)
+        return self._check(home, stage, key, kind) if os.path.lexists(home) else None
+
+    def recover(
+        self, stage: str, key: str, kind: Kind, warn: Callable[[str], None]
+    ) -> Manifest | None:
+        """Return the artifact, or adopt ``.<key>.new`` when a killed commit left it whole.
+
+        A damaged artifact and what else killed processes left of this key are removed.
+        """
+        home, new = self._home(stage, key), self._new(stage, key)
         try:
-            manifest = Manifest.from_json((home / MANIFEST).read_bytes(), str(home / MANIFEST))
-        except (InputError, FileNotFoundError) as e:
-            raise DamagedError(f"{home} is damaged: {e}") from e
-        here = (home / CONTENT).as_uri()
-        if manifest.uri != here:  # the store was moved or is mounted elsewhere
-            manifest = manifest.model_copy(update={"uri": here})
-        if content_digest(manifest.files) != manifest.digest:
-            raise DamagedError(f"{home / MANIFEST} is damaged: the digest is not that of its files")
-        check_files(home / CONTENT, manifest.files, f"{stage} {key}")
-        return manifest
+            found = self.find(stage, key, kind)
+        except DamagedError as e:
+            warn(f"{e}; making it again")
+            self.discard(stage, key)
+            found = None
+        if found is None and (new / CONTENT).is_dir():
+            try:
+                found = self._check(new, stage, key, kind, finished=False)
+            except DamagedError as e:
+                warn(f"the commit of {stage} {key} was cut short; making it again ({e})")
+            else:
+                self._publish(new, home, found)
+                found = found.model_copy(update={"uri": (home / CONTENT).as_uri()})
+        for left in (new, *home.parent.glob(f".{key}.discarded.*")):
+            shutil.rmtree(left, ignore_errors=True)
+        return found
 
     def discard(self, stage: str, key: str) -> None:
         """Remove an artifact; it is renamed first, so no reader sees a part of it."""
-        home = self.root / stage / key
-        gone = home.with_name(f".{key}.discarded.{os.getpid()}")
-        if home.exists():
-            home.rename(gone)
+        home = self._home(stage, key)
+        gone = home.with_name(f".{key}.discarded.{uuid.uuid4().hex[:8]}")
+        if os.path.lexists(home):
+            with machine_errors(f"removing {home}"):
+                home.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
-    def commit(self, folder: Path, kind: Kind, stage: str, key: str, **fields: Any) -> Manifest:
+    def commit(
+        self,
+        folder: Path,
+        kind: Kind,
+        stage: str,
+        key: str,
+        progress: Progress | None = None,
+        **fields: Any,
+    ) -> Manifest:
         """Move the files of ``folder`` into the store under their final name.
 
         Raises:
             InputError: If the disk is full or cannot be written.
         """
-        home = self.root / stage / key
-        new = home.with_name(f".{key}.new")
+        home, new = self._home(stage, key), self._new(stage, key)
         with machine_errors(f"writing {home}"):
+            files = hash_files(folder, progress)
+            manifest = record_manifest((home / CONTENT).as_uri(), files, kind, stage, key, **fields)
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
-            files = hash_files(folder)
-            manifest = record_manifest((home / CONTENT).as_uri(), files, kind, stage, key, **fields)
             write_atomic(new / MANIFEST, manifest.to_json())
-            shutil.move(folder, new / CONTENT)  # copied when made on a node's own disk
-            for entry in files:
-                sync(new / CONTENT / entry.path)
+            count = Count(progress, manifest.size)
+
+            def copy(source: str, target: str) -> None:
+                shutil.copy2(source, target)
+                count(Path(target).stat().st_size)
+
+            # Renamed where both are on one file system; else copied, and then removed.
+            shutil.move(folder, new / CONTENT, copy_function=copy)
+            try:
+                first = self.find(stage, key, kind)
+            except DamagedError:
+                first = None
+            if first:
+                shutil.rmtree(new, ignore_errors=True)
+                return first
             self.discard(stage, key)
-            new.rename(home)
-            sync(home.parent)
-            write_atomic(home / DONE, manifest.digest + "\n")
+            self._publish(new, home, manifest)
         return manifest
 
     def local(self, manifest: Manifest, progress: Progress | None = None) -> Path:
@@ -106,8 +144,6 @@ class FolderStore:
     @contextmanager
     def lock(self, stage: str, key: str) -> Iterator[None]:
         """Hold the lock file ``<stage>/.<key>.lock``."""
-        with machine_errors("writing the store"):
-            (self.root / stage).mkdir(parents=True, exist_ok=True)
         with locked(self.root / stage / f".{key}.lock", f"{stage} {key}"):
             yield
 
@@ -141,14 +177,37 @@ class FolderStore:
         if not prefix:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _home(self, stage: str, key: str) -> Path:
+        return self.root / stage / key
+
+    def _new(self, stage: str, key: str) -> Path:
+        return self.root / stage / f".{key}.new"
+
     def _saved(self, stage: str, key: str) -> Path:
         return self.root / stage / f".{key}.saved"
 
+    def _check(
+        self, home: Path, stage: str, key: str, kind: Kind | None, *, finished: bool = True
+    ) -> Manifest:
+        """Return the manifest of an artifact's folder after checking every byte."""
+        if home.is_symlink() or not home.is_dir():
+            raise DamagedError(f"{home} is damaged: not a folder")
+        try:
+            data = (home / MANIFEST).read_bytes()
+            marker = (home / DONE).read_text().strip() if finished else None
+        except FileNotFoundError as e:
+            raise DamagedError(f"{home} is incomplete: {Path(e.filename).name!r} is missing") from e
+        manifest = check_manifest(data, home.as_uri(), stage, key, kind)
+        if marker not in (None, manifest.digest):
+            raise DamagedError(f"{home / DONE} is damaged: it is the marker of another artifact")
+        check_files(home / CONTENT, manifest, f"{stage} {key}")
+        return manifest
 
-def sync(path: Path) -> None:
-    """Flush a file or a folder entry to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    def _publish(self, new: Path, home: Path, manifest: Manifest) -> None:
+        """Give a whole artifact its final name, all at once."""
+        for entry in manifest.files:
+            sync(new / CONTENT / entry.path)
+        write_atomic(new / DONE, manifest.digest + "\n")
+        sync(new)
+        new.rename(home)
+        sync(home.parent)

@@ -1,11 +1,13 @@
 """The manifest: the small JSON that stands for an artifact between two stages."""
 
 import hashlib
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from omnistage.errors import InputError
 
@@ -14,6 +16,36 @@ Kind = Literal[
 ]
 SCHEMA_VERSION = 1
 LOGS = "logs/"
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096  # bytes, on the usual file systems
+
+
+def path_problem(path: str) -> str | None:
+    """Return why a path is not a plain relative one, or None when it is.
+
+    A plain path stays inside the folder that it is joined to: names separated by ``/``, none of
+    them empty, ``.`` or ``..``; no NUL, no drive letter. A backslash is a character like others,
+    since published data sets have files named ``C:\\Users\\video.zip``, but no way up.
+    """
+    if "\0" in path:
+        return "it holds a NUL"
+    if path.startswith("/") or re.match(r"[A-Za-z]:/", path):
+        return "it is absolute"
+    names = path.split("/")
+    if not all(names) or "." in names or ".." in re.split(r"[/\\]", path):
+        return "one of its names is empty, '.' or '..'"
+    if len(path.encode()) > _LONGEST_PATH or any(len(n.encode()) > _LONGEST_NAME for n in names):
+        return f"it is longer than {_LONGEST_PATH} bytes, or a name of it than {_LONGEST_NAME}"
+    return None
+
+
+def _plain(path: str) -> str:
+    if problem := path_problem(path):
+        raise ValueError(f"{path[:200]!r} is not a plain relative path: {problem}")
+    return path
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+"""A stage or a key: both become names of folders."""
 
 
 class FileEntry(BaseModel):
@@ -21,11 +53,27 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str
+    path: Annotated[str, AfterValidator(_plain)]
     """Relative to the artifact's folder, with ``/``."""
-    size: int
+    size: int = Field(ge=0)
     """Bytes."""
-    sha256: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+def _apart(files: list[FileEntry]) -> list[FileEntry]:
+    """Refuse a path that is listed twice, or as a file and as a folder."""
+    paths: set[str] = set()
+    for entry in files:
+        if entry.path in paths:
+            raise ValueError(f"{entry.path!r} is listed twice")
+        paths.add(entry.path)
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        while folder:
+            if folder in paths:
+                raise ValueError(f"{folder!r} is listed as a file and as a folder")
+            folder = folder.rpartition("/")[0]
+    return files
 
 
 class Manifest(BaseModel):
@@ -35,13 +83,13 @@ class Manifest(BaseModel):
 
     kind: Kind
     schema_version: int = SCHEMA_VERSION
-    stage: str
-    key: str
-    digest: str
+    stage: Name
+    key: Name
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     """Content digest, see :func:`content_digest`."""
     uri: str
     """Folder of the artifact: ``file://…`` or ``s3://…``."""
-    files: list[FileEntry]
+    files: Annotated[list[FileEntry], AfterValidator(_apart)]
     counts: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     produced_by: dict[str, Any] = {}
@@ -66,7 +114,8 @@ class Manifest(BaseModel):
             where: Named in the error.
 
         Raises:
-            InputError: If it is not a manifest of a schema version known here.
+            InputError: If it is not a manifest of a schema version known here, or names files
+                outside its folder.
         """
         try:
             manifest = cls.model_validate_json(data)
@@ -88,10 +137,13 @@ def content_digest(files: list[FileEntry]) -> str:
     Files under ``logs/`` hold time stamps and speeds that differ from run to run; they belong to
     the artifact but not to its content, so a stage downstream does not run again for them.
     """
-    lines = sorted(
-        f"{f.path}\0{f.size}\0{f.sha256}\n" for f in files if not f.path.startswith(LOGS)
-    )
-    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+    return "sha256:" + files_digest(f for f in files if not f.path.startswith(LOGS))
+
+
+def files_digest(files: Iterable[FileEntry]) -> str:
+    """Return the sha256 over the sorted paths, sizes and digests of files, in hex."""
+    lines = sorted(f"{f.path}\0{f.size}\0{f.sha256}\n" for f in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def content_name(manifest: Manifest) -> str:

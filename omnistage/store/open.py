@@ -1,12 +1,16 @@
 """Open a store or a manifest by its URI."""
 
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from omnistage.errors import InputError
+from omnistage.errors import DamagedError, InputError
 from omnistage.store.folder import FolderStore
-from omnistage.store.layout import Store
+from omnistage.store.layout import CONTENT, MANIFEST, Store, relocated
 from omnistage.store.manifest import Manifest
 from omnistage.store.uris import uri_path
+
+_LARGEST = 1 << 28
+"""Bytes of a manifest: one of a million files has about 150 MB."""
 
 
 def open_store(uri: str) -> Store:
@@ -20,6 +24,7 @@ def open_store(uri: str) -> Store:
     """
     scheme = urlsplit(uri).scheme
     if scheme == "s3":
+        # boto3 takes half a second to import, and most stores are folders.
         from omnistage.store.s3 import S3Store
 
         return S3Store(uri)
@@ -29,14 +34,41 @@ def open_store(uri: str) -> Store:
 def read_manifest(uri: str) -> Manifest:
     """Read a manifest by the URI of its file, from a folder or from S3.
 
-    Raises:
-        InputError: If there is none or it is not one.
-    """
-    if uri.startswith("s3://"):
-        from omnistage.store.s3_client import read_bytes
+    One that lies in a store names the content beside it, also when the store has been moved or is
+    mounted elsewhere since it was written.
 
-        return Manifest.from_json(read_bytes(uri), uri)
+    Raises:
+        InputError: If there is none, it is not one, or its content is in another kind of store.
+    """
+    manifest = Manifest.from_json(_read(uri), uri)
+    remote = uri.startswith("s3://")
+    home = uri.rpartition("/")[0] if remote else uri_path(uri).absolute().parent.as_uri()
+    in_store = PurePosixPath(home).parts[-2:] == (manifest.stage, manifest.key)
+    if (
+        in_store
+        and uri.endswith(f"/{MANIFEST}")
+        and (remote or (uri_path(home) / CONTENT).is_dir())
+    ):
+        try:
+            return relocated(manifest, home)
+        except DamagedError as e:
+            raise InputError(str(e)) from e
+    if manifest.uri.startswith("s3://") != remote:
+        raise InputError(f"{uri}: its content is elsewhere, at {manifest.uri}")
+    return manifest
+
+
+def _read(uri: str) -> bytes:
+    if uri.startswith("s3://"):
+        from omnistage.store import objects  # boto3, as above
+
+        data = objects.read(uri, _LARGEST)
+        if data is None:
+            raise InputError(f"{uri}: no such manifest")
+        return data
     path = uri_path(uri)
     if not path.is_file():
         raise InputError(f"{uri}: no such manifest")
-    return Manifest.from_json(path.read_bytes(), uri)
+    if path.stat().st_size > _LARGEST:
+        raise InputError(f"{uri}: not a manifest: larger than {_LARGEST} bytes")
+    return path.read_bytes()

@@ -6,28 +6,27 @@ boto3 ≥ 1.36 want ``AWS_REQUEST_CHECKSUM_CALCULATION=when_required``.
 """
 
 import shutil
-import tempfile
-import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
+from omnistage.errors import DamagedError, TransientError, machine_errors
+from omnistage.files import locked, private_folder, write_atomic
+from omnistage.store import objects
+from omnistage.store.digest import Count, Progress, check_files, hash_files, seal
+from omnistage.store.layout import (
+    CONTENT,
+    MANIFEST,
+    check_manifest,
+    record_manifest,
+    scratch_root,
+)
+from omnistage.store.manifest import FileEntry, Kind, Manifest, files_digest
+from omnistage.store.s3_client import split
 
-from omnistage.errors import DamagedError, InputError, machine_errors
-from omnistage.files import locked
-from omnistage.store.digest import check_files, hash_files
-from omnistage.store.layout import CONTENT, DONE, MANIFEST, Progress, record_manifest, scratch_root
-from omnistage.store.manifest import Kind, Manifest, content_digest
-
-if TYPE_CHECKING:
-    pass
-from omnistage.store.s3_client import client, s3_errors, split
-
-_TRANSFER = TransferConfig(multipart_chunksize=16 * 1024 * 1024, max_concurrency=8)
+_COMMITS = 10  # attempts to write the manifest while others write and remove theirs
 
 
 class S3Store:
@@ -47,81 +46,79 @@ class S3Store:
 
     @property
     def scratch(self) -> Path:
-        """``OMNISTAGE_SCRATCH``, or a folder of the machine's temporary folder."""
-        return scratch_root(Path(tempfile.gettempdir()) / "omnistage")
+        """``OMNISTAGE_SCRATCH``, or this user's folder in the machine's temporary folder."""
+        return scratch_root()
 
-    def find(self, stage: str, key: str) -> Manifest | None:
-        """Return the artifact when its marker, manifest and every object's size are right.
+    def find(self, stage: str, key: str, kind: Kind | None = None) -> Manifest | None:
+        """Return the artifact when its manifest and every object's size are right.
 
         The bytes are hashed when :meth:`local` fetches them.
 
         Raises:
             DamagedError: If it is there but not whole.
         """
-        home = self._home(stage, key)
-        with s3_errors(f"reading {self.uri}"):
-            if self._get(f"{home}/{DONE}") is None:
-                return None
-            data = self._get(f"{home}/{MANIFEST}")
-            if data is None:
-                raise DamagedError(f"{self.uri}/{stage}/{key}: {MANIFEST} is missing")
-            try:
-                manifest = Manifest.from_json(data, f"{self.uri}/{stage}/{key}/{MANIFEST}")
-            except InputError as e:
-                raise DamagedError(str(e)) from e
-            if content_digest(manifest.files) != manifest.digest:
-                raise DamagedError(f"{manifest.uri}: the digest is not that of its files")
-            prefix = split(manifest.uri)[1] + "/"
-            sizes = dict(self._list(prefix))
-        for entry in manifest.files:
-            size = sizes.get(prefix + entry.path)
-            if size != entry.size:
-                have = "missing" if size is None else f"{size} bytes, not {entry.size}"
-                raise DamagedError(f"{manifest.uri}/{entry.path}: {have}")
-        return manifest
+        data = objects.read(f"{self._home(stage, key)}/{MANIFEST}")
+        return None if data is None else self._check(data, stage, key, kind)
+
+    def recover(
+        self, stage: str, key: str, kind: Kind, warn: Callable[[str], None]
+    ) -> Manifest | None:
+        """Return the artifact, or remove one that is damaged.
+
+        A killed commit left either a manifest, and then all is there, or objects that no manifest
+        names, which the next commit from this machine's work folder takes over.
+        """
+        where = f"{self._home(stage, key)}/{MANIFEST}"
+        found = objects.read_tagged(where)
+        if found is None:
+            return None
+        try:
+            return self._check(found[0], stage, key, kind)
+        except DamagedError as e:
+            warn(f"{e}; making it again")
+            self._remove(stage, key, *found)
+            return None
 
     def discard(self, stage: str, key: str) -> None:
-        """Remove an artifact, the marker first."""
-        home = self._home(stage, key)
-        with s3_errors(f"removing {self.uri}/{stage}/{key}"):
-            client().delete_object(Bucket=self.bucket, Key=f"{home}/{DONE}")
-            self._delete([name for name, _ in self._list(home + "/")])
+        """Remove an artifact, the manifest first; files of an attempt under way stay."""
+        found = objects.read_tagged(f"{self._home(stage, key)}/{MANIFEST}")
+        if found:
+            self._remove(stage, key, *found)
 
-    def commit(self, folder: Path, kind: Kind, stage: str, key: str, **fields: Any) -> Manifest:
-        """Upload the files, then the manifest, then the marker.
+    def commit(
+        self,
+        folder: Path,
+        kind: Kind,
+        stage: str,
+        key: str,
+        progress: Progress | None = None,
+        **fields: Any,
+    ) -> Manifest:
+        """Upload the files, then the manifest on the condition that there is none.
 
-        Each attempt has a content folder of its own, so two writers never mix their files; the
-        marker is written on the condition that there is none, and the one who comes second takes
-        the artifact of the first.
+        Each attempt has a content folder of its own, so two writers never mix their files. Who
+        comes second takes the artifact of the first. After a kill the same bytes go on from the
+        files that were uploaded whole.
         """
+        files = hash_files(folder, progress)
+        notes = folder.with_name(f".{folder.name}.upload")
+        attempt = _attempt(notes, files)
         home = self._home(stage, key)
-        content = f"{CONTENT}/{uuid.uuid4().hex[:12]}"
-        files = hash_files(folder)
-        manifest = record_manifest(
-            f"{self.uri}/{stage}/{key}/{content}", files, kind, stage, key, **fields
-        )
-        with s3_errors(f"writing {manifest.uri}"):
-            for entry in files:
-                client().upload_file(
-                    str(folder / entry.path),
-                    self.bucket,
-                    f"{home}/{content}/{entry.path}",
-                    Config=_TRANSFER,
-                )
-            try:
-                self._put(f"{home}/{MANIFEST}", manifest.to_json(), IfNoneMatch="*")
-            except ClientError as e:
-                if e.response.get("Error", {}).get("Code") != "PreconditionFailed":
-                    raise
-                first = self.find(stage, key)
-                if first is not None:
-                    for entry in files:
-                        client().delete_object(
-                            Bucket=self.bucket, Key=f"{home}/{content}/{entry.path}"
-                        )
-                    return first
-                self._put(f"{home}/{MANIFEST}", manifest.to_json())
-            self._put(f"{home}/{DONE}", manifest.digest.encode())
+        manifest = record_manifest(f"{home}/{CONTENT}/{attempt}", files, kind, stage, key, **fields)
+        self._upload(folder, manifest, progress)
+        notes.unlink()  # from here on another process may remove what was uploaded
+        for _ in range(_COMMITS):
+            if objects.create(f"{home}/{MANIFEST}", manifest.to_json()):
+                break
+            first = self.recover(stage, key, kind, lambda _: None)
+            if first is None:
+                continue  # it was damaged and is removed now
+            if first.uri != manifest.uri:  # else the answer to our own request was lost
+                self._delete_below(f"{manifest.uri}/")
+            manifest = first
+            break
+        else:
+            raise TransientError(f"writing {home}/{MANIFEST}: others write and remove it meanwhile")
         shutil.rmtree(folder)
         return manifest
 
@@ -134,37 +131,24 @@ class S3Store:
 
         Raises:
             DamagedError: If the bytes fetched are not those of the manifest.
+            InputError: If there is no room for them, or the artifact is gone.
         """
-        final = self.scratch / "artifacts" / manifest.digest.removeprefix("sha256:")[:32]
-        with machine_errors(f"fetching {manifest.uri}"), locked(final.with_suffix(".lock")):
-            if final.is_dir():
-                return final
-            part = final.with_suffix(".part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            bucket, prefix = split(manifest.uri)
-            fetched, counting = 0, threading.Lock()
-
-            def count(more: int) -> None:  # called by the threads of one transfer
-                nonlocal fetched
-                with counting:
-                    fetched += more
-                    if progress:
-                        progress(fetched, manifest.size)
-
-            with s3_errors(f"fetching {manifest.uri}"):
-                for entry in manifest.files:
-                    target = part / entry.path
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    client().download_file(
-                        bucket,
-                        f"{prefix}/{entry.path}",
-                        str(target),
-                        Config=_TRANSFER,
-                        Callback=count,
-                    )
-            check_files(part, manifest.files, manifest.uri)
-            part.rename(final)
+        name = files_digest(manifest.files)[:32]
+        with machine_errors(f"fetching {manifest.uri}"):
+            home = private_folder(self.scratch / "artifacts")
+            final, sealed = home / name, home / f"{name}.seal"
+            with locked(home / f"{name}.lock"):
+                if final.is_dir():
+                    if _is_unchanged(final, sealed, manifest):
+                        return final
+                    shutil.rmtree(final)
+                part = home / f"{name}.part"
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir()
+                self._download(manifest, part, progress)
+                check_files(part, manifest, manifest.uri)
+                write_atomic(sealed, seal(part))
+                part.rename(final)
         return final
 
     def work_folder(self, stage: str, key: str) -> Path:
@@ -182,54 +166,94 @@ class S3Store:
 
     def save_work(self, stage: str, key: str, name: str, source: Path) -> None:
         """Upload the file to ``<stage>/.<key>.saved/<name>``."""
-        with s3_errors(f"writing {self.uri}"):
-            client().upload_file(
-                str(source), self.bucket, self._saved(stage, key) + name, Config=_TRANSFER
-            )
+        objects.upload(source, self._saved(stage, key) + name)
 
     def list_work(self, stage: str, key: str) -> list[str]:
         """Return the kept objects' names below their prefix."""
         prefix = self._saved(stage, key)
-        with s3_errors(f"reading {self.uri}"):
-            return [name.removeprefix(prefix) for name, _ in self._list(prefix)]
+        return [found.uri.removeprefix(prefix) for found in objects.list_below(prefix)]
 
     def fetch_work(self, stage: str, key: str, name: str, target: Path) -> None:
         """Download a kept object."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        with s3_errors(f"reading {self.uri}"):
-            client().download_file(
-                self.bucket, self._saved(stage, key) + name, str(target), Config=_TRANSFER
-            )
+        objects.download(self._saved(stage, key) + name, target)
 
     def drop_work(self, stage: str, key: str, prefix: str = "") -> None:
         """Remove kept objects."""
-        with s3_errors(f"removing from {self.uri}"):
-            self._delete([n for n, _ in self._list(self._saved(stage, key) + prefix)])
+        self._delete_below(self._saved(stage, key) + prefix)
+
+    def _home(self, stage: str, key: str) -> str:
+        return f"{self.uri}/{stage}/{key}"
 
     def _saved(self, stage: str, key: str) -> str:
         return self._home(stage, f".{key}.saved") + "/"
 
-    def _delete(self, names: list[str]) -> None:
-        for start in range(0, len(names), 1000):
-            objects = [{"Key": n} for n in names[start : start + 1000]]
-            client().delete_objects(Bucket=self.bucket, Delete={"Objects": objects})  # pyright: ignore[reportArgumentType]
+    def _check(self, data: bytes, stage: str, key: str, kind: Kind | None) -> Manifest:
+        """Return a manifest after comparing it with its place and with the objects it names."""
+        manifest = check_manifest(data, self._home(stage, key), stage, key, kind)
+        prefix = f"{manifest.uri}/"
+        sizes = {o.uri.removeprefix(prefix): o.size for o in objects.list_below(prefix)}
+        for entry in manifest.files:
+            size = sizes.pop(entry.path, None)
+            if size != entry.size:
+                have = "missing" if size is None else f"{size} bytes, not {entry.size}"
+                raise DamagedError(f"{manifest.uri}/{entry.path}: {have}")
+        if sizes:
+            raise DamagedError(f"{manifest.uri}/{min(sizes)}: not in the manifest")
+        return manifest
 
-    def _home(self, stage: str, key: str) -> str:
-        return "/".join(p for p in (self.prefix, stage, key) if p)
-
-    def _get(self, name: str) -> bytes | None:
+    def _remove(self, stage: str, key: str, data: bytes, tag: str) -> None:
+        """Remove the version of an artifact that was read, not one committed since."""
+        objects.delete_version(f"{self._home(stage, key)}/{MANIFEST}", tag)
         try:
-            return client().get_object(Bucket=self.bucket, Key=name)["Body"].read()
-        except ClientError as e:
-            if e.response.get("Error", {}).get("Code") == "NoSuchKey":
-                return None
-            raise
+            manifest = check_manifest(data, self._home(stage, key), stage, key)
+        except DamagedError:
+            return  # its files cannot be told from those of an attempt under way
+        self._delete_below(f"{manifest.uri}/")
 
-    def _put(self, name: str, data: bytes, **condition: Any) -> None:
-        client().put_object(Bucket=self.bucket, Key=name, Body=data, **condition)
+    def _delete_below(self, uri: str) -> None:
+        objects.delete([found.uri for found in objects.list_below(uri)])
 
-    def _list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        pages = client().get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-            for item in page.get("Contents", []):
-                yield item.get("Key", ""), item.get("Size", -1)
+    def _upload(self, folder: Path, manifest: Manifest, progress: Progress | None) -> None:
+        prefix = f"{manifest.uri}/"
+        there = {o.uri.removeprefix(prefix): o.size for o in objects.list_below(prefix)}
+        count = Count(progress, manifest.size)
+        for entry in manifest.files:
+            if there.get(entry.path) == entry.size:
+                count(entry.size)
+            else:
+                objects.upload(folder / entry.path, prefix + entry.path, count)
+
+    def _download(self, manifest: Manifest, folder: Path, progress: Progress | None) -> None:
+        count = Count(progress, manifest.size)
+        for entry in manifest.files:
+            target = folder / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                objects.download(f"{manifest.uri}/{entry.path}", target, count)
+            except FileNotFoundError as e:
+                raise DamagedError(f"{manifest.uri}/{entry.path}: missing") from e
+
+
+def _attempt(notes: Path, files: list[FileEntry]) -> str:
+    """Return the id of this attempt: that of a killed one if it was to upload the same bytes."""
+    digest = files_digest(files)
+    if notes.is_file():
+        attempt, _, of = notes.read_text().partition(" ")
+        if of == digest:
+            return attempt
+    attempt = uuid.uuid4().hex[:12]
+    write_atomic(notes, f"{attempt} {digest}")
+    return attempt
+
+
+def _is_unchanged(folder: Path, sealed: Path, manifest: Manifest) -> bool:
+    """Whether a fetched folder is as it was verified; its bytes are read again only if in doubt."""
+    if sealed.is_file() and sealed.read_text() == seal(folder):
+        return True
+    try:
+        check_files(folder, manifest, str(folder))
+    except DamagedError:
+        return False
+    write_atomic(sealed, seal(folder))
+    return True

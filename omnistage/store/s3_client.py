@@ -5,67 +5,118 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import boto3
+from boto3.exceptions import RetriesExceededError, S3UploadFailedError
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConfigNotFound,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from botocore.parsers import ResponseParserError
 
-from omnistage.errors import InputError, TransientError
+from omnistage.errors import InputError, OmnistageError, TransientError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_ATTEMPTS = 10
+_SETTINGS = (
+    ConfigNotFound,
+    InvalidRegionError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+_TRANSIENT = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeTooSkewed",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "XAmzContentSHA256Mismatch",
+}
+"""Codes that come with a status of 4xx although the same request may succeed the next time."""
+
 
 @cache
 def client() -> "S3Client":
-    """Return this process's S3 client: standard retries, ten tries."""
+    """Return this process's S3 client: standard retries, ten attempts."""
     # boto3 reads AWS_DEFAULT_REGION alone; AWS_REGION is what other programs, and clusters, set.
     region = os.environ.get("AWS_REGION") or None
-    retries = Config(retries={"mode": "standard", "max_attempts": 10})
+    retries = Config(retries={"mode": "standard", "max_attempts": _ATTEMPTS})
     return boto3.client("s3", region_name=region, config=retries)
 
 
 def split(uri: str) -> tuple[str, str]:
-    """Return bucket and key of an ``s3://`` URI.
+    """Return bucket and key of an ``s3://`` URI; the key may hold any character.
 
     Raises:
         InputError: If it has no bucket.
     """
-    parts = urlsplit(uri)
-    if parts.scheme != "s3" or not parts.netloc:
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket:
         raise InputError(f"{uri!r}: expected s3://bucket/prefix")
-    return parts.netloc, parts.path.strip("/")
+    return bucket, key.strip("/")
+
+
+def error_code(error: ClientError) -> str:
+    """Return the code in S3's answer, such as ``NoSuchKey``."""
+    return error.response.get("Error", {}).get("Code", "")
 
 
 @contextmanager
 def s3_errors(what: str) -> Iterator[None]:
-    """Turn boto3's errors into one of ours: wrong (403, 404, no credentials) or passing.
+    """Turn boto3's errors into ours.
+
+    Args:
+        what: What was being done, for the message.
 
     Raises:
-        InputError: If the request can never succeed as it is.
-        TransientError: If it may the next time.
+        InputError: If the same request can never succeed: 403, 404, no credentials.
+        TransientError: If it may succeed the next time: 5xx, a lost connection, a body cut short,
+            a clock that is off.
     """
     try:
         yield
-    except NoCredentialsError as e:
-        raise InputError(f"{what}: no S3 credentials; set AWS_ACCESS_KEY_ID or a profile") from e
-    except ClientError as e:
-        status = int(e.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        code = e.response.get("Error", {}).get("Code", "")
-        if 400 <= status < 500 and status not in (408, 429):
-            raise InputError(f"{what}: S3 answered {status} {code}") from e
-        raise TransientError(f"{what}: S3 answered {status} {code}") from e
-    except BotoCoreError as e:
-        raise TransientError(f"{what}: {e}") from e
+    except OmnistageError:
+        raise
+    except (BotoCoreError, ClientError, S3UploadFailedError, RetriesExceededError) as e:
+        raise _ours(what, e) from e
+    except ResponseParserError as e:
+        raise TransientError(f"{what}: the answer is not S3's: {_first_line(e)}") from e
 
 
-def read_bytes(uri: str) -> bytes:
-    """Return the bytes of one small object.
+def _ours(what: str, error: Exception) -> OmnistageError:
+    if isinstance(error, S3UploadFailedError) and isinstance(error.__context__, ClientError):
+        error = error.__context__
+    if isinstance(error, NoCredentialsError):
+        return InputError(f"{what}: no S3 credentials; set AWS_ACCESS_KEY_ID or a profile")
+    if isinstance(error, ClientError):
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code = error_code(error)
+        final = 400 <= status < 500 and status not in (408, 429) and code not in _TRANSIENT
+        clock = "; is this machine's clock right?" if code == "RequestTimeTooSkewed" else ""
+        text = f"{what}: S3 answered {status} {code}{clock}"
+        return InputError(text) if final else TransientError(text)
+    kind = InputError if isinstance(error, _SETTINGS) else TransientError
+    return kind(f"{what}: {_first_line(error)}")
 
-    Raises:
-        InputError: If it is not there or may not be read.
-    """
-    bucket, key = split(uri)
-    with s3_errors(uri):
-        return client().get_object(Bucket=bucket, Key=key)["Body"].read()
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

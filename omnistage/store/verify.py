@@ -1,18 +1,17 @@
-"""Check a stored artifact again: every file's presence, size and sha256."""
+"""Check a stored artifact again: its place, marker and digest, and every file's bytes."""
 
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, cast
 
 from omnistage.errors import InputError
 from omnistage.events import Events
+from omnistage.store.digest import file_problem, unlisted
 from omnistage.store.layout import CONTENT, DONE, MANIFEST
 from omnistage.store.manifest import FileEntry, Manifest, content_digest
 from omnistage.store.open import read_manifest
 from omnistage.store.uris import uri_path
 
-_CHUNK = 1 << 20
 _THREADS = 8  # hashing lets go of the interpreter's lock; S3 waits most of the time
 
 
@@ -29,13 +28,7 @@ def verify(uri: str, events: Events | None = None) -> list[str]:
     """
     uri = uri if uri.endswith(".json") else f"{uri.rstrip('/')}/{MANIFEST}"
     manifest = read_manifest(uri)
-    problems = []
-    if not uri.startswith("s3://"):
-        home = uri_path(uri).absolute().parent
-        if (home / CONTENT).is_dir():  # where it lies now, should the store have been moved
-            manifest = manifest.model_copy(update={"uri": (home / CONTENT).as_uri()})
-            if not (home / DONE).is_file():
-                problems.append(f"{DONE}: the marker is missing, the artifact counts as incomplete")
+    problems = [] if uri.startswith("s3://") else _misplaced(uri, manifest)
     if content_digest(manifest.files) != manifest.digest:
         problems.append("manifest.json: its digest is not that of the files it lists")
     done = 0
@@ -50,10 +43,29 @@ def verify(uri: str, events: Events | None = None) -> list[str]:
     return [*problems, *_extra(manifest)]
 
 
+def _misplaced(uri: str, manifest: Manifest) -> list[str]:
+    """Compare a manifest in a folder store with its marker and its place."""
+    home = uri_path(uri).absolute().parent
+    if not (home / CONTENT).is_dir():
+        return []  # a manifest's copy; its artifact is elsewhere
+    problems = []
+    if (home.parent.name, home.name) != (manifest.stage, manifest.key):
+        problems.append(f"manifest.json: of {manifest.stage} {manifest.key}, in the wrong place")
+    if not (home / DONE).is_file():
+        problems.append(f"{DONE}: the marker is missing, the artifact counts as incomplete")
+    elif (home / DONE).read_text().strip() != manifest.digest:
+        problems.append(f"{DONE}: the marker of another artifact")
+    return problems
+
+
 def _check(manifest: Manifest, entry: FileEntry) -> str | None:
+    if not manifest.uri.startswith("s3://"):
+        return file_problem(uri_path(manifest.uri) / entry.path, entry)
+    from omnistage.store import objects  # boto3 takes half a second; most stores are folders
+
+    sha256, size = hashlib.sha256(), 0
     try:
-        sha256, size = hashlib.sha256(), 0
-        for chunk in _chunks(manifest.uri, entry.path):
+        for chunk in objects.chunks(f"{manifest.uri}/{entry.path}"):
             sha256.update(chunk)
             size += len(chunk)
     except FileNotFoundError:
@@ -65,38 +77,17 @@ def _check(manifest: Manifest, entry: FileEntry) -> str | None:
     return None
 
 
-def _chunks(folder: str, path: str) -> Iterator[bytes]:
-    if folder.startswith("s3://"):
-        yield from _object_chunks(f"{folder}/{path}")
+def _extra(manifest: Manifest) -> Iterator[str]:
+    """Yield what lies beside an artifact's files and is not in its manifest."""
+    if not manifest.uri.startswith("s3://"):
+        folder = uri_path(manifest.uri)
+        if not folder.is_dir():
+            raise InputError(f"{manifest.uri}: no such folder")
+        yield from unlisted(folder, manifest)
         return
-    with (uri_path(folder) / path).open("rb") as f:
-        yield from iter(lambda: f.read(_CHUNK), b"")
+    from omnistage.store import objects  # boto3, as above
 
-
-def _object_chunks(uri: str) -> Iterator[bytes]:
-    # Imported here: boto3 takes half a second, and most stores are folders.
-    from botocore.exceptions import ClientError
-
-    from omnistage.store.s3_client import client, s3_errors, split
-
-    bucket, key = split(uri)
-    with s3_errors(uri):
-        try:
-            body = client().get_object(Bucket=bucket, Key=key)["Body"]
-        except ClientError as e:
-            if e.response.get("Error", {}).get("Code") in ("NoSuchKey", "404"):
-                raise FileNotFoundError(uri) from e
-            raise
-        yield from iter(lambda: cast(BinaryIO, body).read(_CHUNK), b"")
-
-
-def _extra(manifest: Manifest) -> list[str]:
-    """Return files of a folder store that the manifest does not list."""
-    if manifest.uri.startswith("s3://"):
-        return []
-    folder = uri_path(manifest.uri)
-    listed = {entry.path for entry in manifest.files}
-    if not folder.is_dir():
-        raise InputError(f"{manifest.uri}: no such folder")
-    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    return [f"{path}: not in the manifest" for path in found if path not in listed]
+    listed, prefix = {entry.path for entry in manifest.files}, f"{manifest.uri}/"
+    for found in objects.list_below(prefix):
+        if found.uri.removeprefix(prefix) not in listed:
+            yield f"{found.uri.removeprefix(prefix)}: not in the manifest"

@@ -58,11 +58,9 @@ class RunRecord:
         data = orjson.dumps(_without_secrets(record), default=str, option=orjson.OPT_INDENT_2)
         uri = self.uri(name)
         if uri.startswith("s3://"):
-            from omnistage.store.s3_client import client, s3_errors, split
+            from omnistage.store import objects  # boto3 takes half a second
 
-            bucket, key = split(uri)
-            with s3_errors(f"writing {uri}"):
-                client().put_object(Bucket=bucket, Key=key, Body=data)
+            objects.write(uri, data)
             return
         path = uri_path(uri)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +85,9 @@ class RunRecord:
         """
         uri = self.uri(name)
         if uri.startswith("s3://"):
-            data = _object(uri)
+            from omnistage.store import objects  # boto3, as above
+
+            data = objects.read(uri)
         else:
             path = uri_path(uri)
             data = path.read_bytes() if path.is_file() else None
@@ -98,21 +98,6 @@ def record_here(store: str) -> RunRecord | None:
     """Return the records of the run that this process is a task of, or None outside of one."""
     run = os.environ.get(RUN_VARIABLE, "")
     return RunRecord(store, run) if run else None
-
-
-def _object(uri: str) -> bytes | None:
-    from botocore.exceptions import ClientError
-
-    from omnistage.store.s3_client import client, s3_errors, split
-
-    bucket, key = split(uri)
-    with s3_errors(f"reading {uri}"):
-        try:
-            return client().get_object(Bucket=bucket, Key=key)["Body"].read()
-        except ClientError as e:
-            if e.response.get("Error", {}).get("Code") == "NoSuchKey":
-                return None
-            raise
 
 
 def _parse(data: bytes, uri: str) -> dict[str, Any]:
