@@ -4,7 +4,7 @@ Every function raises :class:`InputError` where the same request can never succe
 :class:`TransientError` where it may succeed the next time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ _CHUNK = 1 << 20
 _MISSING = {"NoSuchKey", "404"}
 _UNCONDITIONAL = {"NotImplemented", "InvalidArgument", "InvalidRequest", "501"}
 """How endpoints without conditional writes refuse the header."""
+_NOT_S3 = "the answer is not S3's; is a proxy in between?"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,14 @@ def read_tagged(uri: str, largest: int | None = None) -> tuple[bytes, str] | Non
             raise
         if largest is not None and answer["ContentLength"] > largest:
             raise InputError(f"{uri}: larger than {largest} bytes")
-        return answer["Body"].read(), answer["ETag"]
+        return answer["Body"].read(), _tag(uri, answer)
+
+
+def _tag(uri: str, answer: Mapping[str, Any]) -> str:
+    """Return the entity tag that S3 gives with every object, and the page of a proxy does not."""
+    if "ETag" not in answer:
+        raise TransientError(f"{uri}: {_NOT_S3}")
+    return answer["ETag"]
 
 
 def chunks(uri: str) -> Iterator[bytes]:
@@ -80,7 +88,7 @@ def write(uri: str, data: bytes) -> None:
     """Write an object, over one that is there."""
     bucket, key = split(uri)
     with s3_errors(f"writing {uri}"):
-        client().put_object(Bucket=bucket, Key=key, Body=data)
+        _tag(uri, client().put_object(Bucket=bucket, Key=key, Body=data))
 
 
 def create(uri: str, data: bytes) -> bool:
@@ -92,7 +100,7 @@ def create(uri: str, data: bytes) -> bool:
     bucket, key = split(uri)
     with s3_errors(f"writing {uri}"):
         try:
-            client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+            _tag(uri, client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*"))
         except ClientError as e:
             if error_code(e) in ("PreconditionFailed", "412"):
                 return False
@@ -128,6 +136,8 @@ def list_below(uri: str) -> Iterator[Object]:
     with s3_errors(f"listing {uri}"):
         pages = client().get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            if not {"Contents", "KeyCount", "Name"} & page.keys():
+                raise TransientError(f"listing {uri}: {_NOT_S3}")
             for item in page.get("Contents", []):
                 yield Object(
                     f"s3://{bucket}/{item.get('Key', '')}",

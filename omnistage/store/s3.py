@@ -191,15 +191,8 @@ class S3Store:
     def _check(self, data: bytes, stage: str, key: str, kind: Kind | None) -> Manifest:
         """Return a manifest after comparing it with its place and with the objects it names."""
         manifest = check_manifest(data, self._home(stage, key), stage, key, kind)
-        prefix = f"{manifest.uri}/"
-        sizes = {o.uri.removeprefix(prefix): o.size for o in objects.list_below(prefix)}
-        for entry in manifest.files:
-            size = sizes.pop(entry.path, None)
-            if size != entry.size:
-                have = "missing" if size is None else f"{size} bytes, not {entry.size}"
-                raise DamagedError(f"{manifest.uri}/{entry.path}: {have}")
-        if sizes:
-            raise DamagedError(f"{manifest.uri}/{min(sizes)}: not in the manifest")
+        if problem := _difference(manifest):
+            raise DamagedError(f"{manifest.uri}/{problem}")
         return manifest
 
     def _remove(self, stage: str, key: str, data: bytes, tag: str) -> None:
@@ -215,14 +208,14 @@ class S3Store:
         objects.delete([found.uri for found in objects.list_below(uri)])
 
     def _upload(self, folder: Path, manifest: Manifest, progress: Progress | None) -> None:
-        prefix = f"{manifest.uri}/"
-        there = {o.uri.removeprefix(prefix): o.size for o in objects.list_below(prefix)}
-        count = Count(progress, manifest.size)
+        there, count = _sizes(manifest), Count(progress, manifest.size)
         for entry in manifest.files:
             if there.get(entry.path) == entry.size:
                 count(entry.size)
             else:
-                objects.upload(folder / entry.path, prefix + entry.path, count)
+                objects.upload(folder / entry.path, f"{manifest.uri}/{entry.path}", count)
+        if problem := _difference(manifest):  # a proxy may have answered for S3
+            raise TransientError(f"{manifest.uri}/{problem} after it was uploaded")
 
     def _download(self, manifest: Manifest, folder: Path, progress: Progress | None) -> None:
         count = Count(progress, manifest.size)
@@ -233,6 +226,23 @@ class S3Store:
                 objects.download(f"{manifest.uri}/{entry.path}", target, count)
             except FileNotFoundError as e:
                 raise DamagedError(f"{manifest.uri}/{entry.path}: missing") from e
+
+
+def _sizes(manifest: Manifest) -> dict[str, int]:
+    """Return the size of each object of an artifact by its path."""
+    prefix = f"{manifest.uri}/"
+    return {o.uri.removeprefix(prefix): o.size for o in objects.list_below(prefix)}
+
+
+def _difference(manifest: Manifest) -> str | None:
+    """Return the first object of an artifact that differs from the manifest, and how."""
+    sizes = _sizes(manifest)
+    for entry in manifest.files:
+        size = sizes.pop(entry.path, None)
+        if size != entry.size:
+            have = "missing" if size is None else f"{size} bytes, not {entry.size}"
+            return f"{entry.path}: {have}"
+    return f"{min(sizes)}: not in the manifest" if sizes else None
 
 
 def _attempt(notes: Path, files: list[FileEntry]) -> str:

@@ -27,7 +27,7 @@ from omnistage.errors import InputError, OmnistageError, TransientError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_ATTEMPTS = 10
+_RETRIES = 10
 _SETTINGS = (
     ConfigNotFound,
     InvalidRegionError,
@@ -55,10 +55,10 @@ _TRANSIENT = {
 
 @cache
 def client() -> "S3Client":
-    """Return this process's S3 client: standard retries, ten attempts."""
+    """Return this process's S3 client: standard retries, ten of them."""
     # boto3 reads AWS_DEFAULT_REGION alone; AWS_REGION is what other programs, and clusters, set.
     region = os.environ.get("AWS_REGION") or None
-    retries = Config(retries={"mode": "standard", "max_attempts": _ATTEMPTS})
+    retries = Config(retries={"mode": "standard", "max_attempts": _RETRIES})
     return boto3.client("s3", region_name=region, config=retries)
 
 

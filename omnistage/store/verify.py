@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from omnistage.errors import InputError
 from omnistage.events import Events
@@ -28,7 +29,11 @@ def verify(uri: str, events: Events | None = None) -> list[str]:
     """
     uri = uri if uri.endswith(".json") else f"{uri.rstrip('/')}/{MANIFEST}"
     manifest = read_manifest(uri)
-    problems = [] if uri.startswith("s3://") else _misplaced(uri, manifest)
+    problems = []
+    home = None if uri.startswith("s3://") else uri_path(uri).absolute().parent
+    if home and (home / CONTENT).is_dir():  # else a manifest's copy; its artifact is elsewhere
+        manifest = manifest.model_copy(update={"uri": (home / CONTENT).as_uri()})
+        problems += _misplaced(home, manifest)
     if content_digest(manifest.files) != manifest.digest:
         problems.append("manifest.json: its digest is not that of the files it lists")
     done = 0
@@ -43,11 +48,8 @@ def verify(uri: str, events: Events | None = None) -> list[str]:
     return [*problems, *_extra(manifest)]
 
 
-def _misplaced(uri: str, manifest: Manifest) -> list[str]:
-    """Compare a manifest in a folder store with its marker and its place."""
-    home = uri_path(uri).absolute().parent
-    if not (home / CONTENT).is_dir():
-        return []  # a manifest's copy; its artifact is elsewhere
+def _misplaced(home: Path, manifest: Manifest) -> list[str]:
+    """Compare a manifest in a folder store with its place and its marker."""
     problems = []
     if (home.parent.name, home.name) != (manifest.stage, manifest.key):
         problems.append(f"manifest.json: of {manifest.stage} {manifest.key}, in the wrong place")
