@@ -115,6 +115,11 @@ def boot_id() -> str:
         return ""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words: ``1 record``, ``4,041 records``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def human_bytes(count: float) -> str:
     """Return a size for people: ``1.2 GB`` (powers of 1,000)."""
     for unit in ("B", "kB", "MB", "GB"):

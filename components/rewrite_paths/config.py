@@ -20,6 +20,30 @@ Format = Literal[
     "ms_swift",
     "openai",
     "omnistage",
+    "question",
+    "trl",
+    "preference",
+    "pair",
+    "vl_rewardbench",
+    "mm_rewardbench",
+]
+Column = Literal[
+    "question",
+    "options",
+    "answer",
+    "response",
+    "response_a",
+    "response_b",
+    "better",
+    "chosen",
+    "rejected",
+    "system",
+    "image",
+    "images",
+    "audio",
+    "audios",
+    "video",
+    "videos",
 ]
 _SAMPLING = re.compile(r"all|(?:(?:first|end|random):)?\d+(?:\.\d+)?%|(?:first|end|random):\d+")
 
@@ -29,11 +53,18 @@ class Records(Settings):
 
     files: list[str] = Field(
         min_length=1,
-        description="Glob patterns of record files (.jsonl, .json, or an OmniRL mixture in .yaml) "
-        "below the data set's files, such as audio/*sft*.jsonl; ** matches any folders.",
+        description="Glob patterns of record files (.jsonl, .json, .parquet, a folder saved by the "
+        "datasets library, or an OmniRL mixture in .yaml) below the data set's files, such as "
+        "audio/*sft*.jsonl; ** matches any folders.",
     )
     format: Format = Field(
         default="auto", description="Format of the rows; auto recognises it row by row."
+    )
+    columns: dict[Column, str] = Field(
+        default_factory=dict,
+        description="For rows whose columns have other names: what each of these columns is called "
+        "in the file, such as {question: prompt, response_a: output_1, response_b: output_2, "
+        "better: preferred}.",
     )
     task: Task | None = Field(
         default=None, description="Task of the rows; by default it is told from the row itself."

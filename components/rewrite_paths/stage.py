@@ -3,10 +3,11 @@
 import os
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from mmap import mmap
 from pathlib import Path
 
-from components.rewrite_paths.card.page import write_card
+from components.rewrite_paths.card.page import dropped_columns, dropped_text, write_card
 from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.convert.chunk import Report, Rows, join_rows
 from components.rewrite_paths.convert.processes import ConversionJob, convert_all
@@ -20,6 +21,7 @@ from components.rewrite_paths.select.arrange import Balance, arrange, needed
 from components.rewrite_paths.select.test_split import plan_split
 from components.rewrite_paths.sources.files import Source, find_sources
 from omnistage.errors import InputError
+from omnistage.records.media_facts import media_name, write_media
 from omnistage.records.record import SPLITS
 from omnistage.stage.contract import Context, Result, Stage
 
@@ -42,7 +44,8 @@ def run(context: Context[RewriteSettings]) -> Result:
     sources = find_sources(data / "files", settings, scratch)
     context.events.message("reading the index of media")
     index = MemberIndex.load(data / "index.jsonl")
-    tally, rows = _convert(context, sources, index, scratch)
+    shown = {split: _marks(len(index)) for split in OUTPUTS}
+    tally, rows = _convert(context, sources, index, shown, scratch)
     _check(tally, settings)
     balances: dict[str, Balance] = {}
     if needed(settings):
@@ -51,7 +54,9 @@ def run(context: Context[RewriteSettings]) -> Result:
         made, final = scratch / f"{name}.jsonl", context.out / f"{name}.jsonl"
         if name != "rejected" and needed(settings):
             records = join_rows(rows[name])
-            balances[name] = arrange(made, final, name, records, settings, index, tally)
+            balances[name] = arrange(
+                made, final, name, records, settings, index, shown[name], tally
+            )
         else:
             made.replace(final)
     for split, balance in balances.items():
@@ -61,13 +66,21 @@ def run(context: Context[RewriteSettings]) -> Result:
                 "candidates of the other rows are not labelled so that they can be exchanged"
             )
     shutil.rmtree(scratch)
+    for split in SPLITS:
+        write_media(data / "index.jsonl", shown[split], context.out / media_name(split))
+    if tally.dropped:
+        context.events.message(f"columns not used: {dropped_text(tally)}")
     for finding in write_card(context.out, data, index, tally, settings):
         context.events.warn(finding)
     return Result(counts=counts_of(tally))
 
 
 def _convert(
-    context: Context[RewriteSettings], sources: list[Source], index: MemberIndex, scratch: Path
+    context: Context[RewriteSettings],
+    sources: list[Source],
+    index: MemberIndex,
+    shown: Mapping[str, memoryview],
+    scratch: Path,
 ) -> tuple[Tally, dict[str, list[Rows]]]:
     settings = context.config
     finder = MediaFinder(
@@ -76,7 +89,9 @@ def _convert(
         settings.path_in_text == "keep",
         settings.use_audio_in_video,
     )
-    state = ConversionState(index, finder, _marks(len(index)), _marks(len(index)))
+    state = ConversionState(
+        index, finder, _marks(len(index)), _marks(len(index)), shown, seed=settings.seed
+    )
     gives = {s.shown: s for s in reversed(sources) if s.split != "test"}
     if settings.split:
         context.events.message("grouping rows by their media")
@@ -138,6 +153,7 @@ def counts_of(tally: Tally) -> dict[str, object]:
         **{split: tally.kept_in(split) for split in SPLITS},
         "rejected": dict(sorted(rejected.items())),
         "left_out": dict(sorted(left_out.items())),
+        "dropped_columns": dict(sorted(dropped_columns(tally).items())),
     }
 
 
@@ -155,6 +171,8 @@ def _check(tally: Tally, settings: RewriteSettings) -> None:
                 "reject, which sets such rows aside"
             )
     for split in SPLITS:
+        if getattr(settings, split) and not tally.read[split]:
+            raise InputError(f"rewrite_paths.{split}: the files named there hold no row")
         if tally.read[split] and not tally.kept_in(split):
             reasons = {reason for name, reason in tally.rejected if name == split}
             if reasons:
@@ -176,7 +194,7 @@ def _examples(tally: Tally, reasons: set[str], what: str) -> str:
 STAGE = Stage(
     name="rewrite_paths",
     kind="RewrittenJSONL",
-    version=1,
+    version=2,
     config=RewriteSettings,
     inputs={"data": "DatasetTarball"},
     run=run,

@@ -9,11 +9,15 @@ key             value
 ``source``      label of the data set it comes from
 ``task``        one of :data:`TASKS`: how the answer is checked
 ``messages``    turns of ``system``, ``user`` and ``assistant``, each ``{"role", "content"}``; the
-                text holds a tag of :data:`TAGS` for each medium, in the order of the lists
+                text of user and system turns holds a tag of :data:`TAGS` for each medium, in
+                the order of the lists; see ``plain_text.py`` for tags that are text. An answer
+                not to be learned has ``"loss": false``
 [``images``]    paths relative to the media root, with ``/``
 [``audios``]    likewise
 [``videos``]    likewise
-``solution``    the right answer; of a judge record the five-key JSON verdict as text
+[``objects``]   boxes and names for ``<bbox>`` and ``<ref-object>`` in the text, as in ms-swift
+``solution``    the right answer; of a judge record the five-key JSON verdict as text, or
+                ``{"better": …}`` where only the preference is known
 [gold columns]  :data:`GOLD`, where the task has them
 ==============  ==================================================================================
 
@@ -52,7 +56,7 @@ TAGS = {"images": "<image>", "audios": "<audio>", "videos": "<video>"}
 MEDIA = tuple(TAGS)
 """The media lists of a record."""
 GOLD = ("better", "score_A", "score_B", "cmp_gt", "options", "problem_type")
-KEYS = ("id", "source", "task", "messages", *TAGS, "solution", *GOLD)
+KEYS = ("id", "source", "task", "messages", *TAGS, "objects", "solution", *GOLD)
 
 
 class RecordError(ValueError):
@@ -82,9 +86,14 @@ def check(record: Any) -> None:
         for path in paths:
             if path.startswith("/") or "\\" in path or ".." in path.split("/"):
                 raise RecordError(f"{field}: {path!r} is not relative to the media root")
-        tags = sum(m["content"].count(tag) for m in record["messages"])
+        tags = count_tags(record["messages"], tag)
         if tags != len(paths):
             raise RecordError(f"{field}: {len(paths)} items but {tags} {tag} tags in the text")
+
+
+def count_tags(messages: list[dict[str, Any]], tag: str) -> int:
+    """Return how often a tag stands for a medium: in all turns but answers."""
+    return sum(m["content"].count(tag) for m in messages if m["role"] != "assistant")
 
 
 def _check_fields(record: dict[str, Any]) -> None:
@@ -107,7 +116,10 @@ def _check_messages(messages: Any) -> None:
     if not isinstance(messages, list) or not messages:
         raise RecordError("messages: a list of turns is needed")
     for number, message in enumerate(messages):
-        if not isinstance(message, dict) or message.keys() != {"role", "content"}:
+        loss = isinstance(message, dict) and message.keys() - {"role", "content"}
+        if loss and (loss != {"loss"} or message["loss"] is not False):
+            raise RecordError(f"messages.{number}: beside role and content only loss: false")
+        if not isinstance(message, dict) or not message.keys() >= {"role", "content"}:
             raise RecordError(f"messages.{number}: role and content are needed")
         if message["role"] not in ROLES or not isinstance(message["content"], str):
             raise RecordError(f"messages.{number}: a role of {', '.join(ROLES)} and a text needed")
@@ -134,7 +146,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"{path}: no such file") from e
 
 
-def prompt_of(record: dict[str, Any]) -> list[dict[str, str]]:
+def prompt_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a record's messages without the answer it ends with."""
     messages = record["messages"]
     return messages[:-1] if messages[-1]["role"] == "assistant" else messages

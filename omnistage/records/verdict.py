@@ -201,14 +201,31 @@ def swap(verdict: Verdict) -> Verdict:
     )
 
 
+def read_better(text: str | Mapping[str, Any]) -> Better:
+    """Return the winner that a gold verdict names; a preference has no more than that.
+
+    Raises:
+        VerdictError: If it names none.
+    """
+    fields = text if isinstance(text, Mapping) else read_object(text)[0]
+    better = fields.get("better")
+    if better not in BETTER:
+        raise VerdictError(f"better must be A, B or equal, not {better!r}")
+    return better
+
+
 def swap_json(text: str) -> str:
     """Do what ``swap`` does to a verdict's JSON text, keeping the order of its keys.
+
+    A preference, which names the winner alone, is exchanged too.
 
     Raises:
         VerdictError: If the text is not a verdict.
     """
-    swapped = swap(parse_verdict(text)).to_dict()
     fields, _ = read_object(text)
+    if set(fields) == {"better"}:
+        return json.dumps({"better": swap_better(read_better(fields))})
+    swapped = swap(parse_verdict(fields)).to_dict()
     values = {key: swapped.get(key, value) for key, value in fields.items()}
     return json.dumps(values, ensure_ascii=False)
 

@@ -13,7 +13,7 @@ from components.rewrite_paths.card.examples import find_examples, show_examples
 from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.convert.tally import CHARACTER_BINS, SECOND_BINS, Tally
 from components.rewrite_paths.media.index import MemberIndex
-from omnistage.files import write_atomic, write_json
+from omnistage.files import counted, write_atomic, write_json
 from omnistage.records.constant import SOLVED_BY_CONSTANT
 from omnistage.records.record import SPLITS
 
@@ -68,6 +68,7 @@ def card_of(tally: Tally) -> dict[str, Any]:
             for reason, count in rejected.most_common()
         },
         "left_out": dict(_by(tally.left_out, 1).most_common()),
+        "dropped_columns": dict(dropped_columns(tally).most_common()),
         "characters": {
             split: _histogram(tally.characters[split], CHARACTER_BINS)
             for split in SPLITS
@@ -104,6 +105,18 @@ def _page() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("card.html.j2")
+
+
+def dropped_columns(tally: Tally) -> Counter[str]:
+    """Return how many records' rows have each column that the records do not have."""
+    return _by(tally.dropped, 1)
+
+
+def dropped_text(tally: Tally) -> str:
+    """Return the columns that the records do not have, and how many rows have each."""
+    return ", ".join(
+        f"{name} ({counted(n, 'row')})" for name, n in dropped_columns(tally).most_common()
+    )
 
 
 def _by(counts: Counter[tuple[str, str]], place: int) -> Counter[str]:
@@ -166,9 +179,10 @@ def _findings(tally: Tally, audits: list[dict[str, Any]]) -> list[str]:
     rejected = tally.rejected.total()
     if rejected:
         share = rejected / max(tally.read.total(), 1)
+        was = "was" if rejected == 1 else "were"
         findings.append(
-            f"{rejected} of {tally.read.total()} rows ({share:.1%}) were rejected; each stands in "
-            "rejected.jsonl with its reason."
+            f"{rejected:,} of {counted(tally.read.total(), 'row')} ({share:.1%}) {was} rejected; "
+            "rejected.jsonl has each with its reason."
         )
     for audit in audits:
         if audit["solved_by_constant"]:

@@ -5,17 +5,22 @@ import re
 from typing import Any
 
 from components.rewrite_paths.draft import Draft, Form, RowError
+from components.rewrite_paths.formats.numbers import json_text
 from components.rewrite_paths.formats.verdict_text import is_verdict, verdict_of_lines
-from omnistage.records.verdict import VERDICT_KEYS, VerdictError, parse_verdict, read_object
+from omnistage.records.answer import last_answer
+from omnistage.records.verdict import BETTER, VERDICT_KEYS, VerdictError, parse_verdict, read_object
 
 _SCORES = ("score_A", "score_B")
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S)
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?%?")
 _LETTERS = re.compile(r"\(?[A-Z]\)?(?:\s*[,;]\s*\(?[A-Z]\)?)+")
 _BOX = re.compile(
     r"[\[({]\s*[-\d.]+\s*,\s*[-\d.]+\s*,\s*[-\d.]+\s*,\s*[-\d.]+\s*[\])}]|\{.*\"?bbox(?:_2d)?\"?.*\}",
     re.S,
 )
+
+_ASKS_FOR_BOX = re.compile(r"\b(?:bounding|b?box(?:es)?|coordinates?|bbox_2d)\b", re.I)
+_FORMULA = re.compile(r"\$[^$\s][^$]*\$")
+_COMMAND = re.compile(r"\\(?:d?frac|sqrt|boxed|pi|times|cdot|left|circ|theta)(?![A-Za-z])")
 
 
 def normalize_answer(draft: Draft, task: str | None, form: Form) -> tuple[str, str, dict[str, Any]]:
@@ -35,7 +40,8 @@ def normalize_answer(draft: Draft, task: str | None, form: Form) -> tuple[str, s
         RowError: If there is no answer, or it contradicts itself or its columns.
     """
     last = draft.messages[-1]
-    shown = draft.messages.pop()["content"] if last["role"] == "assistant" else None
+    turn = draft.messages.pop() if last["role"] == "assistant" else None
+    shown = turn["content"] if turn else None
     if not draft.messages or draft.messages[-1]["role"] != "user":
         raise RowError("no_prompt", "there is no user turn before the answer")
     if not "".join(m["content"] for m in draft.messages if m["role"] == "user").strip():
@@ -53,9 +59,9 @@ def normalize_answer(draft: Draft, task: str | None, form: Form) -> tuple[str, s
         answer, solution = _normalize_plain(draft, shown)
         gold = {k: draft.gold[k] for k in ("options", "problem_type") if k in draft.gold}
         _check_columns(gold)
-        task = task or guess_task(solution, draft.messages[-1]["content"], gold)
+        task = task or guess_task(last_answer(solution), draft.messages[-1]["content"], gold)
     if form == "sft":
-        draft.messages.append({"role": "assistant", "content": answer})
+        draft.messages.append({**(turn or {"role": "assistant"}), "content": answer})
     return task, solution, gold
 
 
@@ -64,6 +70,8 @@ def _normalize_verdict(draft: Draft, shown: str | None, form: Form) -> tuple[str
     stated = [v for v in (shown, draft.solution) if v is not None]
     if not stated and {"better", "score_A", "score_B"} <= given.keys() and form != "sft":
         stated = [{key: given[key] for key in ("score_A", "score_B", "better")}]
+    if not stated and "better" in given and form != "sft":
+        return json.dumps({"better": given["better"]}), _only_better(given)
     if not stated:
         raise RowError("no_answer", "there is no verdict")
     # What is learned from comes first; a verdict stated once more must agree with it.
@@ -127,14 +135,22 @@ def _normalize_plain(draft: Draft, shown: str | None) -> tuple[str, str]:
     """Return the text to learn from and the bare answer."""
     given = draft.solution
     if isinstance(given, dict):
-        given = json.dumps(given, ensure_ascii=False)
+        given = json_text(given)
     text = shown if shown is not None else given
-    if text is None or not text.strip():
+    if text is None:
         raise RowError("no_answer", "there is no answer")
+    if not text.strip():
+        raise RowError("no_answer", "the answer is empty")
     source = given if given is not None and given.strip() else text
-    tagged = _ANSWER.findall(source)
-    bare = tagged[0] if len(tagged) == 1 else source
-    return text, bare.strip() or source.strip()
+    # Rewards of HumanOmniV2 compare with what the gold says in its context.
+    return text, source.strip() if "<context>" in source else last_answer(source)
+
+
+def _only_better(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the gold columns of a preference, which has no scores."""
+    if given["better"] not in BETTER:
+        raise RowError("bad_field", f"better: A, B or equal is needed, not {given['better']!r:.40}")
+    return {"better": given["better"]}
 
 
 def _check_columns(gold: dict[str, Any]) -> None:
@@ -145,19 +161,23 @@ def _check_columns(gold: dict[str, Any]) -> None:
         raise RowError("bad_field", "problem_type: a text is needed")
 
 
-def guess_task(solution: str, problem: str, gold: dict[str, Any]) -> str:
-    """Tell the task from the form of the answer; the recipe's ``task`` overrules it."""
-    if _BOX.fullmatch(solution):
+def guess_task(answer: str, problem: str, gold: dict[str, Any]) -> str:
+    """Tell the task from the form of the answer; the recipe's ``task`` overrules it.
+
+    Only what is unlikely to be anything else is told: a formula is one in all, and four numbers
+    are a box where the question asks for one.
+    """
+    if _BOX.fullmatch(answer) and _ASKS_FOR_BOX.search(problem):
         return "rec"
-    if solution.lower().rstrip(".") in ("yes", "no"):
+    if answer.lower().rstrip(".") in ("yes", "no"):
         return "yes_no"
     lists_options = "options" in gold or re.search(r"(?:^|\n|\s)\(?A[).:]\s", problem) is not None
-    if lists_options and re.fullmatch(r"\(?[A-Z]\)?\.?", solution):
+    if lists_options and re.fullmatch(r"\(?[A-Z]\)?\.?", answer):
         return "choice"
-    if _LETTERS.fullmatch(solution):
+    if _LETTERS.fullmatch(answer):
         return "multi_choice"
-    if _NUMBER.fullmatch(solution):
+    if _NUMBER.fullmatch(answer):
         return "numeric"
-    if "$" in solution or "\\" in solution:
+    if _FORMULA.fullmatch(answer) or _COMMAND.search(answer):
         return "math"
     return "free_form"

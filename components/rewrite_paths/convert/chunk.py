@@ -54,7 +54,7 @@ def join_rows(parts: list[Rows]) -> Rows:
 
 @dataclass
 class Report:
-    """What a chunk came to."""
+    """Results of one chunk."""
 
     tally: Tally
     rows: dict[str, Rows]
@@ -69,6 +69,7 @@ class _Kept:
     sizes: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
+    members: list[int] = field(default_factory=list)
 
 
 class ChunkWork:
@@ -87,7 +88,6 @@ class ChunkWork:
         self.tally = Tally()
         self.parts: dict[str, list[bytes]] = {name: [] for name in OUTPUTS}
         self.kept = {name: _Kept() for name in OUTPUTS}
-        self.members: list[int] = []
 
     def convert(self, lines: Lines, first: int, wanted: np.ndarray | None) -> None:
         """Convert the lines of a chunk.
@@ -135,8 +135,8 @@ class ChunkWork:
             return at
         templates.mark(run)
         self.parts[source.split].extend(run.pieces)
-        self.members.extend(run.members)
         kept = self.kept[source.split]
+        kept.members.extend(run.members)
         kept.characters.extend(run.characters)
         modality = templates.current.medium[:-1]
         for label, count in Counter(run.labels).items():
@@ -160,8 +160,9 @@ class ChunkWork:
             return None
         self.parts[built.split].append(built.line)
         self.tally.kept[built.count] += 1
-        self.members.extend(built.members)
+        self.tally.dropped.update((built.split, column) for column in built.dropped)
         kept = self.kept[built.split]
+        kept.members.extend(built.members)
         kept.characters.append(built.characters)
         if self.remember:
             kept.sizes.append(len(built.line))
@@ -170,8 +171,8 @@ class ChunkWork:
         return built
 
     def report(self) -> Report:
-        """Return what the chunk came to."""
-        group = self.worker.source.number
+        """Return the results of the chunk."""
+        group, state = self.worker.source.number, self.worker.state
         rows = {}
         for split, kept in self.kept.items():
             if kept.characters:
@@ -183,8 +184,11 @@ class ChunkWork:
                     np.array(kept.keys, dtype=np.uint64),
                     np.full(len(kept.sizes), group, dtype=np.uint16),
                 )
-        count_seconds(self.worker.state.index, self.members, self.tally.seconds)
-        return Report(self.tally, rows, self.worker.state.test_texts)
+            if kept.members:
+                members = np.array(kept.members)
+                np.frombuffer(state.shown[split], dtype=np.uint8)[members] = 1
+                count_seconds(state.index, members, self.tally.seconds)
+        return Report(self.tally, rows, state.test_texts)
 
     def _reject(self, line: bytes, number: int, error: RowError) -> None:
         source = self.worker.source

@@ -62,6 +62,7 @@ class Templates:
             entry.format in ("auto", "omnicritic", "omnicritic_old")
             and entry.task in (None, "judge")
             and worker.filters.key == "none"
+            and not entry.columns
             and not finder.rules
             and not finder.keep_paths
         )
@@ -268,7 +269,7 @@ class Templates:
         """Derive a template from a line and the record that the general path made of it."""
         if not self.usable or len(self.known) >= MAX_TEMPLATES or len(built.members) != 1:
             return
-        if built.split != self.worker.source.split:
+        if built.split != self.worker.source.split or built.dropped:
             return
         if any(line.startswith(template.head) for template in self.known):
             return

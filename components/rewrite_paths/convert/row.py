@@ -1,6 +1,7 @@
 """Converts the rows of one record file: from bytes to the bytes of a record, or a rejection."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,12 @@ import orjson
 from components.rewrite_paths.convert.answer import normalize_answer
 from components.rewrite_paths.convert.tally import SECOND_BINS, Key
 from components.rewrite_paths.draft import Draft, Form, RowError
+from components.rewrite_paths.formats.numbers import has_float, loads_exact
 from components.rewrite_paths.formats.readers import read_row
-from components.rewrite_paths.media.finder import MediaFinder
+from components.rewrite_paths.media.finder import Media, MediaFinder
 from components.rewrite_paths.media.index import AUDIO, SOUND_CLIP, VIDEO, MemberIndex
-from components.rewrite_paths.media.tags import check_tags
 from components.rewrite_paths.sources.files import Source
+from omnistage.records.answer import last_answer
 from omnistage.records.record import TAGS, dump, modality_of
 
 LABELLED = frozenset({"judge", "choice", "multi_choice", "yes_no", "emotion"})
@@ -33,7 +35,9 @@ class ConversionState:
         finder: Finds media.
         test_marks: For each member that stands for a group: whether a test record shows it.
         sft_marks: The same for records to fine-tune on.
+        shown: For each split and member: whether a record of the split shows it.
         to_test: For each member: whether records that show it become test records; empty for none.
+        seed: Of the order in which preferences show their answers.
         test_texts: Digests of the prompts of test records without media.
         text_threshold: Digests of prompts below this become test records; 0 without a split.
         folders: Names and path of folders that templates have met, see ``fast_path.py``.
@@ -43,7 +47,9 @@ class ConversionState:
     finder: MediaFinder
     test_marks: Any
     sft_marks: Any
+    shown: Mapping[str, Any]
     to_test: bytes = b""
+    seed: int = 0
     test_texts: set[bytes] = field(default_factory=set)
     text_threshold: int = 0
     folders: dict[tuple[str, bytes], tuple[dict[bytes, int], bytes]] = field(default_factory=dict)
@@ -79,6 +85,7 @@ class ConvertedRow:
     members: list[int]
     label: int
     key: int
+    dropped: tuple[str, ...]
 
 
 class LeftOutError(Exception):
@@ -114,13 +121,14 @@ class RowConverter:
             RowError: If the row cannot become a record.
             LeftOutError: If the recipe does not want it.
         """
-        draft = read_row(parse(line), self.source.entry.format)
-        media = self.state.finder.resolve_media(draft)
+        row = parse(line)
+        split = self.source.split
+        draft, media = self._read(row, split)
         members = media.all()
         split = self.split_of(members, draft)
+        if split != self.source.split:  # what a column means depends on the split
+            draft, media = self._read(row, split)
         task, solution, gold = normalize_answer(draft, self.source.entry.task, split)
-        if split == "sft":  # the answer may have come from elsewhere than a turn
-            check_tags(draft.messages, {name: len(getattr(media, name)) for name in TAGS})
         characters = sum(len(m["content"]) for m in draft.messages)
         self.check_wanted(characters, members)
         self.check_leaks(split, members, draft)
@@ -131,6 +139,7 @@ class RowConverter:
             "task": task,
             "messages": draft.messages,
             **{name: [path(m) for m in getattr(media, name)] for name in TAGS},
+            "objects": draft.objects,
             "solution": solution,
             **gold,
         }
@@ -138,7 +147,7 @@ class RowConverter:
             data = dump(record)
         except orjson.JSONEncodeError as e:
             raise RowError("bad_field", f"a text is not valid Unicode: {e}") from e
-        label = solution if task != "judge" else str(gold["better"])
+        label = last_answer(solution) if task != "judge" else str(gold["better"])
         return ConvertedRow(
             split,
             data,
@@ -153,7 +162,13 @@ class RowConverter:
             members,
             LABELS.index(label) if task == "judge" else 0,
             self._key(draft, split, members, solution),
+            (*draft.dropped, *(key for key in draft.gold if key not in gold)),
         )
+
+    def _read(self, row: Any, split: Form) -> tuple[Draft, Media]:
+        entry = self.source.entry
+        draft = read_row(row, entry.format, split, self.state.seed, entry.columns)
+        return draft, self.state.finder.resolve_media(draft)
 
     def split_of(self, members: list[int], draft: Draft) -> Form:
         """Return the split that a record belongs to.
@@ -229,7 +244,7 @@ class RowConverter:
 
 
 def parse(line: bytes) -> Any:
-    """Parse a line.
+    """Parse a line; numbers keep their text.
 
     Raises:
         RowError: ``not_json``; also for what is nested deeper than JSON is written here.
@@ -238,9 +253,10 @@ def parse(line: bytes) -> Any:
         row = orjson.loads(line)
         if line.count(b"[") + line.count(b"{") > _DEPTH:
             orjson.dumps(row)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError) as e:
+        # A number is the same to every reader only where it is whole and short.
+        return loads_exact(line) if has_float(row) else row
+    except (ValueError, orjson.JSONEncodeError) as e:
         raise RowError("not_json", str(e)) from e
-    return row
 
 
 def prompt_digest(draft: Draft) -> bytes:
@@ -249,7 +265,7 @@ def prompt_digest(draft: Draft) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
 
 
-def count_seconds(index: MemberIndex, members: list[int], counts: dict[str, np.ndarray]) -> None:
+def count_seconds(index: MemberIndex, members: np.ndarray, counts: dict[str, np.ndarray]) -> None:
     """Add the durations of sounds and clips to their histograms.
 
     Args:
@@ -257,11 +273,8 @@ def count_seconds(index: MemberIndex, members: list[int], counts: dict[str, np.n
         members: Those shown, each as often as it is shown.
         counts: By media list; changed in place.
     """
-    if not members:
-        return
-    shown = np.array(members)
-    kinds = np.frombuffer(index.kinds, dtype=np.uint8)[shown]
-    seconds = np.frombuffer(index.seconds, dtype=np.float32)[shown]
+    kinds = np.frombuffer(index.kinds, dtype=np.uint8)[members]
+    seconds = np.frombuffer(index.seconds, dtype=np.float32)[members]
     for kind, name in _LISTS.items():
         if (kinds == kind).any():
             counts[name] = counts.get(name, 0) + histogram(seconds[kinds == kind], SECOND_BINS)

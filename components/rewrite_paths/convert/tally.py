@@ -33,6 +33,7 @@ class Tally:
         kept: Records written.
         rejected: Rows set aside, by split and reason.
         left_out: Rows that the recipe does not want, by split and cause.
+        dropped: Records whose row has a column that the record does not, by split and column.
         examples: The first rejected rows of each reason.
         characters: Histogram of the characters of records, by split.
         seconds: Histogram of the durations of media, by kind (``audios``, ``videos``).
@@ -42,6 +43,7 @@ class Tally:
     kept: Counter[Key] = field(default_factory=Counter)
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[str, list[Rejected]] = field(default_factory=dict)
     characters: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, np.ndarray] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class Tally:
         self.kept += other.kept
         self.rejected += other.rejected
         self.left_out += other.left_out
+        self.dropped += other.dropped
         for reason, rows in other.examples.items():
             known = self.examples.setdefault(reason, [])
             known.extend(rows[: EXAMPLES - len(known)])

@@ -1,7 +1,8 @@
 """The formats that rows come in: how each is recognised and read.
 
 A reader takes a row as parsed from JSON and returns a :class:`Draft`; it raises ``RowError`` for a
-row that has the format's keys but not its types.
+row that has the format's keys but not its types. What it does not read is settled or counted by
+``columns.py``.
 """
 
 import ast
@@ -11,10 +12,27 @@ from typing import Any
 
 import orjson
 
-from components.rewrite_paths.draft import Draft, RowError
-from components.rewrite_paths.formats.turns import join_parts, read_turns, take_media, text_of
+from components.rewrite_paths.draft import Draft, Form, Row, RowError
+from components.rewrite_paths.formats.columns import check_learned, settle_columns
+from components.rewrite_paths.formats.grounding import settle_objects
+from components.rewrite_paths.formats.numbers import json_text
+from components.rewrite_paths.formats.options import read_options, show_options
+from components.rewrite_paths.formats.pairs import (
+    read_mm_rewardbench,
+    read_pair,
+    read_preference,
+    read_vl_rewardbench,
+)
+from components.rewrite_paths.formats.recognise import ANSWERS, PAIRS, QUESTIONS, recognise
+from components.rewrite_paths.formats.turns import (
+    join_parts,
+    merge_turns,
+    read_turns,
+    take_media,
+    text_of,
+)
 from components.rewrite_paths.formats.verdict_text import is_verdict, split_instructions
-from omnistage.records.record import GOLD, KEYS, TAGS, TASKS
+from omnistage.records.record import GOLD, TASKS
 
 _PROBLEM_TASKS = {
     "multiple choice": "choice",
@@ -28,9 +46,17 @@ _PROBLEM_TASKS = {
     "emer_ov_mc": "multi_choice",
     "judge": "yes_no",
 }
+_JUDGED = {
+    "preference": "chosen, rejected or rejected_response",
+    "pair": "better",
+    "vl_rewardbench": "human_ranking",
+    "mm_rewardbench": "Better",
+}
+"""Formats of pairs to judge, and the column that says which answer is better."""
+_OPTIONS = ("options", "choices", "candidates", "Choice")
 
 
-def read_omnicritic(row: Mapping[str, Any]) -> Draft:
+def read_omnicritic(row: Row) -> Draft:
     """Read OmniCritic's new shape, which is ms-swift's with a verdict as the answer.
 
     Where the instructions of the judge stand before the path in the user turn, they become the
@@ -39,7 +65,7 @@ def read_omnicritic(row: Mapping[str, Any]) -> Draft:
     return _split_system(_chat(row))
 
 
-def read_omnicritic_old(row: Mapping[str, Any]) -> Draft:
+def read_omnicritic_old(row: Row) -> Draft:
     """Read OmniCritic's old shape: ``input``, ``output`` and the media fields."""
     draft = Draft([{"role": "user", "content": text_of(row, "input")}])
     take_media(row, draft)
@@ -48,16 +74,17 @@ def read_omnicritic_old(row: Mapping[str, Any]) -> Draft:
     return _split_system(draft)
 
 
-def read_omnirl(row: Mapping[str, Any]) -> Draft:
+def read_omnirl(row: Row) -> Draft:
     """Read OmniRL's ``problem``, ``solution`` and, for some rows, ``image``."""
     draft = Draft([{"role": "user", "content": text_of(row, "problem")}])
     take_media(row, draft)
     draft.solution = _answer(row["solution"], "solution")
+    _add_response(row, draft)
     draft.gold = _gold(row)
     return draft
 
 
-def read_lmm_r1(row: Mapping[str, Any]) -> Draft:
+def read_lmm_r1(row: Row) -> Draft:
     """Read LMM-R1's stringified list of OpenAI messages in ``message`` and its ``answer``."""
     message = row["message"]
     if isinstance(message, str):
@@ -69,14 +96,9 @@ def read_lmm_r1(row: Mapping[str, Any]) -> Draft:
     return draft
 
 
-def read_conversations(row: Mapping[str, Any]) -> Draft:
-    """Read LLaVA's and VLM-R1's ``conversations`` with one or several images or clips.
-
-    A ``system`` prompt may stand beside them, as LLaMA-Factory has it.
-    """
+def read_conversations(row: Row) -> Draft:
+    """Read LLaVA's and VLM-R1's ``conversations`` with one or several images or clips."""
     draft = _turns(row["conversations"], "conversations")
-    if row.get("system"):
-        draft.messages.insert(0, {"role": "system", "content": text_of(row, "system")})
     take_media(row, draft)
     if "solution" in row:
         draft.solution = _answer(row["solution"], "solution")
@@ -84,7 +106,7 @@ def read_conversations(row: Mapping[str, Any]) -> Draft:
     return draft
 
 
-def read_r1_omni(row: Mapping[str, Any]) -> Draft:
+def read_r1_omni(row: Row) -> Draft:
     """Read R1-Omni's ``conversations`` on a clip, where ``<audio>`` is the sound of the clip."""
     draft = read_conversations(row)
     draft.task = "emotion"
@@ -92,20 +114,12 @@ def read_r1_omni(row: Mapping[str, Any]) -> Draft:
     return draft
 
 
-def read_humanomni_v2(row: Mapping[str, Any]) -> Draft:
+def read_humanomni_v2(row: Row) -> Draft:
     """Read HumanOmniV2's ``problem``, ``solution``, ``path``, ``data_type``, ``problem_type``.
 
-    ``path`` is one path, of the kind that ``data_type`` names, an object by kind, or empty. Options
-    are written below the problem, a line each, unless it already has them all.
+    ``path`` is one path, of the kind that ``data_type`` names, an object by kind, or empty.
     """
-    problem = text_of(row, "problem")
-    options = row.get("options") or []
-    if not isinstance(options, list) or not all(isinstance(o, str) for o in options):
-        raise RowError("bad_field", "options: a list of texts is needed")
-    # An option such as "no" may be in the problem by chance, but hardly all of them.
-    listed = all(option in problem for option in options)
-    lines = [problem] if listed else [problem, *options]
-    draft = Draft([{"role": "user", "content": "\n".join(lines)}])
+    draft = Draft([{"role": "user", "content": text_of(row, "problem")}])
     path = row["path"] or {}
     if isinstance(path, str):
         kind = str(row.get("data_type", "")).lower()
@@ -118,13 +132,14 @@ def read_humanomni_v2(row: Mapping[str, Any]) -> Draft:
         raise RowError("bad_field", "path: a path or an object of paths is needed")
     take_media(path, draft)
     draft.solution = _answer(row["solution"], "solution")
+    _add_response(row, draft)
     kind = str(row.get("problem_type", "")).strip()
     draft.task = _PROBLEM_TASKS.get(kind.lower())
     draft.gold = _gold(row)
     return draft
 
 
-def read_ms_swift(row: Mapping[str, Any]) -> Draft:
+def read_ms_swift(row: Row) -> Draft:
     """Read ms-swift's ``messages`` with media lists, or one of its older forms.
 
     These are pairs of ``query`` and ``response`` with a ``history`` of such pairs, Alpaca's
@@ -133,8 +148,6 @@ def read_ms_swift(row: Mapping[str, Any]) -> Draft:
     if "messages" in row:
         return _chat(row)
     draft = Draft([])
-    if row.get("system"):
-        draft.messages.append({"role": "system", "content": text_of(row, "system")})
     pairs, answer = _pairs(row)
     for asked, answered in pairs:
         if not isinstance(asked, str) or not isinstance(answered, str):
@@ -147,7 +160,47 @@ def read_ms_swift(row: Mapping[str, Any]) -> Draft:
     elif "query" in row or "conversation" not in row:
         draft.messages.append({"role": "user", "content": text_of(row, "query")})
     take_media(row, draft)
-    draft.solution = _answer(row.get("solution", answer), "response")
+    if row.peek("solution") is None:
+        draft.solution = _answer(answer, "response")
+    else:
+        draft.solution = _answer(row["solution"], "solution")
+        if isinstance(answer, str):
+            draft.messages.append({"role": "assistant", "content": answer})
+    draft.gold = _gold(row)
+    return draft
+
+
+def read_question(row: Row) -> Draft:
+    """Read a ``question`` with its ``answer``, as benchmarks and R1-V's geometry sets have it.
+
+    Options may be called ``options``, ``choices``, ``candidates`` or ``Choice``.
+    """
+    asked = next((key for key in QUESTIONS if key in row), None)
+    if asked is None:
+        raise RowError("unknown_format", "not question: no 'question'")
+    draft = Draft([{"role": "user", "content": text_of(row, asked)}])
+    take_media(row, draft)
+    answer = next((key for key in ANSWERS if row.peek(key) is not None), None)
+    if answer is not None:
+        draft.solution = _answer(row[answer], answer)
+    _add_response(row, draft)
+    draft.gold = _gold(row)
+    return draft
+
+
+def read_prompt(row: Row) -> Draft:
+    """Read TRL's ``prompt`` and ``completion``, texts or lists of turns, and a ``solution``."""
+    draft = Draft([])
+    for key, role in (("prompt", "user"), ("completion", "assistant")):
+        value = row.get(key)
+        if isinstance(value, str):
+            draft.messages.append({"role": role, "content": value})
+        elif value is not None:
+            _add_turns(draft, value, key)
+    take_media(row, draft)
+    answer = next((key for key in ANSWERS if row.peek(key) is not None), None)
+    if answer is not None:
+        draft.solution = _answer(row[answer], answer)
     draft.gold = _gold(row)
     return draft
 
@@ -163,15 +216,16 @@ def _pairs(row: Mapping[str, Any]) -> tuple[list[tuple[Any, Any]], Any]:
             if not isinstance(pair, list) or len(pair) != 2:
                 raise RowError("bad_field", f"{key}: a list of pairs is needed")
             pairs.append((pair[0], pair[1]))
-    return pairs, row.get("response", row.get("output"))
+    given = next((k for k in ("response", "output", "answer") if row.peek(k) is not None), None)
+    return pairs, None if given is None else row[given]
 
 
-def read_openai(row: Mapping[str, Any]) -> Draft:
+def read_openai(row: Row) -> Draft:
     """Read OpenAI's chat messages, whose content may be a list of text and media parts."""
     return _chat(row)
 
 
-def read_omnistage(row: Mapping[str, Any]) -> Draft:
+def read_omnistage(row: Row) -> Draft:
     """Read a canonical record."""
     draft = _chat(row)
     if row.get("task") not in TASKS:
@@ -180,7 +234,7 @@ def read_omnistage(row: Mapping[str, Any]) -> Draft:
     return draft
 
 
-def _chat(row: Mapping[str, Any]) -> Draft:
+def _chat(row: Row) -> Draft:
     draft = _turns(row["messages"], "messages")
     take_media(row, draft)
     draft.gold = _gold(row)
@@ -191,9 +245,19 @@ def _chat(row: Mapping[str, Any]) -> Draft:
 
 def _turns(value: Any, where: str) -> Draft:
     draft = Draft([])
-    for role, content in read_turns(value, where):
-        draft.messages.append({"role": role, "content": join_parts(content, draft, where)})
+    _add_turns(draft, value, where)
     return draft
+
+
+def _add_turns(draft: Draft, value: Any, where: str) -> None:
+    for turn, content in read_turns(value, where, draft):
+        draft.messages.append({**turn, "content": join_parts(content, draft, where)})
+
+
+def _add_response(row: Row, draft: Draft) -> None:
+    """Keep a whole response beside the bare answer: it is what is learned."""
+    if isinstance(row.peek("response"), str):
+        draft.messages.append({"role": "assistant", "content": row["response"]})
 
 
 def _literal(text: str) -> Any:
@@ -220,53 +284,20 @@ def _split_system(draft: Draft) -> Draft:
 def _answer(value: Any, field: str) -> str | dict[str, Any] | None:
     if value is None or isinstance(value, str | dict):
         return value
-    if isinstance(value, bool | int | float):
-        return str(value)
-    if isinstance(value, list):
-        return orjson.dumps(value).decode()
+    if isinstance(value, bool | int | float | list):
+        return json_text(value)
     raise RowError("bad_field", f"{field}: a text or an object is needed")
 
 
-def _gold(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in GOLD if row.get(key) is not None}
+def _gold(row: Row) -> dict[str, Any]:
+    gold = {key: row[key] for key in GOLD if row.peek(key) is not None}
+    given = next((key for key in _OPTIONS if row.peek(key)), None)
+    if given is not None:
+        gold["options"] = read_options(row[given])
+    return gold
 
 
-def recognise(row: Mapping[str, Any]) -> str | None:
-    """Return the name of a row's format, or None if it fits none."""
-    keys = row.keys()
-    if "messages" in keys:
-        if keys >= {"id", "source", "task"} and keys <= set(KEYS):
-            return "omnistage"
-        messages = row["messages"]
-        listed = isinstance(messages, list) and any(
-            isinstance(m, dict) and isinstance(m.get("content"), list) for m in messages
-        )
-        if listed:
-            return "openai"
-        last = messages[-1] if isinstance(messages, list) and messages else None
-        shown = last.get("content") if isinstance(last, dict) else None
-        judged = is_verdict(row.get("solution")) or is_verdict(shown)
-        return "omnicritic" if judged else "ms_swift"
-    if keys >= {"instruction", "output"} or keys & {"query", "conversation"}:
-        return "ms_swift"
-    if keys >= {"input", "output"}:
-        return "omnicritic_old"
-    if keys >= {"message", "answer"}:
-        return "lmm_r1"
-    if "conversations" in keys:
-        return "r1_omni" if "video" in keys and _asks_for_sound(row) else "llava"
-    if keys >= {"problem", "solution"}:
-        return "humanomni_v2" if "path" in keys else "omnirl"
-    return None
-
-
-def _asks_for_sound(row: Mapping[str, Any]) -> bool:
-    """Whether a turn has the tag by which R1-Omni's rows mean the sound of their clip."""
-    turns = row["conversations"] if isinstance(row["conversations"], list) else []
-    return any(TAGS["audios"] in str(turn.get("value")) for turn in turns if isinstance(turn, dict))
-
-
-READERS: dict[str, tuple[frozenset[str], Callable[[Mapping[str, Any]], Draft]]] = {
+READERS: dict[str, tuple[frozenset[str], Callable[[Row], Draft]]] = {
     "omnicritic": (frozenset({"messages"}), read_omnicritic),
     "omnicritic_old": (frozenset({"input", "output"}), read_omnicritic_old),
     "omnirl": (frozenset({"problem", "solution"}), read_omnirl),
@@ -277,21 +308,38 @@ READERS: dict[str, tuple[frozenset[str], Callable[[Mapping[str, Any]], Draft]]] 
     "ms_swift": (frozenset(), read_ms_swift),
     "openai": (frozenset({"messages"}), read_openai),
     "omnistage": (frozenset({"messages", "task"}), read_omnistage),
+    "question": (frozenset(), read_question),
+    "trl": (frozenset({"prompt"}), read_prompt),
+    "pair": (frozenset(PAIRS["pair"]), read_pair),
+    "vl_rewardbench": (frozenset(PAIRS["vl_rewardbench"]), read_vl_rewardbench),
+    "mm_rewardbench": (frozenset(PAIRS["mm_rewardbench"]), read_mm_rewardbench),
+    "preference": (frozenset(), read_preference),
 }
 
 
-def read_row(row: Any, format: str) -> Draft:
+def read_row(
+    row: Any,
+    format: str,
+    split: Form = "rl",
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+) -> Draft:
     """Read a parsed row.
 
     Args:
         row: Any JSON value.
         format: Name of its format, or ``auto``.
+        split: Where its file is listed: some columns mean another thing where nothing is learned.
+        seed: Of the order of chosen and rejected answers.
+        columns: Names that the formats know, each with the row's own name for it.
 
     Raises:
         RowError: If it is not of that format, or of none that is known.
     """
     if not isinstance(row, dict):
         raise RowError("not_an_object", "a JSON object is needed")
+    names = _renamed(row, columns or {})
+    row = {new: row[old] for new, old in names.items()}
     name = recognise(row) if format == "auto" else format
     if name is None:
         raise RowError("unknown_format", f"fits no format; keys: {', '.join(row)[:120]}")
@@ -299,7 +347,34 @@ def read_row(row: Any, format: str) -> Draft:
     absent = sorted(needed - row.keys())
     if absent:
         raise RowError("unknown_format", f"not {name}: no {absent[0]!r}")
-    draft = reader(row)
+    tracked = Row(row, seed)
+    draft = reader(tracked)
+    if split == "sft" and draft.gold.get("better") and draft.solution is None and name in _JUDGED:
+        raise RowError(
+            "preference",
+            f"{_JUDGED[name]}: a preference has no scores and no reasoning to fine-tune on; listed "
+            "under rl or test it is a pair to judge",
+        )
+    settle_objects(tracked, draft, split)
+    settle_columns(tracked, draft)
+    draft.dropped = [names.get(key, key) for key in draft.dropped]
+    draft.messages = merge_turns(draft.messages)
     if not any(message["role"] == "user" for message in draft.messages):
         raise RowError("no_prompt", "there is no user turn")
+    if not is_verdict(draft.solution) and draft.task != "judge":
+        show_options(draft)
+    check_learned(draft, split)
     return draft
+
+
+def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str]:
+    """Return the row's columns by the name they are read under.
+
+    A column whose name the recipe gives to another one keeps out of its way, and is dropped.
+    """
+    known_as = {old: new for new, old in columns.items() if old in row}
+    taken = set(known_as.values())
+    return {
+        known_as.get(old, f"{old} (not the one in columns)" if old in taken else old): old
+        for old in row
+    }

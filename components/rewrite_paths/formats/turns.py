@@ -14,6 +14,7 @@ _ROLES = {
     "assistant": "assistant",
     "gpt": "assistant",
 }
+_TOOL_ROLES = ("tool", "tool_call", "tool_response", "function", "function_call", "observation")
 _FIELD_OF = {"image": "images", "audio": "audios", "video": "videos"}
 # Where a media part of a chat message keeps its path, by the type it states.
 _PARTS = {
@@ -26,6 +27,7 @@ _PARTS = {
     "video": "videos",
     "video_url": "videos",
 }
+_TURN_KEYS = frozenset({"role", "from", "content", "value", "loss", "loss_scale", "weight"})
 
 
 def text_of(row: Mapping[str, Any], key: str) -> str:
@@ -40,11 +42,13 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def read_turns(value: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Yield role and content of each turn, in OpenAI's or ShareGPT's words.
+def read_turns(value: Any, where: str, draft: Draft) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Yield each turn, its content still to come, and that content, in any format's words.
+
+    Keys of a turn that a record has no place for are noted in the draft.
 
     Raises:
-        RowError: If it is not a list of turns.
+        RowError: If it is not a list of turns, or a turn calls tools.
     """
     if not isinstance(value, list) or not value:
         raise RowError("bad_field", f"{where}: a list of turns is needed")
@@ -52,9 +56,56 @@ def read_turns(value: Any, where: str) -> Iterator[tuple[str, Any]]:
         if not isinstance(turn, dict):
             raise RowError("bad_field", f"{where}.{number}: an object is needed")
         role = turn.get("role", turn.get("from"))
+        if turn.get("tool_calls") or turn.get("function_call") or role in _TOOL_ROLES:
+            raise RowError("tools", f"{where}.{number}: tool calls have no place in a record")
         if not isinstance(role, str) or role not in _ROLES:
             raise RowError("bad_field", f"{where}.{number}: unknown role {str(role)[:40]!r}")
-        yield _ROLES[role], turn.get("content", turn.get("value"))
+        draft.dropped += [
+            name
+            for name in (f"{where}[].{key}" for key in turn if key not in _TURN_KEYS)
+            if name not in draft.dropped
+        ]
+        read: dict[str, Any] = {"role": _ROLES[role], "content": ""}
+        if not _is_learned(turn, f"{where}.{number}"):
+            read["loss"] = False
+        yield read, turn.get("content", turn.get("value"))
+
+
+def _is_learned(turn: Mapping[str, Any], where: str) -> bool:
+    """Whether an answer turn is to be learned, by ms-swift's ``loss`` or OpenAI's ``weight``."""
+    if turn.get("loss_scale") not in (None, 1):
+        raise RowError("loss_scale", f"{where}: loss_scale has no place in a record; loss has")
+    learned = True
+    for key, values in (("loss", (True, False)), ("weight", (1, 0))):
+        value = turn.get(key)
+        if value is None:
+            continue
+        if value not in values or isinstance(value, str):
+            raise RowError("bad_field", f"{where}: {key} must be {values[0]} or {values[1]}")
+        learned = learned and bool(value)
+    return learned or turn.get("role", turn.get("from")) not in ("assistant", "gpt")
+
+
+def merge_turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Join turns of one role that follow one another, each on a line of its own.
+
+    Trainers take turns of user and assistant in alternation; ms-swift joins such turns without
+    anything between them, others leave the row out.
+
+    Raises:
+        RowError: If one of two such answers is to be learned and the other is not.
+    """
+    merged: list[dict[str, Any]] = []
+    for message in messages:
+        if not merged or merged[-1]["role"] != message["role"]:
+            merged.append(message)
+            continue
+        if merged[-1].get("loss") != message.get("loss"):
+            raise RowError("bad_field", "of two answers in a row one has loss: false")
+        merged[-1]["content"] += "\n" + message["content"]
+    if any(message["role"] == "system" for message in merged[1:]):
+        raise RowError("bad_field", "a system turn stands after the first turn")
+    return merged
 
 
 def join_parts(content: Any, draft: Draft, where: str) -> str:
@@ -73,8 +124,8 @@ def join_parts(content: Any, draft: Draft, where: str) -> str:
             pieces.append(part)
             continue
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
-            pieces.append(part["text"])
+        if kind in ("text", "input_text", "output_text"):
+            pieces.append(_part_text(part, where))
         elif isinstance(kind, str) and kind in _PARTS:
             field = _PARTS[kind]
             getattr(draft, field).append(_part_path(part, kind))
@@ -84,6 +135,13 @@ def join_parts(content: Any, draft: Draft, where: str) -> str:
     return "".join(pieces)
 
 
+def _part_text(part: Mapping[str, Any], where: str) -> str:
+    for key in ("text", "value", "content"):
+        if isinstance(part.get(key), str):
+            return part[key]
+    raise RowError("bad_field", f"{where}: a part of type {part['type']} has no text")
+
+
 def take_media(row: Mapping[str, Any], draft: Draft) -> None:
     """Add the paths of ``image``, ``images`` and so on: one path, a list, or ``{"path": …}``.
 
@@ -91,7 +149,7 @@ def take_media(row: Mapping[str, Any], draft: Draft) -> None:
         RowError: If a field holds anything else.
     """
     for single, field in _FIELD_OF.items():
-        for key in (single, field):
+        for key in (single, single.capitalize(), field):
             value = row.get(key)
             if value is None or value == "":
                 continue
@@ -100,11 +158,19 @@ def take_media(row: Mapping[str, Any], draft: Draft) -> None:
 
 
 def _path(item: Any, key: str) -> str:
+    if isinstance(item, list):
+        raise RowError("bad_field", f"{key}: a list of frames is not read; make a clip of them")
     if isinstance(item, dict):
-        item = item.get("path") or item.get("url")
+        path = item.get("path") or item.get("url")
+        if not path and item.get("bytes"):
+            raise RowError("inline_media", f"{key}: {_INLINE}")
+        item = path
     if not isinstance(item, str) or not item.strip():
         raise RowError("bad_field", f"{key}: a path or a list of paths is needed")
     return item
+
+
+_INLINE = "the medium stands in the row itself; write it to a file of the data set and name that"
 
 
 def _part_path(part: Mapping[str, Any], kind: str) -> str:
@@ -112,7 +178,10 @@ def _part_path(part: Mapping[str, Any], kind: str) -> str:
     if value is None:
         value = part.get(kind.removesuffix("_url").removeprefix("input_"))
     if isinstance(value, dict):
-        value = value.get("url", value.get("path", value.get("data")))
+        data = value.get("data")
+        if isinstance(data, str) and "." not in data:  # base64 has no full stop, a path has
+            raise RowError("inline_media", f"{kind}: {_INLINE}")
+        value = value.get("url", value.get("path", data))
     if not isinstance(value, str) or not value.strip():
         raise RowError("bad_field", f"a part of type {kind} has no path")
     return value

@@ -1,6 +1,8 @@
 """Turns a draft's paths into members of the data set and makes its text agree with them."""
 
+import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from components.rewrite_paths.draft import Draft, RowError
 from components.rewrite_paths.media.index import SOUND_CLIP, MemberIndex, clean
@@ -8,13 +10,16 @@ from components.rewrite_paths.media.path_rules import PathRules
 from components.rewrite_paths.media.tags import (
     LINES,
     check_tags,
-    count_tags,
     insert_tags,
     path_lines,
+    read_other_tags,
     rewrite_line,
-    same_tags,
+    tags_of,
 )
 from omnistage.records.record import MEDIA, TAGS
+
+# An image as the first Qwen-VL has it in the text.
+_IMG = re.compile(r"<img>([^<>\n]+\.\w+)</img>")
 
 
 @dataclass(slots=True)
@@ -56,9 +61,12 @@ class MediaFinder:
         Raises:
             RowError: If a medium is not there or not fit, or if text and media contradict.
         """
-        for message in draft.messages:
-            message["content"] = same_tags(message["content"])
         self._adopt_paths_of_text(draft)
+        for name in MEDIA:
+            # Where this project's tags are as many as the media, other words for them are text.
+            clip_sound = name == "audios" and draft.clip_sound
+            if clip_sound or tags_of(draft.messages, name) != len(getattr(draft, name)):
+                read_other_tags(draft.messages, name)
         media = Media()
         for name in MEDIA:
             raws = getattr(draft, name)
@@ -67,7 +75,7 @@ class MediaFinder:
             self._rewrite_lines(draft, media, name)
         self._settle_sound(draft, media)
         counts = {name: len(getattr(media, name)) for name in MEDIA}
-        tags = {name: count_tags(draft.messages, name) for name in MEDIA}
+        tags = {name: tags_of(draft.messages, name) for name in MEDIA}
         insert_tags(draft.messages, {n: counts[n] for n in MEDIA if counts[n] and not tags[n]})
         check_tags(draft.messages, counts)
         return media
@@ -78,7 +86,12 @@ class MediaFinder:
     def _adopt_paths_of_text(self, draft: Draft) -> None:
         """Take a path that stands in the text alone as an item of its media list."""
         for message in draft.messages:
-            if message["role"] == "user" and " file:" in message["content"]:
+            if message["role"] != "user":
+                continue
+            if not draft.images and "</img>" in message["content"]:
+                draft.images.extend(_IMG.findall(message["content"]))
+                message["content"] = _IMG.sub(TAGS["images"], message["content"])
+            if " file:" in message["content"]:
                 for *_, name, path in path_lines(message["content"]):
                     if not getattr(draft, name) and _is_path(path):
                         getattr(draft, name).append(path)
@@ -91,7 +104,7 @@ class MediaFinder:
         if not lines:
             return
         order = [item for *_, item in lines]
-        in_place = count_tags(draft.messages, name) == 0 and sorted(order) == list(range(len(raws)))
+        in_place = tags_of(draft.messages, name) == 0 and sorted(order) == list(range(len(raws)))
         if in_place and order != sorted(order):
             setattr(media, name, [members[item] for item in order])
         for turn, start, end, item in reversed(lines):
@@ -138,7 +151,7 @@ class MediaFinder:
         """Decide whether the sound of a clip is part of it or an item, and never both."""
         if not media.videos:
             return
-        excess = count_tags(draft.messages, "audios") - len(media.audios)
+        excess = tags_of(draft.messages, "audios") - len(media.audios)
         with_sound = [v for v in media.videos if self.index.kinds[v] == SOUND_CLIP]
         if excess > 0 and draft.clip_sound:
             if excess != len(media.videos) or len(with_sound) != excess or media.audios:
@@ -181,6 +194,8 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _drop_tags(messages: list[dict[str, str]], tag: str) -> None:
+def _drop_tags(messages: list[dict[str, Any]], tag: str) -> None:
     for message in messages:
+        if message["role"] == "assistant":
+            continue
         message["content"] = message["content"].replace(tag + "\n", "").replace(tag, "")

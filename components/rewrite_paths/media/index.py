@@ -226,12 +226,21 @@ def clean(raw: str) -> str:
     """Return a path with ``/`` only, without ``file://``, empty and ``.`` components.
 
     Raises:
-        RowError: ``missing_file`` for a URL of another scheme.
+        RowError: ``missing_file`` for a URL of another scheme, ``inline_media`` for bytes.
     """
     path = raw.strip()
     if "://" in path[:12] or path.startswith("data:"):
+        if path.startswith("data:"):
+            raise RowError(
+                "inline_media",
+                "the medium stands in the row itself; write it to a file of the data set and name "
+                "that",
+            )
         if path[:7].lower() != "file://":
-            raise RowError("missing_file", f"{raw[:80]!r} is not a file of the data set")
+            raise RowError(
+                "missing_file",
+                f"{raw[:80]!r} is an address on the web; make the file a part of the data set",
+            )
         # A host, if there is one, is one more component before those that tell the file.
         path = unquote(path[7:])
     if "\\" in path:

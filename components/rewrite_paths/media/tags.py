@@ -1,9 +1,10 @@
 """Media in the text of a record: the tags that stand for them, and paths written out."""
 
 import re
+from typing import Any
 
 from components.rewrite_paths.draft import RowError
-from omnistage.records.record import TAGS
+from omnistage.records.record import TAGS, count_tags
 
 LINES = {"images": "Image file: ", "audios": "Audio file: ", "videos": "Video file: "}
 """How OmniCritic's prompts introduce a path, by media list."""
@@ -22,22 +23,21 @@ _ONE_LINE = re.compile(r"(\S.*?)(?=  |\n|\Z)")
 _FIELD_OF = {"Image": "images", "Audio": "audios", "Video": "videos"}
 
 
-def same_tags(text: str) -> str:
-    """Return the text with every trainer's tags written as ``<image>``, ``<audio>``, ``<video>``.
+def read_other_tags(messages: list[dict[str, Any]], field: str) -> None:
+    """Write other trainers' and models' tags for a media list as this project's tag.
 
     Args:
-        text: Any turn's text.
+        messages: The turns; changed in place. Answers show no media.
+        field: The media list.
     """
-    if _MAYBE_TAG.search(text):
-        for field, pattern in _OTHER_TAGS.items():
-            text = pattern.sub(TAGS[field], text)
-    return text
+    for message in messages:
+        if message["role"] != "assistant" and _MAYBE_TAG.search(message["content"]):
+            message["content"] = _OTHER_TAGS[field].sub(TAGS[field], message["content"])
 
 
-def count_tags(messages: list[dict[str, str]], field: str) -> int:
-    """Return how many tags of a media list stand in all turns."""
-    tag = TAGS[field]
-    return sum(m["content"].count(tag) for m in messages)
+def tags_of(messages: list[dict[str, Any]], field: str) -> int:
+    """Return how many tags of a media list stand in all turns but answers."""
+    return count_tags(messages, TAGS[field])
 
 
 def path_lines(text: str) -> list[tuple[int, int, int, str, str]]:
@@ -84,7 +84,7 @@ def rewrite_line(text: str, start: int, end: int, tag: str, shown: str | None) -
     return head + text[stop:], len(head)
 
 
-def insert_tags(messages: list[dict[str, str]], missing: dict[str, int]) -> None:
+def insert_tags(messages: list[dict[str, Any]], missing: dict[str, int]) -> None:
     """Put tags for untagged media at the front of the first user turn, one a line.
 
     Args:
@@ -97,15 +97,17 @@ def insert_tags(messages: list[dict[str, str]], missing: dict[str, int]) -> None
         first["content"] = tags + first["content"]
 
 
-def check_tags(messages: list[dict[str, str]], counts: dict[str, int]) -> None:
+def check_tags(messages: list[dict[str, Any]], counts: dict[str, int]) -> None:
     """Check that there are as many tags as media.
 
     Raises:
         RowError: ``tags_mismatch``.
     """
     for field, count in counts.items():
-        tags = count_tags(messages, field)
+        tags = tags_of(messages, field)
         if tags != count:
+            tag = TAGS[field]
+            hint = f"; where the tag itself is meant, write <\\{tag[1:]}" if tags > count else ""
             raise RowError(
-                "tags_mismatch", f"{tags} {TAGS[field]} tags in the text but {count} {field}"
+                "tags_mismatch", f"{tags} {tag} tags in the text but {count} {field}{hint}"
             )

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -20,6 +21,7 @@ from components.rewrite_paths.draft import Form
 from components.rewrite_paths.media.index import MemberIndex
 from components.rewrite_paths.select.swap import swap_candidates
 from components.rewrite_paths.sources.files import MAX_ENTRIES, ORDER
+from omnistage.records.answer import last_answer
 from omnistage.records.record import TAGS, dump, modality_of
 
 _A, _B = LABELS.index("A"), LABELS.index("B")
@@ -46,6 +48,7 @@ def arrange(
     rows: Rows,
     settings: RewriteSettings,
     index: MemberIndex,
+    shown: Any,
     tally: Tally,
 ) -> Balance:
     """Copy the records of a split into their final order, and count them anew.
@@ -57,6 +60,7 @@ def arrange(
         rows: What is remembered of the records.
         settings: The recipe.
         index: The members of the data set.
+        shown: For each member whether a record of the split shows it; marked anew.
         tally: Its counts of this split are replaced; the durations of its media are added.
     """
     order = np.arange(len(rows))
@@ -95,7 +99,10 @@ def arrange(
             members.extend(index.at(shown) for name in TAGS for shown in record.get(name, []))
     if characters:
         tally.characters[split] = histogram(characters, CHARACTER_BINS)
-    count_seconds(index, members, tally.seconds)
+    shown[:] = bytes(len(shown))
+    if members:
+        np.frombuffer(shown, dtype=np.uint8)[members] = 1
+        count_seconds(index, np.array(members), tally.seconds)
     return Balance(exchanged, surplus - 2 * exchanged * (1 if surplus > 0 else -1))
 
 
@@ -150,7 +157,7 @@ def _forget(tally: Tally, split: str) -> None:
 
 def _count(tally: Tally, split: str, record: dict[str, object]) -> None:
     task = str(record["task"])
-    answer = record["better"] if task == "judge" else record["solution"]
+    answer = record["better"] if task == "judge" else last_answer(str(record["solution"]))
     modality = modality_of(record)
     label = str(answer)[:32] if task in LABELLED else ""
     tally.kept[split, str(record["source"]), task, modality, label] += 1

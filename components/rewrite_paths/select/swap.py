@@ -5,7 +5,7 @@ from typing import Any
 from omnistage.errors import InputError
 from omnistage.records.pairs import swap_candidates as swap_prompt
 from omnistage.records.record import prompt_of
-from omnistage.records.verdict import VerdictError, parse_verdict, swap_json
+from omnistage.records.verdict import VerdictError, parse_verdict, read_better, swap_json
 
 
 def swap_candidates(record: dict[str, Any]) -> dict[str, Any] | None:
@@ -26,6 +26,8 @@ def swap_candidates(record: dict[str, Any]) -> dict[str, Any] | None:
         messages += [{**turn, "content": swap_json(turn["content"])} for turn in answer]
     except (InputError, VerdictError):
         return None
-    verdict = parse_verdict(solution)
-    gold = {"better": verdict.better, "score_A": verdict.score_a, "score_B": verdict.score_b}
+    gold: dict[str, Any] = {"better": read_better(solution)}
+    if "score_A" in record:
+        verdict = parse_verdict(solution)
+        gold |= {"score_A": verdict.score_a, "score_B": verdict.score_b}
     return record | {"messages": messages, "solution": solution} | gold

@@ -66,11 +66,12 @@ def plan_split(
 
 def _members_of_rows(sources: Iterable[Source], finder: MediaFinder) -> Iterator[list[int]]:
     for source in sources:
+        entry = source.entry
         for row, line in enumerate(rows_of(source.path)):
             if source.wanted is not None and not source.wanted[row]:
                 continue
             try:
-                draft = read_row(parse(line), source.entry.format)
+                draft = read_row(parse(line), entry.format, source.split, columns=entry.columns)
                 members = finder.resolve_media(draft).all()
             except RowError:
                 continue  # counted and reported when the row is converted

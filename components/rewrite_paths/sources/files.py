@@ -8,14 +8,16 @@ import numpy as np
 
 from components.rewrite_paths.config import Records, RewriteSettings
 from components.rewrite_paths.draft import Form
-from components.rewrite_paths.sources.json_list import list_to_lines
+from components.rewrite_paths.sources.json_list import begins_list, list_to_lines
 from components.rewrite_paths.sources.lines import rows_of
 from components.rewrite_paths.sources.mixture import read_mixture
+from components.rewrite_paths.sources.tables import is_saved_dataset, table_to_lines
 from omnistage.errors import InputError
 
 ORDER: tuple[Form, ...] = ("test", "sft", "rl")
 """Splits in the order they are converted in: what is in test is known before it can leak."""
 MAX_ENTRIES = 1000  # of a split
+SUFFIXES = (".jsonl", ".json", ".parquet", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Source:
 
     Attributes:
         split: Split that it is listed in.
-        path: JSON Lines to read; of a JSON list a copy with a row a line.
+        path: JSON Lines to read; of a list or table a copy with a row a line.
         shown: Name in ids and messages: relative to the data set's files.
         entry: What the recipe says about it.
         label: Label of its records.
@@ -58,10 +60,14 @@ def find_sources(files: Path, settings: RewriteSettings, scratch: Path) -> list[
         InputError: If a pattern matches nothing, a file is listed twice in a split, or a JSON or
             YAML file cannot be read.
     """
+    given = {path for split in ORDER for _, _, path in _listed(files, split, settings)}
     sources = []
     for split in ORDER:
         taken: dict[str, int] = {}
-        entries = list(_entries(files, split, settings))
+        # A file that the recipe names belongs to the split it is named for, whatever its name.
+        entries = list(_listed(files, split, settings)) or [
+            entry for entry in _by_name(files, split, settings) if entry[2] not in given
+        ]
         for number, (group, entry, path) in enumerate(entries):
             shown = path.relative_to(files).as_posix()
             if shown in taken:
@@ -70,9 +76,7 @@ def find_sources(files: Path, settings: RewriteSettings, scratch: Path) -> list[
                     "patterns narrower"
                 )
             taken[shown] = number
-            lines = path
-            if path.suffix == ".json":
-                lines = list_to_lines(path, scratch / f"{split}-{number}.jsonl")
+            lines = _as_lines(path, scratch / f"{split}-{number}.jsonl")
             label = entry.source or shown.removesuffix(path.suffix)
             sources.append(
                 Source(
@@ -93,19 +97,28 @@ def find_sources(files: Path, settings: RewriteSettings, scratch: Path) -> list[
     return sources
 
 
-def _entries(
+def _as_lines(path: Path, target: Path) -> Path:
+    """Return a file with a row a line: the record file, or a copy of another form of it."""
+    if path.is_dir() or path.suffix == ".parquet":
+        return table_to_lines(path, target)
+    if path.suffix == ".json" or begins_list(path):
+        return list_to_lines(path, target)
+    return path
+
+
+def _listed(
     files: Path, split: Form, settings: RewriteSettings
 ) -> Iterator[tuple[int, Records, Path]]:
-    listed: list[Records] | None = getattr(settings, split)
-    by_name = [Records(files=[f"**/*{split}*.jsonl"])]
-    for group, entry in enumerate(by_name if listed is None else listed):
+    """Yield the record files that the recipe names for a split, with the number of their entry."""
+    for group, entry in enumerate(getattr(settings, split) or []):
         found: dict[Path, None] = {}
         for pattern in entry.files:
             matches = _matches(files, pattern)
-            if not matches and listed is not None:
+            if not matches:
                 raise InputError(
                     f"rewrite_paths.{split}: no file matches {pattern!r}. {_there_are(files)}"
                 )
+            _check_suffixes(matches, split)
             found |= dict.fromkeys(matches)
         for path in found:
             if path.suffix in (".yaml", ".yml"):
@@ -115,17 +128,35 @@ def _entries(
                 yield group, entry, path
 
 
+def _by_name(
+    files: Path, split: Form, settings: RewriteSettings
+) -> Iterator[tuple[int, Records, Path]]:
+    if getattr(settings, split) is None:
+        entry = Records(files=[f"**/*{split}*.jsonl"])
+        for path in _matches(files, entry.files[0]):
+            yield 0, entry, path
+
+
 def _matches(files: Path, pattern: str) -> list[Path]:
     if pattern.startswith("/") or ".." in Path(pattern).parts:
         raise InputError(f"rewrite_paths: {pattern!r} must be relative to the data set's files")
-    return sorted(path for path in files.glob(pattern) if path.is_file())
+    return sorted(p for p in files.glob(pattern) if p.is_file() or is_saved_dataset(p))
+
+
+def _check_suffixes(paths: list[Path], split: str) -> None:
+    for path in paths:
+        if path.suffix not in SUFFIXES and not path.is_dir():
+            raise InputError(
+                f"rewrite_paths.{split}: {path.name} is no record file that is read: a name that "
+                f"ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} is needed"
+            )
 
 
 def _there_are(files: Path) -> str:
     known = sorted(
         path.relative_to(files).as_posix()
         for path in files.rglob("*")
-        if path.suffix in (".jsonl", ".json", ".yaml", ".yml")
+        if path.suffix in SUFFIXES or is_saved_dataset(path)
     )
     more = f" and {len(known) - 10} more" if len(known) > 10 else ""
     return f"The data set has {', '.join(known[:10]) or 'no record files'}{more}"

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.rewrite_paths.sources.lines import BYTE_ORDER_MARK
+import orjson
+
+from components.rewrite_paths.sources.lines import BYTE_ORDER_MARK, rows_of
 from omnistage.errors import InputError
 
 _BLOCK = 1 << 20
@@ -28,17 +30,37 @@ def list_to_lines(path: Path, target: Path) -> Path:
     Raises:
         InputError: If the file is neither a list nor JSON Lines.
     """
-    with path.open("rb") as f:
-        start = f.read(_BLOCK).removeprefix(BYTE_ORDER_MARK).lstrip()[:1]
-    if start == b"{":
+    if not begins_list(path):
+        _check_lines(path)
         return path
-    if start != b"[":
-        raise InputError(f"{path}: neither a JSON list nor JSON Lines")
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as out:
         for item in split_items(_blocks(path)):
             out.write(item.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
     return target
+
+
+def begins_list(path: Path) -> bool:
+    """Whether a file holds a JSON list, whatever its name."""
+    with path.open("rb") as f:
+        return f.read(_BLOCK).removeprefix(BYTE_ORDER_MARK).lstrip()[:1] == b"["
+
+
+def _check_lines(path: Path) -> None:
+    """Check that a file is JSON Lines, by its first row."""
+    first = next(rows_of(path), b"").strip()
+    if first[:1] != b"{":
+        raise InputError(f"{path}: neither a JSON list nor JSON Lines")
+    try:
+        orjson.loads(first)
+    except orjson.JSONDecodeError as e:
+        with path.open("rb") as f:
+            end = f.read(_BLOCK).rstrip()[-1:]
+        if first == b"{" or (end == b"}" and not first.endswith(b"}")):
+            raise InputError(
+                f"{path}: one JSON object over several lines; a list of rows, or a row a line, is "
+                "needed"
+            ) from e
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from components.rewrite_paths.config import Records
 from components.rewrite_paths.convert.chunk import ChunkWork
 from components.rewrite_paths.convert.fast_path import FastPathRows, Templates
 from components.rewrite_paths.convert.row import ConversionState, RecordFilters, RowConverter
+from components.rewrite_paths.convert.tally import OUTPUTS
 from components.rewrite_paths.draft import Form
 from components.rewrite_paths.media.finder import MediaFinder
 from components.rewrite_paths.media.index import MemberIndex
@@ -49,7 +50,13 @@ def work(
 ) -> ChunkWork:
     finder = MediaFinder(INDEX, PathRules([]), keep_paths=False, sound_in_clip=False)
     in_tests = bytearray(number in in_test for number in range(len(INDEX)))
-    state = ConversionState(INDEX, finder, in_tests, bytearray(len(INDEX)))
+    state = ConversionState(
+        INDEX,
+        finder,
+        in_tests,
+        bytearray(len(INDEX)),
+        {name: bytearray(len(INDEX)) for name in OUTPUTS},
+    )
     source = Source(split, Path("x"), "x.jsonl", Records(files=["x"]), "x", None, 0)
     worker = RowConverter(source, state, filters, True)
     known = Templates(worker)

@@ -255,6 +255,7 @@ def test_humanomni_keeps_problem_type_and_lists_the_options(tmp_path: Path) -> N
 def test_options_are_listed_unless_the_problem_has_them_all(tmp_path: Path) -> None:
     row = ROWS["humanomni_v2"][1]
     some = row | {"problem": "Is there nobody?", "options": ["yes", "no"], "path": ""}
+    some["solution"] = "<answer>no</answer>"
     every = some | {"problem": "Is he in? (yes / no)"}
 
     done = records(tmp_path, "rl", some, every)

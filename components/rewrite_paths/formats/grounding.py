@@ -1,0 +1,69 @@
+"""ms-swift's grounding rows: ``<bbox>`` and ``<ref-object>`` stand for items of ``objects``."""
+
+import re
+from typing import Any
+
+from components.rewrite_paths.draft import Draft, Form, Row, RowError
+from components.rewrite_paths.formats.numbers import json_text
+
+_PLACE = re.compile("<(bbox|ref-object)>")
+
+
+def settle_objects(row: Row, draft: Draft, split: Form) -> None:
+    """Give a grounding row its boxes and names.
+
+    A record to fine-tune on keeps ``objects``, so that the trainer scales the boxes with the image.
+    Elsewhere names and boxes are written out: the gold answer has the boxes of the row, in pixels
+    of the image as it is.
+
+    Raises:
+        RowError: ``bad_objects``, if places and objects do not fit, or a box is none.
+    """
+    objects = row.get("objects")
+    if objects in (None, {}, "", "{}"):
+        return
+    if not isinstance(objects, dict):
+        raise RowError("bad_objects", "objects: an object with ref and bbox is needed")
+    names, boxes = objects.get("ref") or [], objects.get("bbox") or []
+    _check(objects, names, boxes)
+    draft.dropped += [
+        f"objects.{key}" for key in objects if key not in ("ref", "bbox", "bbox_type", "image_id")
+    ]
+    places = [kind for m in draft.messages for kind in _PLACE.findall(m["content"])]
+    for kind, items, key in (("ref-object", names, "ref"), ("bbox", boxes, "bbox")):
+        if places.count(kind) != len(items):
+            raise RowError(
+                "bad_objects",
+                f"{places.count(kind)} <{kind}> in the text but {len(items)} in objects.{key}",
+            )
+    if split == "sft":
+        kept = ("ref", "bbox", "bbox_type", "image_id")
+        draft.objects = {key: objects[key] for key in kept if key in objects}
+    last = draft.messages[-1]
+    if objects.get("bbox_type") not in (None, "real") and split != "sft":
+        raise RowError("bad_objects", "objects.bbox_type: a gold answer needs pixels (real)")
+    queues = {"ref-object": iter(names), "bbox": iter(map(json_text, boxes))}
+    for message in draft.messages:
+        written = _PLACE.sub(lambda m: next(queues[m[1]]), message["content"])
+        if message is last and last["role"] == "assistant" and draft.solution is None:
+            draft.solution = written
+        if split == "sft":
+            continue
+        if message["role"] != "assistant" and "<bbox>" in message["content"]:
+            raise RowError("bad_objects", "a <bbox> in a prompt is read for sft only")
+        message["content"] = written
+
+
+def _check(objects: dict[str, Any], names: Any, boxes: Any) -> None:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RowError("bad_objects", "objects.ref: a list of texts is needed")
+    fits = isinstance(boxes, list) and all(
+        isinstance(box, list)
+        and len(box) in (2, 4)
+        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
+        for box in boxes
+    )
+    if not fits:
+        raise RowError("bad_objects", "objects.bbox: a list of two or four numbers each is needed")
+    if objects.get("bbox_type") not in (None, "real", "norm1"):
+        raise RowError("bad_objects", "objects.bbox_type: real or norm1 is needed")

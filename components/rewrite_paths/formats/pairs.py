@@ -1,0 +1,182 @@
+"""Preferences of all kinds as pairs to judge: a question, two answers, and which is better."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from components.rewrite_paths.draft import Draft, Row, RowError
+from components.rewrite_paths.formats.turns import join_parts, read_turns, take_media, text_of
+from omnistage.records.pairs import candidates, judge_prompt
+from omnistage.records.plain_text import escape_tags
+from omnistage.records.record import GOLD
+
+_WINNERS = {
+    **dict.fromkeys(("a", "[[a]]", "response_a", "output1", "response1", "first"), "A"),
+    **dict.fromkeys(("b", "[[b]]", "response_b", "output2", "response2", "second"), "B"),
+    **dict.fromkeys(("equal", "tie", "[[c]]", "same", "both"), "equal"),
+}
+_TURN = "\n\nAssistant:"
+_ASKED = "\n\nHuman:"
+
+
+def read_pair(row: Row) -> Draft:
+    """Read ``question``, ``response_a``, ``response_b`` and ``better``, in the row's own order."""
+    draft = _pair(row, _text(row, "question"), _text(row, "response_a"), _text(row, "response_b"))
+    draft.gold = {k: row[k] for k in GOLD if k != "better" and row.peek(k) is not None}
+    draft.gold["better"] = winner_of(row["better"], "better")
+    if row.peek("solution") is not None:
+        draft.solution = row["solution"]
+    return draft
+
+
+def read_vl_rewardbench(row: Row) -> Draft:
+    """Read VL-RewardBench's ``query``, two in ``response``, and their ``human_ranking``.
+
+    The ranking gives each response its rank; 0 is the better one.
+    """
+    answers, ranks = row["response"], row["human_ranking"]
+    if not isinstance(answers, list) or len(answers) != 2 or not isinstance(ranks, list):
+        raise RowError("bad_field", "response and human_ranking: lists of two are needed")
+    if ranks not in ([0, 1], [1, 0], [0, 0]):
+        raise RowError("bad_field", f"human_ranking: ranks 0 and 1 are needed, not {ranks!r:.40}")
+    a, b = (_as_text(answer, "response") for answer in answers)
+    draft = _pair(row, _text(row, "query"), a, b)
+    draft.gold = {"better": "equal" if ranks == [0, 0] else "AB"[ranks.index(0)]}
+    return draft
+
+
+def read_mm_rewardbench(row: Row) -> Draft:
+    """Read Multimodal RewardBench's ``Text``, ``Output1``, ``Output2`` and ``Better``."""
+    draft = _pair(row, _text(row, "Text"), _text(row, "Output1"), _text(row, "Output2"))
+    draft.gold = {"better": winner_of(row["Better"], "Better")}
+    return draft
+
+
+def read_preference(row: Row) -> Draft:
+    """Read a chosen and a rejected answer; which of them is A depends on the seed and their text.
+
+    Read are TRL's and RLAIF-V's ``chosen`` and ``rejected`` as texts beside a prompt, or as lists
+    of turns; HH-RLHF's two dialogues; and ms-swift's ``messages`` with ``rejected_response``.
+    """
+    if not is_preference(row):
+        raise RowError("unknown_format", "not preference: no chosen and rejected answer")
+    media = Draft([])
+    if "rejected_response" in row:
+        question, chosen = _asked_and_answered(row, media)
+        rejected = _text(row, "rejected_response")
+    else:
+        question, chosen, rejected = _chosen_and_rejected(row, media)
+    if chosen == rejected:
+        raise RowError("equal_answers", "the chosen and the rejected answer are the same")
+    text = "\0".join([str(row.seed), question, chosen, rejected])
+    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=1).digest()
+    first = digest[0] % 2 == 0
+    draft = _pair(row, question, *((chosen, rejected) if first else (rejected, chosen)))
+    for name in ("images", "audios", "videos"):
+        getattr(draft, name)[:0] = getattr(media, name)
+    draft.dropped = media.dropped
+    draft.gold = {"better": "A" if first else "B"}
+    return draft
+
+
+def winner_of(value: Any, key: str) -> str:
+    """Return ``A``, ``B`` or ``equal``, as data sets write it.
+
+    Raises:
+        RowError: If the value is another; a bare number is, since some count from 0.
+    """
+    winner = _WINNERS.get(value.strip().lower()) if isinstance(value, str) else None
+    if winner is None:
+        raise RowError("bad_field", f"{key}: A, B or equal is needed, not {value!r:.40}")
+    return winner
+
+
+def _pair(row: Row, question: str, a: str, b: str) -> Draft:
+    draft = Draft(judge_prompt(question, escape_tags(a), escape_tags(b)))
+    if candidates(draft.messages) is None:
+        raise RowError("candidates_unclear", "an answer is empty")
+    draft.task = "judge"
+    take_media(row, draft)
+    return draft
+
+
+def _asked_and_answered(row: Row, media: Draft) -> tuple[str, str]:
+    if "messages" not in row:
+        return _text(row, "query"), _text(row, "response")
+    return _split_dialogue(_turns(row["messages"], "messages", media), "messages")
+
+
+def _chosen_and_rejected(row: Row, media: Draft) -> tuple[str, str, str]:
+    chosen, rejected = row["chosen"], row["rejected"]
+    asked = next((k for k in ("prompt", "question", "query", "input") if k in row), None)
+    prompt = row[asked] if asked else None
+    if isinstance(prompt, list):
+        prompt = _dialogue(_turns(prompt, str(asked), media))
+    sides = []
+    for key, value in (("chosen", chosen), ("rejected", rejected)):
+        if isinstance(value, list):
+            # Both sides name the same media; those of one are enough.
+            shown = _turns(value, key, media if key == "chosen" and prompt is None else Draft([]))
+            if len(shown) == 1 and prompt is not None:
+                sides.append((prompt, shown[0][1]))
+            else:
+                sides.append(_split_dialogue(shown, key))
+        elif prompt is not None:
+            sides.append((prompt, _as_text(value, key)))
+        else:
+            sides.append(_split_text(_as_text(value, key), key))
+    (question, good), (other, bad) = sides
+    if not isinstance(question, str) or question != other:
+        raise RowError("bad_field", "chosen and rejected answer different questions")
+    return question, good, bad
+
+
+def _turns(value: Any, where: str, media: Draft) -> list[tuple[str, str]]:
+    return [
+        (turn["role"], join_parts(content, media, where))
+        for turn, content in read_turns(value, where, media)
+    ]
+
+
+def _split_dialogue(turns: list[tuple[str, str]], where: str) -> tuple[str, str]:
+    if len(turns) < 2 or turns[-1][0] != "assistant":
+        raise RowError("no_answer", f"{where}: the last turn is not an answer to a question")
+    return _dialogue(turns[:-1]), turns[-1][1]
+
+
+def _dialogue(turns: list[tuple[str, str]]) -> str:
+    """Return turns as one text: the question alone, or the dialogue up to it."""
+    asked = [(role, text) for role, text in turns if role != "system"]
+    if len(asked) == 1:
+        return "\n\n".join(text for _, text in turns)
+    names = {"user": "Human", "assistant": "Assistant", "system": "System"}
+    return "\n\n".join(f"{names[role]}: {text}" for role, text in turns)
+
+
+def _split_text(text: str, key: str) -> tuple[str, str]:
+    """Split a dialogue of HH-RLHF before its last answer."""
+    before, found, answer = text.rpartition(_TURN)
+    if not found:
+        raise RowError("bad_field", f"{key}: no prompt beside it, and no dialogue in it")
+    single = before.count(_ASKED) == 1 and before.startswith(_ASKED)
+    return before.removeprefix(_ASKED).strip() if single else before.strip(), answer.strip()
+
+
+def _text(row: Row, key: str) -> str:
+    return text_of(row, key).strip()
+
+
+def _as_text(value: Any, key: str) -> str:
+    if not isinstance(value, str):
+        raise RowError("bad_field", f"{key}: a text is needed")
+    return value.strip()
+
+
+def is_preference(row: Mapping[str, Any]) -> bool:
+    """Whether a row has a chosen and a rejected answer."""
+    if {"chosen", "rejected"} <= row.keys():
+        return True
+    rejected = (
+        row.peek("rejected_response") if isinstance(row, Row) else row.get("rejected_response")
+    )
+    return isinstance(rejected, str) and bool(rejected) and bool({"messages", "query"} & row.keys())

@@ -1,0 +1,428 @@
+"""Values of a row that used to change or vanish on reading: each ends as what it is, or by name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.rewrite_paths.convert.row import parse
+from components.rewrite_paths.draft import RowError
+from components.rewrite_paths.formats.readers import read_row
+from tests.components.rewrite_paths.formats.test_formats import ROWS
+from tests.components.rewrite_paths.rewrite_kit import Rewritten, rewrite
+
+MEMBERS = ["p/x.png", "p/0.png", "p/1.png"]
+ASKED = {"role": "user", "content": "<image>a"}
+
+
+def chat(*turns: tuple[str, str], **columns: Any) -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": text} for role, text in turns], **columns}
+
+
+def read(tmp_path: Path, split: str, *rows: Any, **settings: Any) -> Rewritten:
+    return rewrite(tmp_path, {f"{split}.jsonl": rows}, MEMBERS, **settings)
+
+
+def one(tmp_path: Path, split: str, row: Any, **settings: Any) -> dict[str, Any]:
+    done = read(tmp_path, split, row, **settings)
+    assert done.reasons() == []
+    [record] = done.rows(split)
+    return record
+
+
+GOOD = {"problem": "q", "solution": "a"}
+
+
+def refused(tmp_path: Path, split: str, row: Any) -> tuple[str, str]:
+    done = read(tmp_path, split, GOOD, row)
+    [rejected] = done.rows("rejected")
+    assert done.balanced()
+    return rejected["reason"], rejected["detail"]
+
+
+@pytest.mark.parametrize(
+    "number", ["123456789012345678901234", "1.10", "3.141592653589793238", "1e3", "0.0", "7"]
+)
+def test_a_number_keeps_its_text(tmp_path: Path, number: str) -> None:
+    rows = [
+        f'{{"problem": "q", "solution": {number}}}',
+        f'{{"problem": "q", "solution": [{number}, 2]}}',
+        f'{{"problem": "q", "solution": "B", "options": [1, {number}]}}',
+    ]
+
+    done = rewrite(tmp_path, {"rl.jsonl": "\n".join(rows).encode()})
+
+    single, listed, options = done.rows("rl")
+    assert single["solution"] == number
+    assert listed["solution"] == f"[{number}, 2]"
+    assert options["options"] == ["1", number]
+    assert options["messages"][0]["content"].endswith(f"A. 1\nB. {number}")
+
+
+def test_kto_row_that_is_marked_bad_is_refused_by_name(tmp_path: Path) -> None:
+    row = chat(("user", "Capital of Blueland?"), ("assistant", "Go away."), label=False)
+
+    assert refused(tmp_path / "sft", "sft", row)[0] == "label_false"
+    assert refused(tmp_path / "rl", "rl", row)[0] == "label_false"
+    good = one(tmp_path / "good", "sft", row | {"label": True})
+    assert good["solution"] == "Go away."
+
+
+BOX = chat(
+    ("user", "<image>Find the <ref-object>"),
+    ("assistant", "It is at <bbox>"),
+    images=["p/x.png"],
+    objects={"ref": ["hat"], "bbox": [[10, 20, 30, 40]]},
+)
+
+
+def test_grounding_row_keeps_its_boxes_for_the_trainer(tmp_path: Path) -> None:
+    record = one(tmp_path, "sft", BOX)
+
+    assert record["objects"] == BOX["objects"]
+    assert record["messages"][0]["content"] == "<image>Find the <ref-object>"
+    assert record["messages"][1]["content"] == "It is at <bbox>"
+    assert record["solution"] == "It is at [10, 20, 30, 40]"
+
+
+def test_grounding_row_has_names_and_boxes_written_out_where_nothing_is_learned(
+    tmp_path: Path,
+) -> None:
+    record = one(tmp_path, "rl", BOX)
+
+    assert "objects" not in record
+    assert record["messages"] == [{"role": "user", "content": "<image>Find the hat"}]
+    assert record["solution"] == "It is at [10, 20, 30, 40]"
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        {"ref": ["hat"], "bbox": []},
+        {"ref": [], "bbox": [[1, 2, 3, 4]]},
+        {"ref": ["hat"], "bbox": [[1, 2, 3]]},
+        {"ref": ["hat"], "bbox": [["a", 1, 2, 3]]},
+        {"ref": ["hat"], "bbox": [[1, 2, 3, 4]], "bbox_type": "x"},
+        [1],
+    ],
+)
+def test_grounding_row_whose_places_and_objects_differ_is_refused(
+    tmp_path: Path, objects: Any
+) -> None:
+    assert refused(tmp_path, "sft", BOX | {"objects": objects})[0] == "bad_objects"
+
+
+def test_gold_that_a_reward_needs_whole_stays_whole(tmp_path: Path) -> None:
+    gold = "<context>A woman laughs.</context><think>She is glad.</think><answer>A</answer>"
+    row = {
+        "problem": "How does the woman feel?",
+        "problem_type": "emer_ov_mc",
+        "options": ["A. Glad", "B. Sad"],
+        "solution": gold,
+        "data_type": "image",
+        "path": "p/x.png",
+    }
+
+    record = one(tmp_path, "rl", row)
+
+    assert record["solution"] == gold
+    assert record["task"] == "multi_choice"
+    assert record["messages"][0]["content"] == (
+        "<image>\nHow does the woman feel?\nA. Glad\nB. Sad"
+    )
+
+
+def test_response_is_what_is_learned_and_solution_the_answer(tmp_path: Path) -> None:
+    response = "<think>six sevens</think><answer>42</answer>"
+    rows = [
+        {"query": "6*7?", "response": response, "solution": "42"},
+        {"problem": "6*7?", "response": response, "solution": "42"},
+        {"question": "6*7?", "response": response, "answer": 42},
+    ]
+
+    for record in read(tmp_path, "sft", *rows).rows("sft"):
+        assert record["messages"][-1] == {"role": "assistant", "content": response}
+        assert record["solution"] == "42"
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        (
+            {"problem": "Which colour?", "options": ["A. red", "B. blue"], "solution": "B"},
+            "Which colour?\nA. red\nB. blue",
+        ),
+        (
+            {
+                "problem": "In Fig. 1, are there 2 or 3 hats?",
+                "options": ["1", "2", "3"],
+                "solution": "<answer>B</answer>",
+            },
+            "In Fig. 1, are there 2 or 3 hats?\nA. 1\nB. 2\nC. 3",
+        ),
+        ({"problem": "Red or blue?\nA. red\nB. blue", "options": ["red", "blue"]}, None),
+        ({"problem": "Which? (A) red (B) blue", "options": ["red", "blue"]}, None),
+        ({"problem": "Which? A. red, B. blue", "options": ["A. red", "B. blue"]}, None),
+        ({"problem": "Is it red or blue?", "options": ["red", "blue"], "solution": "red"}, None),
+        (
+            {"problem": "Is it red or blue?", "options": ["red", "blue"]},
+            "Is it red or blue?\nA. red\nB. blue",
+        ),
+        ({"question": "Who?", "choices": ["me", "you"], "answer": "me"}, "Who?\nme\nyou"),
+        ({"question": "Who?", "options": {"A": "me", "B": "you"}}, "Who?\nA. me\nB. you"),
+    ],
+)
+def test_options_reach_the_prompt_unless_it_lists_them(
+    tmp_path: Path, row: dict[str, Any], prompt: str | None
+) -> None:
+    row = row if row.keys() & {"solution", "answer"} else row | {"solution": "B"}
+
+    record = one(tmp_path, "rl", row)
+
+    assert record["messages"][0]["content"] == (prompt or row["problem"])
+
+
+def test_answer_that_is_no_option_is_refused(tmp_path: Path) -> None:
+    row = {"problem": "Which?", "options": ["red", "blue"], "solution": "C"}
+
+    assert refused(tmp_path, "rl", row)[0] == "answer_not_in_options"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>the tag <answer> comes last</think><answer>B</answer>", "B"),
+        ("<think>not <answer>A</answer></think><answer>B</answer>", "B"),
+        ("<answer>A</answer> no: <answer>B</answer>", "B"),
+        ("<answer></answer>", "<answer></answer>"),
+        ("plain", "plain"),
+    ],
+)
+def test_answer_is_the_last_one_outside_the_thought(tmp_path: Path, text: str, answer: str) -> None:
+    assert one(tmp_path, "rl", {"problem": "Which?", "solution": text})["solution"] == answer
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (chat(("user", "Weather?"), ("assistant", "sunny"), tools='[{"name": "f"}]'), "tools"),
+        (chat(("user", "Hi"), ("tool", "x"), ("assistant", "Hello")), "tools"),
+        (chat(("user", "Hi"), ("assistant", "Hello"), rejected_response="Go"), "preference"),
+        (
+            chat(("user", "Hi"), ("assistant", "Hello"), rejected_messages=[{"role": "user"}]),
+            "rejected_messages",
+        ),
+        ({"prompt": "Hi", "chosen": "Hello", "rejected": "Go"}, "preference"),
+        (
+            {"messages": [ASKED, {"role": "assistant", "content": "d", "loss": False}]}
+            | {"images": ["p/0.png"]},
+            "loss_false",
+        ),
+        (
+            {"messages": [ASKED, {"role": "assistant", "content": "d", "loss_scale": 0.5}]}
+            | {"images": ["p/0.png"]},
+            "loss_scale",
+        ),
+    ],
+)
+def test_column_that_changes_what_is_learned_is_refused_by_name(
+    tmp_path: Path, row: Any, reason: str
+) -> None:
+    found, detail = refused(tmp_path, "sft", row)
+
+    assert found == reason
+    if "rejected_response" in row:
+        assert "rejected_response" in detail
+
+
+@pytest.mark.parametrize("key", ["system", "system_prompt"])
+def test_system_prompt_beside_the_conversation_is_its_first_turn(tmp_path: Path, key: str) -> None:
+    rows = [
+        {key: "be brief", "query": "Weather?", "response": "sunny"},
+        chat(("user", "Weather?"), ("assistant", "sunny"), **{key: "be brief"}),
+    ]
+
+    for record in read(tmp_path / "1", "sft", *rows).rows("sft"):
+        assert record["messages"][0] == {"role": "system", "content": "be brief"}
+    other = chat(("system", "x"), ("user", "a"), ("assistant", "b"), **{key: "be brief"})
+    assert refused(tmp_path / "2", "sft", other)[0] == "bad_field"
+
+
+def test_answer_not_to_be_learned_stays_one(tmp_path: Path) -> None:
+    row = {
+        "messages": [
+            ASKED,
+            {"role": "assistant", "content": "d", "loss": False},
+            {"role": "user", "content": "e"},
+            {"role": "assistant", "content": "f", "loss": True},
+        ],
+        "images": ["p/0.png"],
+    }
+
+    record = one(tmp_path / "sft", "sft", row)
+    prompt = one(tmp_path / "rl", "rl", row)
+
+    assert record["messages"][1] == {"role": "assistant", "content": "d", "loss": False}
+    assert record["messages"][3] == {"role": "assistant", "content": "f"}
+    assert prompt["messages"][1] == {"role": "assistant", "content": "d"}
+
+
+def test_column_that_nothing_uses_is_counted(tmp_path: Path) -> None:
+    row = chat(("user", "Make 24 of 4 6 1"), target=24, nums=[4, 6, 1], solution="4*6*1")
+    row["messages"][0]["name"] = "Bo"
+
+    done = read(tmp_path, "rl", row, row, GOOD)
+
+    expected = {"messages[].name": 2, "nums": 2, "target": 2}
+    assert done.counts["dropped_columns"] == expected
+    card = json.loads((done.folder / "card.json").read_text())
+    assert card["dropped_columns"] == expected
+    assert "nums" in (done.folder / "card.html").read_text()
+
+
+def test_file_named_for_a_split_belongs_to_no_other(tmp_path: Path) -> None:
+    row = {"message": '[{"role":"user","content":"1+1?"}]', "answer": "$2$"}
+
+    done = rewrite(tmp_path, {"d15_test.jsonl": [row]}, sft=[{"files": ["d15_test.jsonl"]}])
+
+    assert (done.counts["sft"], done.counts["test"]) == (1, 0)
+    assert done.reasons() == []
+
+
+def test_turns_of_one_role_in_a_row_are_one_turn(tmp_path: Path) -> None:
+    rows = [
+        chat(("user", "part one"), ("user", "part two"), ("assistant", "ok")),
+        chat(("user", "q"), ("assistant", "<think>t</think>"), ("assistant", "a")),
+    ]
+
+    users, answers = read(tmp_path, "sft", *rows).rows("sft")
+
+    assert users["messages"][0] == {"role": "user", "content": "part one\npart two"}
+    assert answers["messages"][1]["content"] == "<think>t</think>\na"
+
+
+def test_texts_and_answers_are_read_under_their_other_names(tmp_path: Path) -> None:
+    part = {"type": "text", "value": "hi"}
+    rows = [
+        {"query": "q", "answer": "a"},
+        {"messages": [{"role": "user", "content": [part]}, {"role": "assistant", "content": "x"}]},
+    ]
+
+    first, second = read(tmp_path, "sft", *rows).rows("sft")
+
+    assert first["solution"] == "a"
+    assert second["messages"][0]["content"] == "hi"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "words"),
+    [
+        (
+            [{"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}],
+            "inline_media",
+            "stands in the row itself",
+        ),
+        (
+            [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}],
+            "inline_media",
+            "stands in the row itself",
+        ),
+        (
+            [{"type": "image_url", "image_url": {"url": "https://x.test/p.png"}}],
+            "missing_file",
+            "an address on the web",
+        ),
+        (None, "bad_field", "content must be a text"),
+        ([{"type": "text"}], "bad_field", "has no text"),
+    ],
+)
+def test_reason_is_the_true_one(tmp_path: Path, content: Any, reason: str, words: str) -> None:
+    row = chat(("user", "q"), ("assistant", "x"))
+    row["messages"][0]["content"] = content
+
+    found, detail = refused(tmp_path, "sft", row)
+
+    assert found == reason
+    assert words in detail
+
+
+def test_empty_answer_is_said_to_be_empty(tmp_path: Path) -> None:
+    row = chat(("user", "q"), ("assistant", " "))
+
+    assert refused(tmp_path, "sft", row) == ("no_answer", "the answer is empty")
+
+
+@pytest.mark.parametrize(
+    ("problem", "solution", "task"),
+    [
+        ("What does it cost?", "$5", "free_form"),
+        ("What do they cost?", "$5 or $6", "free_form"),
+        ("Where is it?", "C:\\data\\x", "free_form"),
+        ("Sort them", "[3, 1, 2, 4]", "free_form"),
+        ("Describe it", "Of 10, 20, 30 and 40 the last", "free_form"),
+        ("Give the bounding box of the hat", "[10, 20, 30, 40]", "rec"),
+        ("How long is AB?", "$\\frac{1}{2}$", "math"),
+        ("How long is AB?", "2\\sqrt{3}", "math"),
+    ],
+)
+def test_task_is_not_guessed_from_a_sign_in_prose(
+    tmp_path: Path, problem: str, solution: str, task: str
+) -> None:
+    record = one(tmp_path, "rl", {"problem": problem, "solution": solution})
+
+    assert record["task"] == task
+
+
+NAMES = (
+    "messages prompt completion chosen rejected rejected_response query response solution answer "
+    "question problem options choices objects label tools system system_prompt loss better id "
+    "source task image images nums target x human_ranking Text path data_type problem_type "
+    "conversations message input output instruction history channel"
+)
+KEYS = st.sampled_from(NAMES.split()) | st.text(max_size=4)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "a", "A", "<image>", "false"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=2),
+    max_leaves=3,
+)
+TURN = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system"]), "content": st.just("hi")},
+    optional={"loss": st.booleans(), "name": st.just("Bo")},
+)
+BASES = [row for _, row in ROWS.values()]
+
+
+@pytest.mark.parametrize("split", ["sft", "rl", "test"])
+@given(
+    base=st.sampled_from([{}, *BASES]),
+    more=st.dictionaries(KEYS, VALUES, max_size=4),
+    turns=st.none() | st.lists(TURN, max_size=4),
+)
+@settings(max_examples=150, deadline=None)
+def test_each_column_of_any_row_is_used_carried_or_counted(
+    split: Any, base: dict[str, Any], more: dict[str, Any], turns: Any
+) -> None:
+    row = base | more | ({} if turns is None else {"messages": turns})
+    line = json.dumps(row).encode()
+    try:
+        whole = read_row(parse(line), "auto", split)
+        dropped = set(whole.dropped)
+    except RowError:
+        return  # the row is kept in rejected.jsonl as it is
+    for key in row.keys() - dropped:
+        # What counts as used makes a difference: without it the draft is another, or none.
+        rest = {name: value for name, value in row.items() if name != key}
+        if rest == row or row[key] in (None, "", [], {}, False, True, "[]", "{}"):
+            continue
+        try:
+            without = read_row(parse(json.dumps(rest).encode()), "auto", split)
+        except RowError:
+            continue
+        assert without != whole, key
