@@ -113,7 +113,9 @@ def run(context: Context[EvalSettings]) -> Result:
     config = context.config
     data = context.inputs["data"]
     root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
-    rows = read_test_records(context.folder("records") / "test.jsonl", root, config.max_records)
+    model = context.folder("model") / "files"
+    records = context.folder("records") / "test.jsonl"
+    rows = read_test_records(records, root, model, config.max_records)
     answers = ask(context, prompts_of(rows))
     weights, left_out = reward_weights(config, context.inputs.get("grpo"))
     notes = [f"Rewards of GRPO that ask a server are not computed here: {', '.join(left_out)}."]

@@ -182,7 +182,12 @@ def run(context: Context[GRPOSettings]) -> Result:
     root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
     dataset = context.work / "rl.jsonl"
     records = write_training_file(
-        context.folder("records") / "rl.jsonl", root, dataset, context.events, gold=True
+        context.folder("records") / "rl.jsonl",
+        root,
+        dataset,
+        context.events,
+        model=context.folder("model") / "files",
+        gold=True,
     )
     model, adapter = start_model(context)
     family = family_of(context.inputs["model"], context.folder("model") / "files")

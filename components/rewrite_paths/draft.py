@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 Form = Literal["sft", "rl", "test"]
 
-MISSING = frozenset({"missing_file", "ambiguous_file", "undecodable_media", "inline_media"})
+MISSING = frozenset({"missing_file", "ambiguous_file", "undecodable_media"})
 """Reasons that the setting ``on_missing`` is about; ``LEAKS`` never stop, the rest is bad."""
 LEAKS = frozenset({"shares_media_with_test", "shares_media_with_sft"})
 

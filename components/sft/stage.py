@@ -23,10 +23,15 @@ def run(context: Context[SFTSettings]) -> Result:
     data = context.inputs["data"]
     root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
     dataset = context.work / "sft.jsonl"
-    records = write_training_file(
-        context.folder("records") / "sft.jsonl", root, dataset, context.events, gold=False
-    )
     model = context.folder("model") / "files"
+    records = write_training_file(
+        context.folder("records") / "sft.jsonl",
+        root,
+        dataset,
+        context.events,
+        model=model,
+        gold=False,
+    )
     family = family_of(context.inputs["model"], model)
     arguments = {"model": str(model), "dataset": [str(dataset)]}
     trained = train(context, "sft", arguments, config=config, family=family)

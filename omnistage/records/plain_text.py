@@ -55,8 +55,8 @@ def split_tags(text: str) -> Iterator[tuple[str, str | None]]:
         yield pending, None
 
 
-def for_ms_swift(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    r"""Return a record's messages such that ms-swift takes the right tags for media.
+def for_ms_swift(record: Mapping[str, Any], control: "ControlTokens") -> list[dict[str, Any]]:
+    r"""Return a record's messages such that ms-swift takes the right tags for media, and no text.
 
     It takes the first tags of a kind for the media of that kind, whoever says them, and leaves the
     others as text. So a tag that is text is written as it is where no medium of its kind comes
@@ -82,6 +82,7 @@ def for_ms_swift(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         message["content"] = "".join(reversed(parts))
         if not record.get("images"):  # ms-swift would take <img>…</img> for an image
             message["content"] = _IMG.sub(r"<\\", message["content"])
+        message["content"] = control.neutralize(message["content"])
     return messages
 
 
@@ -130,4 +131,4 @@ class ControlTokens:
 
 def _special(values: dict[str, Any]) -> set[str]:
     listed = values.get("added_tokens") or list((values.get("added_tokens_decoder") or {}).values())
-    return {token["content"] for token in listed if token.get("special")}
+    return {t["content"] for t in listed if t.get("special") or t["content"].startswith("<|")}

@@ -1,4 +1,8 @@
-"""Canonical records as the trainer reads them: the node-local media root in front of each path."""
+"""Canonical records as the trainer reads them.
+
+Each path has the node-local media root in front of it, and no text holds a control token of the
+model, see ``plain_text.py``.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,20 +10,25 @@ from typing import Any
 
 from omnistage.errors import InputError
 from omnistage.events import Events
-from omnistage.files import read_jsonl, write_jsonl
+from omnistage.files import counted, read_jsonl, write_jsonl
+from omnistage.records.plain_text import ControlTokens, for_ms_swift
 from omnistage.records.record import MEDIA
 
+_LEARNED = ("messages", "objects", *MEDIA)
 
-def with_media_root(records: Path, root: Path) -> Iterator[dict[str, Any]]:
-    """Yield a split's records with absolute media paths.
+
+def with_media_root(records: Path, root: Path, model: Path) -> Iterator[dict[str, Any]]:
+    """Yield a split's records with absolute media paths and texts that stay texts.
 
     Args:
         records: A JSONL file of a RewrittenJSONL artifact.
         root: The folder that its media paths are relative to.
+        model: Folder of the model, whose control tokens no text may hold.
 
     Raises:
         InputError: If a file is missing; the message names record and file.
     """
+    control = ControlTokens.of_model(model)
     for number, row in enumerate(read_jsonl(records), 1):
         for name in MEDIA:
             for item in row.get(name, ()):
@@ -27,11 +36,12 @@ def with_media_root(records: Path, root: Path) -> Iterator[dict[str, Any]]:
                     raise InputError(f"{records}:{number} ({row.get('id')}): no file {root / item}")
             if row.get(name):
                 row[name] = [str(root / item) for item in row[name]]
+        row["messages"] = for_ms_swift(row, control)
         yield row
 
 
 def write_training_file(
-    records: Path, root: Path, target: Path, events: Events, *, gold: bool
+    records: Path, root: Path, target: Path, events: Events, *, model: Path, gold: bool
 ) -> int:
     """Write the trainer's input file and return its number of records.
 
@@ -40,6 +50,7 @@ def write_training_file(
         root: The media root.
         target: The file to write.
         events: Told the count.
+        model: Folder of the model that is trained.
         gold: Whether the gold columns go along, for rewards; they are of one type each, since
             the trainer's table needs that.
 
@@ -48,14 +59,14 @@ def write_training_file(
     """
 
     def rows() -> Iterator[dict[str, Any]]:
-        for row in with_media_root(records, root):
+        for row in with_media_root(records, root, model):
             if gold:
                 yield row
             else:
-                yield {k: v for k, v in row.items() if k == "messages" or k in MEDIA}
+                yield {k: v for k, v in row.items() if k in _LEARNED}
 
     count = write_jsonl(target, rows())
     if not count:
         raise InputError(f"{records}: the split is empty; see rejected.jsonl beside it")
-    events.message(f"{count:,} records")
+    events.message(counted(count, "record"))
     return count

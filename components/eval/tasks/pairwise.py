@@ -14,20 +14,28 @@ from omnistage.errors import InputError, StageFailedError
 from omnistage.records.pairs import candidates, find_candidates, swap_candidates
 from omnistage.records.record import MEDIA, modality_of, prompt_of
 from omnistage.records.training_data import with_media_root
-from omnistage.records.verdict import VerdictError, parse_verdict, swap_better, swap_json
+from omnistage.records.verdict import (
+    VerdictError,
+    parse_verdict,
+    read_better,
+    swap_better,
+    swap_json,
+)
 from omnistage.rewards import REWARDS
 
 SWAPPED = "#swapped"
 
 
-def read_test_records(path: Path, root: Path, most: int | None) -> list[dict[str, Any]]:
+def read_test_records(
+    path: Path, root: Path, model: Path, most: int | None
+) -> list[dict[str, Any]]:
     """Return the test records with absolute media paths.
 
     Raises:
         InputError: If there is none, or one is not a pair to judge.
     """
     rows = []
-    for number, row in enumerate(with_media_root(path, root), 1):
+    for number, row in enumerate(with_media_root(path, root, model), 1):
         if row["task"] != "judge" or candidates(prompt_of(row)) is None:
             raise InputError(
                 f"{path}:{number} ({row['id']}): task {row['task']!r} without two candidates; this "
@@ -88,7 +96,7 @@ def judgements_of(
         Judgement(
             id=row["id"],
             modality=modality_of(row),
-            gold=parse_verdict(row["solution"]).better,
+            gold=read_better(row["solution"]),
             first=_answer(answers[row["id"]], mirrored=False),
             second=_answer(answers[row["id"] + SWAPPED], mirrored=True),
             rewards={name: graded[name][n] for name in rewards},
@@ -122,7 +130,7 @@ def report_record(row: Mapping[str, Any]) -> EvalRecord:
         question=question,
         response_a=pair[0],
         response_b=pair[1],
-        gold=parse_verdict(row["solution"]).better,
+        gold=read_better(row["solution"]),
         media=Path(row[kind][0]) if kind else Path(),
         media_type={"videos": "video", "audios": "audio"}.get(kind or "", "image"),  # pyright: ignore[reportArgumentType]
     )

@@ -163,7 +163,7 @@ def _path(item: Any, key: str) -> str:
     if isinstance(item, dict):
         path = item.get("path") or item.get("url")
         if not path and item.get("bytes"):
-            raise RowError("inline_media", f"{key}: {_INLINE}")
+            raise RowError("missing_file", f"{key}: {_INLINE}")
         item = path
     if not isinstance(item, str) or not item.strip():
         raise RowError("bad_field", f"{key}: a path or a list of paths is needed")
@@ -180,7 +180,7 @@ def _part_path(part: Mapping[str, Any], kind: str) -> str:
     if isinstance(value, dict):
         data = value.get("data")
         if isinstance(data, str) and "." not in data:  # base64 has no full stop, a path has
-            raise RowError("inline_media", f"{kind}: {_INLINE}")
+            raise RowError("missing_file", f"{kind}: {_INLINE}")
         value = value.get("url", value.get("path", data))
     if not isinstance(value, str) or not value.strip():
         raise RowError("bad_field", f"a part of type {kind} has no path")

@@ -226,13 +226,13 @@ def clean(raw: str) -> str:
     """Return a path with ``/`` only, without ``file://``, empty and ``.`` components.
 
     Raises:
-        RowError: ``missing_file`` for a URL of another scheme, ``inline_media`` for bytes.
+        RowError: ``missing_file`` for a URL of another scheme and for bytes.
     """
     path = raw.strip()
     if "://" in path[:12] or path.startswith("data:"):
         if path.startswith("data:"):
             raise RowError(
-                "inline_media",
+                "missing_file",
                 "the medium stands in the row itself; write it to a file of the data set and name "
                 "that",
             )

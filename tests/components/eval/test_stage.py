@@ -102,15 +102,15 @@ def test_test_records_must_be_pairs_with_their_media_there(tmp_path: Path) -> No
     path = tmp_path / "test.jsonl"
     write_jsonl(path, [record(1, "image"), record(2, "image")])
     with pytest.raises(InputError, match=r"test.jsonl:2 \(r2\): no file .*m2"):
-        read_test_records(path, tmp_path, None)
-    assert [r["id"] for r in read_test_records(path, tmp_path, 1)] == ["r1"]
+        read_test_records(path, tmp_path, tmp_path, None)
+    assert [r["id"] for r in read_test_records(path, tmp_path, tmp_path, 1)] == ["r1"]
     other = record(1, "image") | {"task": "emotion"}
     write_jsonl(path, [other])
     with pytest.raises(InputError, match=r"task 'emotion' without two candidates"):
-        read_test_records(path, tmp_path, None)
+        read_test_records(path, tmp_path, tmp_path, None)
     path.write_text("")
     with pytest.raises(InputError, match="no test records"):
-        read_test_records(path, tmp_path, None)
+        read_test_records(path, tmp_path, tmp_path, None)
 
 
 def test_the_report_shows_question_candidates_and_medium() -> None:

@@ -322,12 +322,12 @@ def test_texts_and_answers_are_read_under_their_other_names(tmp_path: Path) -> N
     [
         (
             [{"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}],
-            "inline_media",
+            "missing_file",
             "stands in the row itself",
         ),
         (
             [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}],
-            "inline_media",
+            "missing_file",
             "stands in the row itself",
         ),
         (

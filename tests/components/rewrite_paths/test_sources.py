@@ -1,0 +1,113 @@
+"""Record files of other forms than JSON Lines, and what is said where one cannot be read."""
+
+import datetime
+import decimal
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from omnistage.errors import InputError
+from tests.components.rewrite_paths.rewrite_kit import rewrite
+
+ROWS = [{"problem": "q", "solution": f"{n}", "n": n} for n in range(5)]
+
+
+def parquet(tmp_path: Path, rows: list[dict[str, Any]]) -> bytes:
+    path = tmp_path / "made.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
+    return path.read_bytes()
+
+
+def test_parquet_is_read_row_by_row(tmp_path: Path) -> None:
+    row = {
+        "problem": "Which?",
+        "options": ["red", "blue"],
+        "solution": decimal.Decimal("1.10"),
+        "image": {"bytes": b"\x89PNG", "path": "a/1.png"},
+        "when": datetime.date(2026, 1, 2),
+    }
+    content = parquet(tmp_path, [row, row])
+
+    done = rewrite(
+        tmp_path, {"d/x.parquet": content}, ["a/1.png"], rl=[{"files": ["**/*.parquet"]}]
+    )
+
+    first, second = done.rows("rl")
+    assert (first["id"], second["id"]) == ("d/x.parquet:1", "d/x.parquet:2")
+    assert first["solution"] == "1.10"
+    assert first["images"] == ["a/1.png"]
+    assert first["messages"][0]["content"] == "<image>\nWhich?\nred\nblue"
+    assert done.counts["dropped_columns"] == {"when": 2}
+
+
+def test_medium_that_stands_in_a_parquet_row_is_named_as_such(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"problem": "q", "solution": "a", "image": {"bytes": b"x", "path": None}},
+        {"problem": "q", "solution": "a", "image": None},
+    ]
+
+    done = rewrite(tmp_path, {"x.parquet": parquet(tmp_path, rows)}, rl=[{"files": ["x.parquet"]}])
+
+    assert [row["reason"] for row in done.rows("rejected")] == ["missing_file"]
+    assert "stands in the row itself" in done.rows("rejected")[0]["detail"]
+
+
+def test_saved_dataset_is_read_as_the_datasets_library_wrote_it(tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(saved), num_shards=2)
+    files = {f"hub/train/{p.name}": p.read_bytes() for p in saved.iterdir()}
+
+    done = rewrite(tmp_path, files, rl=[{"files": ["hub/train"]}])
+
+    assert [r["solution"] for r in done.rows("rl")] == ["0", "1", "2", "3", "4"]
+    assert done.rows("rl")[0]["id"] == "hub/train:1"
+
+
+def test_json_list_called_jsonl_is_read_as_a_list(tmp_path: Path) -> None:
+    content = json.dumps(ROWS, indent=1).encode()
+
+    done = rewrite(tmp_path, {"rl.jsonl": content})
+
+    assert len(done.rows("rl")) == 5
+    assert done.reasons() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.csv", b"a,b", r"x\.csv is no record file that is read: .*\.parquet"),
+        ("x.parquet", b"PAR1", r"x\.parquet: not a table that can be read"),
+        ("x.json", b'{\n "problem": "q"\n}', r"one JSON object over several lines"),
+        ("x.json", b"42", "neither a JSON list nor JSON Lines"),
+        ("x.jsonl", b"\n", r"rewrite_paths\.rl: the files named there hold no row"),
+    ],
+)
+def test_message_names_the_cause(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        rewrite(tmp_path, {name: content}, rl=[{"files": [name]}])
+
+    assert "\n" not in str(caught.value)
+
+
+def test_facts_of_media_stand_beside_each_split(tmp_path: Path) -> None:
+    from omnistage.records.media_facts import read_media
+
+    row = {"problem": "q", "solution": "a"}
+    files = {
+        "sft.jsonl": [row | {"image": "a/1.png"}],
+        "test.jsonl": [row | {"video": "a/2.mp4"}, row | {"image": "a/3.png"}],
+    }
+    members = ["a/1.png", "a/2.mp4", "a/3.png", "a/4.png"]
+
+    done = rewrite(tmp_path / "1", files, members)
+    fewer = rewrite(tmp_path / "2", files | {"test.jsonl": files["test.jsonl"][:1]}, members)
+
+    assert list(read_media(done.folder / "sft.jsonl")) == ["a/1.png"]
+    assert read_media(done.folder / "test.jsonl")["a/2.mp4"]["has_audio"] is True
+    for name in ("sft.jsonl", "sft.media.jsonl"):
+        assert (done.folder / name).read_bytes() == (fewer.folder / name).read_bytes()
