@@ -5,7 +5,6 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any, Protocol
 
 from omnistage.errors import DamagedError, InputError, machine_errors
@@ -21,10 +20,13 @@ from omnistage.stage.contract import (
     TaskRuntime,
 )
 from omnistage.stage.key import KeyParts, key_parts, pinned_version
+from omnistage.store.digest import Progress
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
 from omnistage.store.uris import manifest_uri
 from omnistage.torchrun.world import SINGLE_NODE, World
+
+_LARGE = 1 << 30  # bytes: hashed in some seconds
 
 
 class Launch(Protocol):
@@ -82,23 +84,30 @@ def execute(
     parts = _checked_key(stage, config, inputs, expected)
     key = parts.key
     events.emit("started", key=key)
-    # The job takes the lock itself, on a volume that it may share with this process.
-    lock = nullcontext() if launch else store.lock(stage.name, key)
-    with lock:
-        manifest = None if force else _hit(stage, key, store, events)
-        cached = manifest is not None
-        if cached_only and not cached:
-            raise InputError(
-                f"{stage.name}: the store has no result {key} for these settings and inputs; "
-                f"run from {stage.name} or an earlier stage"
-            )
+    # Looking needs no lock: a store that cannot be written still gives its results.
+    manifest = None if force else _look(stage, key, store, events if launch else None)
+    cached = manifest is not None
+    if manifest is None and launch is None:
+        with store.lock(stage.name, key):
+            if force and not cached_only:
+                store.discard(stage.name, key)
+            elif not force:
+                manifest = store.recover(stage.name, key, stage.kind, events.warn)
+                cached = manifest is not None
+            if manifest is None and not cached_only:
+                context = _context(stage, config, inputs, store, key, how, events, world)
+                manifest = _make(stage, context, force, began)
+    elif manifest is None and launch and not cached_only:
         if force:
-            store.discard(stage.name, key)
-        if manifest is None and launch:
-            manifest = launch(stage, config, inputs, store, parts, events)
-        elif manifest is None:
-            context = _context(stage, config, inputs, store, key, how, events, world)
-            manifest = _make(stage, context, force, began)
+            with store.lock(stage.name, key):
+                store.discard(stage.name, key)
+        # The job takes the lock itself, on a volume that it may share with this process.
+        manifest = launch(stage, config, inputs, store, parts, events)
+    if manifest is None:
+        raise InputError(
+            f"{stage.name}: the store has no result {key} for these settings and inputs; "
+            f"run from {stage.name} or an earlier stage"
+        )
     seconds = time.monotonic() - began
     where = {"uri": manifest.uri, "manifest": manifest_uri(manifest)}
     events.emit("finished", key=key, cached=cached, seconds=seconds, **where)
@@ -133,7 +142,7 @@ def take_part(
     """
     key = _checked_key(stage, config, inputs, expected).key
     try:
-        if store.find(stage.name, key):
+        if store.find(stage.name, key, stage.kind):
             return  # node 0 takes it
     except DamagedError:
         pass  # node 0 makes it again
@@ -221,6 +230,7 @@ def _make(stage: Stage[C], context: Context[C], force: bool, began: float) -> Ma
             stage.kind,
             stage.name,
             key,
+            _storing(events),
             counts=result.counts,
             metadata=result.metadata,
             produced_by=provenance,
@@ -233,18 +243,29 @@ def _make(stage: Stage[C], context: Context[C], force: bool, began: float) -> Ma
     return manifest
 
 
+def _storing(events: Events) -> Progress:
+    """Return what reports the progress of a commit that takes longer than a moment."""
+
+    def progress(done: int, total: int) -> None:
+        if total >= _LARGE:
+            events.progress(done, total, "bytes", step="storing")
+
+    return progress
+
+
 def _run(stage: Stage[C], context: Context[C]) -> Result:
     context.work.mkdir(parents=True, exist_ok=True)
     context.out.mkdir(exist_ok=True)
     return stage.run(context)
 
 
-def _hit(stage: Stage[Any], key: str, store: Store, events: Events) -> Manifest | None:
+def _look(stage: Stage[Any], key: str, store: Store, events: Events | None) -> Manifest | None:
+    """Return a whole output; a damaged one is left to whoever holds the lock."""
     try:
-        return store.find(stage.name, key)
+        return store.find(stage.name, key, stage.kind)
     except DamagedError as e:
-        events.warn(f"{e}; making it again")
-        store.discard(stage.name, key)
+        if events:
+            events.warn(f"{e}; its job makes it again")
         return None
 
 

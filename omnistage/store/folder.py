@@ -64,7 +64,7 @@ class FolderStore:
             found = self.find(stage, key, kind)
         except DamagedError as e:
             warn(f"{e}; making it again")
-            self.discard(stage, key)
+            self._remove(home)
             found = None
         if found is None and (new / CONTENT).is_dir():
             try:
@@ -80,12 +80,8 @@ class FolderStore:
 
     def discard(self, stage: str, key: str) -> None:
         """Remove an artifact; it is renamed first, so no reader sees a part of it."""
-        home = self._home(stage, key)
-        gone = home.with_name(f".{key}.discarded.{uuid.uuid4().hex[:8]}")
-        if os.path.lexists(home):
-            with machine_errors(f"removing {home}"):
-                home.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        self._remove(self._home(stage, key))
+        shutil.rmtree(self._new(stage, key), ignore_errors=True)
 
     def commit(
         self,
@@ -123,7 +119,7 @@ class FolderStore:
             if first:
                 shutil.rmtree(new, ignore_errors=True)
                 return first
-            self.discard(stage, key)
+            self._remove(home)
             self._publish(new, home, manifest)
         return manifest
 
@@ -202,6 +198,13 @@ class FolderStore:
             raise DamagedError(f"{home / DONE} is damaged: it is the marker of another artifact")
         check_files(home / CONTENT, manifest, f"{stage} {key}")
         return manifest
+
+    def _remove(self, home: Path) -> None:
+        gone = home.with_name(f".{home.name}.discarded.{uuid.uuid4().hex[:8]}")
+        if os.path.lexists(home):
+            with machine_errors(f"removing {home}"):
+                home.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def _publish(self, new: Path, home: Path, manifest: Manifest) -> None:
         """Give a whole artifact its final name, all at once."""

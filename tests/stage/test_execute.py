@@ -1,6 +1,9 @@
 """The stage contract: keys, hits, damage, forcing, exit codes."""
 
 import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +219,88 @@ def test_check_says_which_library_is_not_the_pinned_one(
 def test_a_library_that_is_not_pinned_is_refused() -> None:
     with pytest.raises(InputError, match="orjson"):
         pinned_version("orjson")
+
+
+# --- the store at the worst moment
+
+
+def as_somebody_else(act: Callable[[], object]) -> str:
+    """Return what an act gives, or its error, in a process that may not write; root may."""
+    answer, child_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        try:
+            said = str(act())
+        except BaseException as e:
+            said = f"{type(e).__name__}: {e}"
+        os.write(child_end, said.encode())
+        os._exit(0)
+    os.close(child_end)
+    os.waitpid(child, 0)
+    with os.fdopen(answer) as f:
+        return f.read()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter, unlike pytest's."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_a_store_that_cannot_be_written_gives_its_results(open_folder: Path) -> None:
+    store = FolderStore(open_folder / "store")
+    execute(FIRST, Copy(), {}, store)
+    for path in (store.root, *store.root.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert as_somebody_else(lambda: execute(FIRST, Copy(), {}, store).cached) == "True"
+    said = as_somebody_else(lambda: execute(FIRST, Copy(text="new"), {}, store))
+    assert said.startswith("InputError: locking ")
+    assert "permission denied" in said
+    assert "\n" not in said
+
+
+def test_a_result_whose_commit_was_killed_is_taken_and_not_made_again(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "_publish", kill)
+        with pytest.raises(KilledError):
+            execute(FIRST, Copy(), {}, store)
+    outcome = execute(FIRST, Copy(), {}, store)
+    assert outcome.cached
+    assert len(RUNS) == 1
+    assert (store.local(outcome.manifest) / "text").read_text() == "hello"
+
+
+def test_a_launcher_removes_nothing_without_the_lock(store: FolderStore) -> None:
+    """It may look while a pod is at work; what it takes for damaged is left to the pod."""
+    made = execute(FIRST, Copy(), {}, store).manifest
+    marker = store.root / "download" / made.key / "done"
+    text = marker.read_text()
+    marker.unlink()
+
+    def launch(*_: object) -> Manifest:
+        marker.write_text(text)  # what the launcher did not see a moment ago
+        found = store.find("download", made.key)
+        assert found
+        return found
+
+    assert execute(FIRST, Copy(), {}, store, launch=launch).manifest == made
+
+
+def test_a_damaged_result_is_made_again_and_said(store: FolderStore, tmp_path: Path) -> None:
+    made = execute(FIRST, Copy(), {}, store).manifest
+    (store.local(made) / "planted.py").write_text("import os")
+    log = tmp_path / "events"
+    assert not execute(FIRST, Copy(), {}, store, events=Events("download", log, echo=False)).cached
+    assert "planted.py: not in the manifest; making it again" in log.read_text()
