@@ -189,8 +189,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    from omnistage.files import counted
     from omnistage.records.convert import convert
 
     counts = convert(options.records, options.to, options.out, options.media_root)
     for split, count in counts.items():
-        print(f"{split}: {count:,} records")
+        print(f"{split}: {counted(count, 'record')}")

@@ -3,39 +3,59 @@
 ==============  ===================================================================================
 format          file
 ==============  ===================================================================================
-ms_swift        ms-swift's standard JSON Lines: ``messages``, media lists, ``solution``, columns
+ms_swift        ms-swift's standard JSON Lines: ``messages``, media lists, ``objects``,
+                ``solution``, columns
 trl             TRL: ``prompt`` (and ``completion`` where there is an answer turn) as lists of
-                turns whose content is text parts and places for media, ``images`` and the other
-                media lists as columns, ``solution``, columns; JSON Lines
+                turns whose content is text parts and places for images, ``images`` as a column,
+                ``solution``, columns; JSON Lines. Load it with ``datasets``, and where there are
+                images ``cast_column("images", [datasets.Image()])``
 verl            verl's RL rows: ``data_source``, ``prompt``, media as ``{"image": path}``,
-                ``reward_model.ground_truth``, ``extra_info``; JSON Lines
+                ``reward_model.ground_truth``, ``extra_info``; JSON Lines in a file named ``.json``,
+                the ending that verl's loader wants
 llama_factory   LLaMA-Factory's ShareGPT form as a JSON list, with ``dataset_info.json``
 openai          OpenAI chat messages with parts of type ``text``, ``image_url``, ``audio_url`` and
                 ``video_url``; JSON Lines. Servers want ``file://`` before absolute paths
 ==============  ===================================================================================
+
+A record that a format cannot hold is left out, and how many are and why is said: TRL 0.29 fills no
+places for sounds and clips, verl none for sounds; verl and LLaMA-Factory take every ``<image>`` for
+a medium, and LLaMA-Factory wants turns in alternation and learns every answer.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 import orjson
 
 from omnistage.errors import InputError, machine_errors
-from omnistage.files import write_json
-from omnistage.records.record import GOLD, SPLITS, TAGS, prompt_of, read_records
+from omnistage.events import Events
+from omnistage.files import counted, write_json
+from omnistage.records.plain_text import ControlTokens, for_ms_swift, split_tags, unescape_tags
+from omnistage.records.record import GOLD, MEDIA, SPLITS, TAGS, prompt_of, read_records
 
 ExportFormat = Literal["ms_swift", "trl", "verl", "llama_factory", "openai"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
-_KIND_OF_TAG = {tag: name[:-1] for name, tag in TAGS.items()}
-_TAG = re.compile("(" + "|".join(TAGS.values()) + ")")
+_SUFFIX = {"verl": "json", "llama_factory": "json"}
+_TAG = re.compile("|".join(TAGS.values()))
+_PLACE = re.compile("<(bbox|ref-object)>")
 Write = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+class CannotHoldError(Exception):
+    """The format has no place for something of a record; the message says what."""
+
+
 def convert(
-    folder: Path, format: ExportFormat, out: Path, media_root: str | None = None
+    folder: Path,
+    format: ExportFormat,
+    out: Path,
+    media_root: str | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> dict[str, int]:
     """Write the splits of a RewrittenJSONL folder for another trainer.
 
@@ -48,6 +68,7 @@ def convert(
         media_root: Put before each media path: an absolute folder, one relative to where the
             trainer runs, or a URL such as ``file:///data``; without, paths stay relative to the
             media root.
+        warn: Told how many records of a split are left out, and why; stderr by default.
 
     Returns:
         How many records each split has.
@@ -67,6 +88,7 @@ def convert(
         "llama_factory": _llama_factory,
         "openai": _openai,
     }
+    warn = warn or Events("convert").warn
     counts: dict[str, int] = {}
     columns: dict[str, set[str]] = {}
     with machine_errors(f"writing {out}"):
@@ -75,26 +97,58 @@ def convert(
             source = folder / f"{split}.jsonl"
             if not source.exists():
                 raise InputError(f"{folder}: no {split}.jsonl; not the output of rewrite_paths")
-            rows = (writers[format](_placed(r, media_root)) for r in read_records(source))
-            suffix = "json" if format == "llama_factory" else "jsonl"
-            counts[split], columns[split] = _write(out / f"{split}.{suffix}", rows)
+            left_out: Counter[str] = Counter()
+            records = (_placed(r, media_root) for r in read_records(source))
+            rows = _held(records, writers[format], left_out)
+            path = out / f"{split}.{_SUFFIX.get(format, 'jsonl')}"
+            media = _media_of(source) if format in ("trl", "verl") else ()
+            counts[split], columns[split] = _write(path, rows, media, format == "llama_factory")
+            for why, count in left_out.items():
+                warn(f"{split}: {counted(count, 'record')} left out: {why}")
         if format == "llama_factory":
             write_json(out / "dataset_info.json", _dataset_info(columns))
     return {split: count for split, count in counts.items() if count}
 
 
-def _write(path: Path, rows: Iterator[dict[str, Any]]) -> tuple[int, set[str]]:
-    """Write a file, or remove that of an earlier run if there are no rows.
+def _held(
+    records: Iterator[dict[str, Any]], write: Write, left_out: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    for record in records:
+        try:
+            yield write(record)
+        except CannotHoldError as e:
+            left_out[str(e)] += 1
+
+
+def _media_of(source: Path) -> tuple[str, ...]:
+    """Return the media lists that any record of a split has."""
+    found: set[str] = set()
+    for record in read_records(source):
+        found.update(name for name in MEDIA if name in record)
+    return tuple(name for name in MEDIA if name in found)
+
+
+def _write(
+    path: Path, rows: Iterator[dict[str, Any]], media: tuple[str, ...], as_list: bool
+) -> tuple[int, set[str]]:
+    """Write a file, and remove what an earlier run left if there are no rows.
+
+    Args:
+        path: The file.
+        rows: Its rows.
+        media: Columns that each row has, if need be empty: a loader makes null of a missing one,
+            and trainers go through it.
+        as_list: Whether to write a JSON list.
 
     Returns:
         How many rows there are, and what keys they have.
     """
-    as_list = path.suffix == ".json"
     part = path.with_name(f".{path.name}.part")
     count, keys = 0, set[str]()
     try:
         with part.open("wb") as f:
             for row in rows:
+                row = {**{name: [] for name in media}, **row}
                 if as_list:
                     f.write(b",\n" if count else b"[\n")
                 f.write(orjson.dumps(row) + (b"" if as_list else b"\n"))
@@ -102,10 +156,10 @@ def _write(path: Path, rows: Iterator[dict[str, Any]]) -> tuple[int, set[str]]:
                 keys.update(row)
             if as_list and count:
                 f.write(b"\n]\n")
+        for old in (path.with_suffix(".jsonl"), path.with_suffix(".json")):
+            old.unlink(missing_ok=True)
         if count:
             part.replace(path)
-        else:
-            path.unlink(missing_ok=True)
     finally:
         part.unlink(missing_ok=True)
     return count, keys
@@ -129,9 +183,11 @@ def _media(record: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _ms_swift(record: dict[str, Any]) -> dict[str, Any]:
+    objects = {"objects": record["objects"]} if "objects" in record else {}
     return {
-        "messages": record["messages"],
+        "messages": for_ms_swift(record, ControlTokens([])),
         **_media(record),
+        **objects,
         "solution": record["solution"],
         **_gold(record),
         "task": record["task"],
@@ -141,12 +197,17 @@ def _ms_swift(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trl(record: dict[str, Any]) -> dict[str, Any]:
-    def turns(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
+    for name in ("audios", "videos"):
+        if name in record:
+            raise CannotHoldError(f"TRL fills no places for {name}")
+
+    def turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [
-            {"role": m["role"], "content": [_trl_part(p) for p in _pieces(m["content"])]}
+            {"role": m["role"], "content": [_trl_part(*piece) for piece in _pieces(m)]}
             for m in messages
         ]
 
+    record = _written_out(record)
     prompt = prompt_of(record)
     answer = record["messages"][len(prompt) :]
     return {
@@ -161,27 +222,57 @@ def _trl(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _trl_part(piece: str) -> dict[str, str]:
+def _trl_part(text: str, kind: str | None) -> dict[str, str]:
     # A path in the part would become a key with no value in the text parts of a table, which chat
     # templates take for one more medium; TRL fills the places from the column.
-    kind = _KIND_OF_TAG.get(piece)
-    return {"type": kind} if kind else {"type": "text", "text": piece}
+    return {"type": kind} if kind else {"type": "text", "text": text}
 
 
 def _verl(record: dict[str, Any]) -> dict[str, Any]:
+    if "audios" in record:
+        raise CannotHoldError("verl fills no places for audios")
+    record = _written_out(record)
+    prompt = [{"role": m["role"], "content": m["content"]} for m in prompt_of(record)]
+    _check_tags(prompt, "verl")
+    last = record["messages"][-1]
     return {
         "data_source": record["source"],
-        "prompt": prompt_of(record),
+        "prompt": prompt,
         **{name: [{name[:-1]: path} for path in paths] for name, paths in _media(record).items()},
         "ability": record["task"],
         "reward_model": {"style": "rule", "ground_truth": record["solution"]},
         "extra_info": {
             "id": record["id"],
-            "answer": record["messages"][-1]["content"]
-            if record["messages"][-1]["role"] == "assistant"
-            else None,
+            "answer": last["content"] if last["role"] == "assistant" else None,
             **_gold(record),
         },
+    }
+
+
+def _check_tags(messages: list[dict[str, Any]], trainer: str) -> None:
+    """Check that no text has a tag that stands for no medium."""
+    for message in messages:
+        text = message["content"]
+        own = message["role"] == "assistant" and _TAG.search(text)
+        if own or unescape_tags(text) != text:
+            raise CannotHoldError(f"{trainer} takes every tag for a medium, also one that is text")
+
+
+def _written_out(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the names and boxes of its ``objects`` in the text."""
+    if "objects" not in record:
+        return record
+    objects = record["objects"]
+    queues = {
+        "ref-object": iter(objects.get("ref") or []),
+        "bbox": (str(box) for box in objects.get("bbox") or []),
+    }
+    messages = [
+        m | {"content": _PLACE.sub(lambda found: next(queues[found[1]]), m["content"])}
+        for m in record["messages"]
+    ]
+    return {key: value for key, value in record.items() if key != "objects"} | {
+        "messages": messages
     }
 
 
@@ -189,7 +280,13 @@ _SHAREGPT = {"user": "human", "assistant": "gpt"}
 
 
 def _llama_factory(record: dict[str, Any]) -> dict[str, Any]:
+    record = _written_out(record)
     messages = record["messages"]
+    _check_tags(messages, "LLaMA-Factory")
+    if any("loss" in message for message in messages):
+        raise CannotHoldError("LLaMA-Factory learns every answer, also one with loss: false")
+    if next(m["role"] for m in messages if m["role"] != "system") != "user":
+        raise CannotHoldError("LLaMA-Factory wants a user's turn first")
     row: dict[str, Any] = {"conversations": []}
     system = [message["content"] for message in messages if message["role"] == "system"]
     if system:
@@ -221,9 +318,14 @@ def _dataset_info(columns: dict[str, set[str]]) -> dict[str, Any]:
 
 
 def _openai(record: dict[str, Any]) -> dict[str, Any]:
+    record = _written_out(record)
     queues = _queues(record)
     messages = [
-        {"role": m["role"], "content": _openai_content(m["content"], queues)}
+        {
+            "role": m["role"],
+            "content": _openai_content(m, queues),
+            **({"weight": 0} if "loss" in m else {}),
+        }
         for m in record["messages"]
     ]
     return {
@@ -236,24 +338,29 @@ def _openai(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _openai_content(text: str, queues: dict[str, Iterator[str]]) -> str | list[dict[str, Any]]:
-    pieces = list(_pieces(text))
-    if not any(piece in _KIND_OF_TAG for piece in pieces):
-        return text
+def _openai_content(
+    message: dict[str, Any], queues: dict[str, Iterator[str]]
+) -> str | list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
-    for piece in pieces:
-        kind = _KIND_OF_TAG.get(piece)
+    for text, kind in _pieces(message):
         if kind:
-            parts.append({"type": f"{kind}_url", f"{kind}_url": {"url": next(queues[kind])}})
+            url = next(queues[kind])
+            base, found, path = url.partition("://")
+            # In an address # and ? end the path.
+            url = f"{base}://{quote(path, safe='/:@')}" if found else url
+            parts.append({"type": f"{kind}_url", f"{kind}_url": {"url": url}})
         else:
-            parts.append({"type": "text", "text": piece})
-    return parts
+            parts.append({"type": "text", "text": text})
+    texts_alone = all(part["type"] == "text" for part in parts)
+    return "".join(part["text"] for part in parts) if texts_alone else parts
 
 
 def _queues(record: dict[str, Any]) -> dict[str, Iterator[str]]:
     return {name[:-1]: iter(record.get(name, [])) for name in TAGS}
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """Yield a text's tags and what stands between them, in order."""
-    return (piece for piece in _TAG.split(text) if piece)
+def _pieces(message: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Yield a turn's texts and, between them, the kinds of its media, in order."""
+    if message["role"] == "assistant":
+        return iter([(message["content"], None)] if message["content"] else [])
+    return split_tags(message["content"])

@@ -202,7 +202,7 @@ def test_convert_takes_every_format_there_is_and_says_what_it_wrote(
     (tmp_path / "test.jsonl").touch()
     arguments = ["--to", "ms_swift", "--out", str(tmp_path / "out"), "--media-root", "/data"]
     assert cli.main(["convert", str(tmp_path), *arguments]) == 0
-    assert capsys.readouterr().out == "rl: 1 records\n"
+    assert capsys.readouterr().out == "rl: 1 record\n"
     (row,) = map(json.loads, (tmp_path / "out" / "rl.jsonl").open())
     assert row["images"] == ["/data/x/1.png"]
     assert cli.main(["convert", str(tmp_path / "none"), *arguments]) == 2
