@@ -17,6 +17,7 @@ from omnistage.cli.options import (
     step_option,
     store_option,
 )
+from omnistage.cli.rewards import add_rewards_command
 from omnistage.errors import InputError, OmnistageError
 
 CHILD = "pipelines.local"
@@ -71,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--all", action="store_true", help="list all runs")
     show.add_argument("--json", action="store_true", help="print JSON")
     home_argument(show)
+
+    add_rewards_command(commands)
 
     add_command(commands, "recipes", _recipes, "list the recipes that come with omnistage")
 

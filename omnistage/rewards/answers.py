@@ -3,6 +3,8 @@
 import math
 import re
 
+from rapidfuzz.distance import Levenshtein
+
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?(?:[.:)]\s*.*)?", re.DOTALL)
 _NUMBER = re.compile(r"[-+]?(?:\d[\d,]{0,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][-+]?\d{1,3})?")
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
@@ -50,17 +52,14 @@ def word_error_rate(gold: str, predicted: str) -> float:
     """Return the edit distance in words over the gold's number of words, 0 to infinity.
 
     Words are split at white space and compared as they are. For a gold of no words the divisor
-    is 1.
+    is 1. In compiled code; ``python -m benchmarks.rewards`` compares it with plain Python.
+
+    Example:
+        >>> word_error_rate("the red dog runs", "the dog runs fast")
+        0.5
     """
-    reference, hypothesis = gold.split(), predicted.split()
-    previous = list(range(len(hypothesis) + 1))
-    for i, wanted in enumerate(reference, start=1):
-        current = [i]
-        for j, found in enumerate(hypothesis, start=1):
-            substitution = previous[j - 1] + (wanted != found)
-            current.append(min(previous[j] + 1, current[-1] + 1, substitution))
-        previous = current
-    return previous[-1] / max(1, len(reference))
+    reference = gold.split()
+    return Levenshtein.distance(reference, predicted.split()) / max(1, len(reference))
 
 
 def same_number(gold: str, predicted: str) -> float | None:

@@ -29,6 +29,7 @@ from omnistage.records.verdict import (
 from omnistage.rewards.columns import column
 
 UNREADABLE = -1.0
+_KEYS = frozenset(VERDICT_KEYS)
 _DIRECTION, _CLOSENESS = 0.6, 0.4
 
 
@@ -70,7 +71,7 @@ def _format(completion: str) -> float:
     letter = verdict_letter(fields.get("final_verdict"))
     hundredths = (
         20 * (not fenced)
-        + 20 * (set(fields) == set(VERDICT_KEYS))
+        + 20 * (fields.keys() == _KEYS)
         + 15 * has_exact_fields(fields)
         + 15 * has_think_tag(fields.get("reasoning"))
         + 15 * (letter is not None)

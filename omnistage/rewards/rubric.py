@@ -6,7 +6,6 @@ Both work on the words of the reasoning: one pass finds them, the rest looks at 
 
 import math
 import re
-from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,16 +30,14 @@ DIMENSIONS = {
 """Each dimension and the words that name it."""
 
 _LABELS = ("candidate", "answer", "response", "model", "option")
-_OTHER = len(DIMENSIONS)
-_END = _OTHER
-_KINDS = {word: n for n, words in enumerate(DIMENSIONS.values()) for word in words} | {".": _END}
+_NUMBER = {word: n for n, words in enumerate(DIMENSIONS.values()) for word in words}
 _COLLECTIVE = _set(
     "both two each either neither all response responses candidate candidates answer answers"
 )
 _COMPARATIVE = _set(
     "better worse superior inferior preferable outperform outperforms outperformed outperforming"
 )
-_DIMENSION_WORDS = frozenset(word for words in DIMENSIONS.values() for word in words)
+_DIMENSION_WORDS = frozenset(_NUMBER)
 _NOT_OWN = _DIMENSION_WORDS | {
     ".",
     "a",
@@ -162,10 +159,8 @@ def count_dimensions(reasoning: str) -> tuple[int, int]:
         (2, 1)
     """
     words = _TOKEN.findall(reasoning.lower())
-    marks = [(i, kind) for i, kind in enumerate(map(_KINDS.get, words)) if kind is not None]
-    segments = list(_segments([mark for mark in marks if mark[1] < _OTHER], len(words)))
-    inside = [words[start:end] for _, start, end in segments]
-    compared = sum(("a" in part and "b" in part) or _collective(part) for part in inside)
+    segments = [words[start:end] for _, start, end in _segments(words)]
+    compared = sum(("a" in part and "b" in part) or _collective(part) for part in segments)
     return len(segments), compared
 
 
@@ -180,47 +175,41 @@ def count_strictly(reasoning: str, messages: object = None) -> tuple[int, int]:
         (1, 1)
     """
     prompt = _prompt(*turns(messages)) if messages else _NO_PROMPT
-    spoken = _spoken(reasoning.replace("<think>", " ").replace("</think>", " "))
-    words = list(map(str.lower, spoken))
-    if len(prompt.about) >= _FEWEST_WORDS and prompt.about.isdisjoint(words):
+    text = reasoning.replace("<think>", " ").replace("</think>", " ").translate(_MARKS)
+    if len(prompt.about) >= _FEWEST_WORDS and prompt.about.isdisjoint(_words(text.lower())):
         return 0, 0
-    marks = [(i, kind) for i, kind in enumerate(map(_KINDS.get, words)) if kind is not None]
-    dimensions = _counted([mark for mark in marks if mark[1] < _OTHER], marks, words, prompt.text)
-    mentioned = {dimension for _, dimension, counts in dimensions if counts}
-    segments: set[frozenset[str]] = set()
-    for dimension, start, end in _segments([mark[:2] for mark in dimensions], len(words)):
-        own = _own(words[start:end])
+    said: set[str] = set()
+    mentioned: set[int] = set()
+    spoken: list[str] = []
+    for sentence in text.split("."):
+        named = sentence.split()
+        lowered = " ".join(named).lower()
+        if lowered in said or f" {lowered} " in prompt.text:
+            continue
+        said.add(lowered)
+        spoken += named
+        unique = frozenset(lowered.split(" "))
+        keywords = unique & _DIMENSION_WORDS
+        if keywords:
+            dimensions = set(map(_NUMBER.__getitem__, keywords))
+            if len(dimensions) <= 2 * len(unique - _NOT_OWN):
+                mentioned |= dimensions
+    return len(mentioned), _comparisons(spoken, mentioned)
+
+
+def _comparisons(spoken: list[str], mentioned: set[int]) -> int:
+    """Return how many of the mentioned dimensions have a comparison of their own."""
+    words = list(map(str.lower, spoken))
+    found: set[frozenset[str]] = set()
+    for dimension, start, end in _segments(words):
+        own = frozenset(words[start:end]) - _NOT_OWN
         if (
             dimension in mentioned
             and len(own) >= _COMPARISON_WORDS
             and (_names_both(spoken[start:end]) or _collective(words[start:end]))
         ):
-            segments.add(own)
-    return len(mentioned), len(segments)
-
-
-def _counted(
-    dimensions: list[tuple[int, int]], marks: list[tuple[int, int]], words: list[str], prompt: str
-) -> list[tuple[int, int, bool]]:
-    """Return the dimensions in new sentences: place, number, whether the sentence says enough."""
-    ends = [i for i, kind in marks if kind == _END]
-    found: list[tuple[int, int, bool]] = []
-    said: set[str] = set()
-    last, counts, new = -1, False, False
-    for i, dimension in dimensions:
-        if i >= last:  # in another sentence
-            at = bisect(ends, i)
-            start, last = ends[at - 1] + 1 if at else 0, ends[at] if at < len(ends) else len(words)
-            inside = words[start:last]
-            sentence = " ".join(inside)
-            new = sentence not in said and f" {sentence} " not in prompt
-            said.add(sentence)
-            unique = frozenset(inside)
-            named = {_KINDS[word] for word in unique & _DIMENSION_WORDS}
-            counts = new and len(named) <= 2 * len(unique - _NOT_OWN)
-        if new:
-            found.append((i, dimension, counts))
-    return found
+            found.add(own)
+    return len(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,40 +222,49 @@ class _Prompt:
 
 @lru_cache(maxsize=1024)
 def _prompt(system: str, user: str) -> _Prompt:
-    asked, told = _spoken(user.lower()), _spoken(system.lower())
+    asked, told = _sentences(user), _sentences(system)
     known = {*told, *_NOT_OWN, *_PLAIN_WORDS}
     about = frozenset(w for w in asked if len(w) > 2 and w.isalpha() and w.isascii()) - known
     return _Prompt(f" {' '.join([*told, *asked])} ", about)
 
 
+def _sentences(text: str) -> list[str]:
+    """Return a text's words in lower case, a full stop between its sentences."""
+    return text.lower().translate(_MARKS).replace(".", " . ").split()
+
+
 _NO_PROMPT = _Prompt("", frozenset())
 
 
-def _spoken(text: str) -> list[str]:
-    """Return the words of a text, and a full stop for each end of a sentence or line."""
-    return text.translate(_MARKS).replace(".", " . ").split()
+def _words(text: str) -> list[str]:
+    return text.replace(".", " ").split()
 
 
-def _own(words: list[str]) -> frozenset[str]:
-    return frozenset(words) - _NOT_OWN
-
-
-def _segments(dimensions: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int, int]]:
+def _segments(words: list[str]) -> Iterator[tuple[int, int, int]]:
     """Yield each dimension's number, and where its segment begins and ends, by first mention."""
+    numbers = map(_NUMBER.get, words)
+    marks = [(i, number) for i, number in enumerate(numbers) if number is not None]
     seen: set[int] = set()
-    for n, (start, dimension) in enumerate(dimensions):
+    for n, (start, dimension) in enumerate(marks):
         if dimension not in seen:
             seen.add(dimension)
-            later = (i for i, other in dimensions[n + 1 :] if other != dimension)
-            yield dimension, start, next(later, size)
+            later = (i for i, other in marks[n + 1 :] if other != dimension)
+            yield dimension, start, next(later, len(words))
+
+
+_LETTERS = frozenset("ab")
 
 
 def _names_both(spoken: list[str]) -> bool:
     """Whether both candidates are named, by a capital or by either letter behind a label."""
+    if "A" in spoken and "B" in spoken:
+        return True
     found = {"A", "B"}.intersection(spoken)
-    if len(found) < 2 and not {"a", "b"}.isdisjoint(spoken):
+    if not _LETTERS.isdisjoint(spoken):
         labelled = zip(spoken[1:], spoken, strict=False)
-        found |= {w.upper() for w, before in labelled if w in "ab" and before.lower() in _LABELS}
+        found |= {
+            w.upper() for w, before in labelled if w in ("a", "b") and before.lower() in _LABELS
+        }
     return len(found) == 2
 
 
