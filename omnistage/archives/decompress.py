@@ -3,6 +3,7 @@
 import bz2
 import io
 import lzma
+from collections.abc import Callable
 from typing import Any, BinaryIO, Literal, cast
 
 import zstandard
@@ -36,14 +37,18 @@ class Decompressed(io.RawIOBase):
     Args:
         file: The compressed file.
         kind: How it is compressed.
+        check: Called with the bytes read so far whenever some more are read; may raise.
 
     Raises:
         EOFError: While reading, if it ends within a member.
         ValueError: While reading, if its bytes are damaged.
     """
 
-    def __init__(self, file: BinaryIO, kind: Compression) -> None:
+    def __init__(
+        self, file: BinaryIO, kind: Compression, check: Callable[[int], None] | None = None
+    ) -> None:
         self._file = file
+        self._check = check
         self._kind: Compression = kind
         self._ready = memoryview(b"")
         self._position = 0
@@ -87,6 +92,8 @@ class Decompressed(io.RawIOBase):
             self._ready = memoryview(self._more())
         piece, self._ready = self._ready[:most], self._ready[most:]
         self._position += len(piece)
+        if self._check:
+            self._check(self._position)
         return piece
 
     def read(self, size: int = -1, /) -> bytes:

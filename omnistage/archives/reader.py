@@ -19,10 +19,12 @@ from typing import IO, BinaryIO, cast
 from omnistage.archives.decompress import Decompressed, compression
 from omnistage.archives.file_views import Patched, Section
 from omnistage.archives.names import decode_names, safe_member
+from omnistage.archives.zip_member import ZipStream, local_header
 from omnistage.errors import InputError
 
 _RATIO_FLOOR = 100_000_000  # bytes; below it no ratio does harm, and empty files have odd ones
 _LONGEST_EXTENSION = 1 << 20  # bytes of a tar extension header (long names, pax records)
+_MOST_GLOBAL_RECORDS = 1000  # pax records for all members that follow; git writes one
 _EXTENSION_TYPES = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -66,7 +68,7 @@ class ArchiveLimits:
 
     max_members: int
     max_bytes: int
-    """Of all members together, uncompressed."""
+    """Uncompressed, of all members together; in a compressed tar their headers count too."""
     max_ratio: float
     """Uncompressed to compressed bytes."""
 
@@ -82,7 +84,7 @@ class Member:
     """Bytes, uncompressed."""
     offset: int
     """Where its bytes begin in the (decompressed) tar, or its local header in the zip."""
-    stream: "IO[bytes] | Section | _Next"
+    stream: "Section | ZipStream | _Next"
     plain: Section | None
     """The bytes as a seekable file, where they lie in the archive uncompressed."""
 
@@ -162,7 +164,7 @@ def read_members(
         if head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
             yield from reader.zip(file, starts)
         elif packed:
-            yield from reader.tar(Decompressed(file, packed))
+            yield from reader.tar(Decompressed(file, packed, reader.check_inflated))
         elif head[257:262] == b"ustar" or (len(head) == 512 and not any(head)):
             yield from reader.tar(file)
         elif not size:
@@ -210,6 +212,7 @@ class _Reader:
         self.limits = limits
         self.encoding = encoding
         self.last: str | None = None
+        self._ended = False
         self._names: set[str] = set()
         self._bytes = 0
 
@@ -224,6 +227,8 @@ class _Reader:
         )
         while (header := tar.next()) is not None:
             tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  # or the headers of a million members stay in memory
+            if len(tar.pax_headers) > _MOST_GLOBAL_RECORDS:
+                raise _READ_ERROR("too many global pax records")
             name = self._decode([header.name.encode("utf-8", "surrogateescape")])[0]
             if kind := _TAR_TYPES.get(header.type):
                 raise self._refuse(name, f"it is {kind}")
@@ -240,23 +245,38 @@ class _Reader:
                 plain = Section(file, at, size)
                 yield Member(self.where, safe, size, at, plain, plain)
         if isinstance(file, Decompressed):
-            self._end(file)
+            self._ended = True
+            while file.read(1 << 20):  # so that the checksum at the very end is checked
+                pass
 
-    def _end(self, file: Decompressed) -> None:
-        """Read what follows the last member, so that the checksum at the very end is checked."""
-        most = max(_RATIO_FLOOR, self.limits.max_ratio * self.size)
-        while file.read(1 << 20):
-            if file.tell() > most + self._bytes:
-                raise InputError(
-                    f"{self.where}: after its last member, {self.last!r}, come more than "
-                    f"{most:.0f} bytes of nothing; it is not a data set"
-                )
+    def check_inflated(self, count: int) -> None:
+        """Refuse an archive of which too much comes out, whether members or headers.
+
+        Args:
+            count: Bytes that came out of the decompressor so far.
+        """
+        ratio = max(_RATIO_FLOOR, self.limits.max_ratio * self.size)
+        if count <= min(ratio, self.limits.max_bytes):
+            return
+        if self._ended:
+            raise InputError(
+                f"{self.where}: after its last member, {self.last!r}, come more than "
+                f"{count - self._bytes} bytes of nothing; it is not a data set"
+            )
+        limit = "max_ratio" if count > ratio else "max_bytes"
+        after = f"after member {self.last!r}" if self.last else "before its first member"
+        raise InputError(
+            f"{self.where}: refused {after}: {count} bytes, headers included, come out of "
+            f"{self.size} compressed ones; raise limits.{limit} if you trust it"
+        )
 
     def zip(self, file: BinaryIO, starts: Sequence[int]) -> Iterator[Member]:
         with zipfile.ZipFile(_one_disk(file, starts)) as archive:
             infos = archive.infolist()
             if len(starts) > 1:
                 _join_disks(infos, starts, archive.start_dir)
+            offsets = sorted(info.header_offset for info in infos)
+            ends = dict(zip(offsets, [*offsets[1:], archive.start_dir], strict=True))
             for info, name in zip(infos, self._zip_names(infos), strict=True):
                 if kind := _ZIP_TYPES.get(stat.S_IFMT(info.external_attr >> 16)):
                     raise self._refuse(name, f"it is {kind}")
@@ -273,12 +293,16 @@ class _Reader:
                         "deflate",
                     )
                 self._count(safe, info.file_size)
-                at, size = info.header_offset, info.file_size
-                with archive.open(info) as stream:
-                    plain = None
-                    if info.compress_type == zipfile.ZIP_STORED:
-                        plain = Section(file, at + _local_header(file, at), size)
-                    yield Member(self.where, safe, size, at, stream, plain)
+                local = local_header(file, info.header_offset)
+                if difference := local.difference(info):
+                    raise self._refuse(name, f"the zip says two things of its {difference}")
+                start = info.header_offset + local.length
+                if start + info.compress_size > ends[info.header_offset]:
+                    raise self._refuse(name, "its bytes overlap with what follows them")
+                stream = ZipStream(file, start, info)
+                stored = info.compress_type == zipfile.ZIP_STORED
+                plain = Section(file, start, info.file_size) if stored else None
+                yield Member(self.where, safe, info.file_size, info.header_offset, stream, plain)
 
     def _zip_names(self, infos: list[zipfile.ZipInfo]) -> list[str]:
         """Names as the writer meant them; zipfile takes all that are not UTF-8 for cp437."""
@@ -326,26 +350,11 @@ class _Reader:
         return InputError(f"{self.where}: member {name!r} is refused: {reason}")
 
 
-def _local_header(file: BinaryIO, offset: int) -> int:
-    """Return the length of a zip member's local header."""
-    file.seek(offset + 26)
-    name, extra = struct.unpack("<2H", file.read(4))
-    return 30 + name + extra
-
-
 def _join_disks(infos: Sequence[zipfile.ZipInfo], starts: Sequence[int], end: int) -> None:
-    """Make the offsets of a spanned zip, each within its disk, those of the joined file.
-
-    zipfile took all of them for offsets within one disk. Since Python 3.11.8 it also keeps where
-    the next member begins, against members that overlap: that has to follow.
-    """
+    """Make the offsets of a spanned zip, each within its disk, those of the joined file."""
     base = max(s for s in starts if s <= max(end, 0))
     for info in infos:
         info.header_offset += starts[info.volume] - base
-    for info in sorted(infos, key=lambda i: i.header_offset, reverse=True):
-        if getattr(info, "_end_offset", None) is not None:
-            info._end_offset = end  # pyright: ignore[reportAttributeAccessIssue]
-        end = info.header_offset
 
 
 def _one_disk(file: BinaryIO, starts: Sequence[int]) -> BinaryIO:
