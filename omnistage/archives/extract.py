@@ -1,32 +1,32 @@
-"""Extract the members of one archive to the paths that the index gives them.
+"""Put the media of a data set where the index wants them: members of an archive, or loose files.
 
 The index says where each member's bytes are, so no archive is parsed a second time, and a plain
-tar or a zip can be cut into slices that several processes extract side by side.
+tar or a zip can be cut into slices that several processes extract side by side. What is written is
+what was checked: each file's sha256 is compared with the index.
 """
 
-import bz2
+import fcntl
+import hashlib
 import io
 import os
 import queue
 import re
-import struct
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import orjson
-from zlib_ng import zlib_ng
 
 from omnistage.archives.decompress import Decompressed, ZlibError, compression
 from omnistage.archives.file_views import JoinedFiles
+from omnistage.archives.zip_member import LOCAL_HEADER, decoder
 from omnistage.errors import InputError, machine_errors
 from omnistage.workers.loop import serve
 
 _BLOCK = 1 << 20
 _TAR_BLOCK = 1 << 18
-_LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # APPNOTE.TXT 4.3.7
-_STORED, _DEFLATED = 0, 8
+_FICLONE = 0x40049409  # ioctl of Linux: share the blocks of another file until one is written to
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
 """Control characters, an absolute path, and components that are empty, ``.`` or ``..``."""
 
@@ -37,40 +37,128 @@ def safe_index_path(path: str) -> bool:
 
 
 def extract(task: dict[str, Any]) -> dict[str, Any]:
-    """Extract a slice of an archive's members.
+    """Write the files of a slice of the index.
 
     Args:
-        task: ``parts`` (files of the archive), ``index`` (the data set's index), ``start`` and
-            ``end`` (bytes of the index that hold the slice's lines) and ``root`` (folder to write
-            below; the folders of the members exist).
+        task: ``parts`` (files of the archive, or None for loose files), ``files`` (the folder that
+            loose ones are in), ``index`` (the data set's index), ``start`` and ``end`` (bytes of
+            the index that hold the slice's lines) and ``root`` (folder to write below; the folders
+            of the members exist).
 
     Returns:
-        ``files`` and ``bytes`` written.
+        ``files`` and ``bytes`` written, ``bytes`` as the index counts them.
 
     Raises:
-        InputError: If a member's path is unsafe, its size is not the index's, its bytes are
-            damaged, or the disk is full.
+        InputError: If a path is unsafe, bytes are damaged or not those of the index, or the disk
+            is full.
     """
-    paths = [Path(part) for part in task["parts"]]
-    where = paths[0].name
     with Path(task["index"]).open("rb") as lines:
         lines.seek(task["start"])
         text = lines.read(task["end"] - task["start"])
     rows = [orjson.loads(line) for line in text.splitlines()]
+    paths = [Path(part) for part in task["parts"] or ()]
+    where = paths[0].name if paths else task["files"]
     for row in rows:
         if not safe_index_path(row["path"]):
-            raise InputError(
-                f"{where}: member {row['member']!r} is refused: its path {row['path']!r} is unsafe"
-            )
-    with machine_errors("extracting archives"):
+            raise InputError(f"{where}: {row['path']!r} is refused: the path is unsafe")
+    with machine_errors("extracting media"):
         root = os.open(task["root"], os.O_RDONLY | os.O_DIRECTORY)
-        raw = paths[0].open("rb", buffering=0) if len(paths) == 1 else JoinedFiles(paths)
         try:
-            _extract(cast(BinaryIO, raw), rows, root, where)
+            if paths:
+                _from_archive(paths, rows, root, where)
+            else:
+                _copy_loose(Path(task["files"]), rows, root)
         finally:
-            raw.close()
             os.close(root)
     return {"files": len(rows), "bytes": sum(row["size"] for row in rows)}
+
+
+def clone(source: int, target: int) -> bool:
+    """Have an empty file share another one's blocks; False where the file system cannot."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+class _Target:
+    """A file of the media root while its bytes arrive.
+
+    Args:
+        root: Folder to write below.
+        row: The file's line of the index.
+        where: The archive's name, for messages.
+    """
+
+    def __init__(self, root: int, row: dict[str, Any], where: str) -> None:
+        self._row, self._where = row, where
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        self.fd = os.open(row["path"], flags, 0o444, dir_fd=root)
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: "bytes | memoryview") -> None:
+        """Write the next bytes."""
+        self.read(data)
+        done = os.write(self.fd, data)
+        while done < len(data):
+            done += os.write(self.fd, data[done:])
+
+    def read(self, data: "bytes | memoryview") -> None:
+        """Take note of the next bytes, which are in the file already."""
+        self._digest.update(data)
+        self._size += len(data)
+
+    def finish(self) -> None:
+        """Compare the bytes with the index, and convert an image that needs it.
+
+        Raises:
+            InputError: If they are others.
+        """
+        found = (self._size, self._digest.hexdigest())
+        if found != (self._row["size"], self._row["sha256"]):
+            raise changed(self._where, self._row)
+        media = self._row["media"]
+        if not media or not media.get("converted"):
+            return
+        # Imported here: most slices hold no such image, and Pillow takes a while to load.
+        from omnistage.archives.images import write_as_shown
+
+        with os.fdopen(self.fd, "r+b", closefd=False) as file:
+            file.seek(0)
+            try:
+                write_as_shown(cast(BinaryIO, file))
+            except (ValueError, OSError) as e:
+                raise InputError(f"{self._where}: {self._row['path']!r}: {e}") from e
+
+    def __enter__(self) -> "_Target":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+
+def _copy_loose(files: Path, rows: Sequence[dict[str, Any]], root: int) -> None:
+    """Copy loose files, so that who writes to the media root does not change the artifact."""
+    buffer = memoryview(bytearray(_TAR_BLOCK))
+    for row in rows:
+        path = files / row["file"]
+        if path.is_symlink() or not path.is_file():
+            raise changed(row["file"], row)
+        with path.open("rb", buffering=0) as source, _Target(root, row, row["file"]) as target:
+            cloned = clone(source.fileno(), target.fd)
+            while count := source.readinto(buffer):
+                (target.read if cloned else target.write)(buffer[:count])
+            target.finish()
+
+
+def _from_archive(
+    paths: Sequence[Path], rows: Sequence[dict[str, Any]], root: int, where: str
+) -> None:
+    raw = paths[0].open("rb", buffering=0) if len(paths) == 1 else JoinedFiles(paths)
+    with raw:
+        _extract(cast(BinaryIO, raw), rows, root, where)
 
 
 def _extract(file: BinaryIO, rows: Sequence[dict[str, Any]], root: int, where: str) -> None:
@@ -117,20 +205,18 @@ def _write_members(
     for row in rows:
         at, end = row["offset"], row["offset"] + row["size"]
         if at < base:
-            raise _short(where, row)
-        target = _create(root, row["path"])
-        try:
+            raise changed(where, row)
+        with _Target(root, row, where) as target:
             while at < end:
                 while at >= base + len(view):
                     base += len(view)
                     view = next(blocks, memoryview(b""))
                     if not view:
-                        raise _short(where, row)
+                        raise changed(where, row)
                 piece = view[at - base : end - base]
-                _write(target, piece)
+                target.write(piece)
                 at += len(piece)
-        finally:
-            os.close(target)
+            target.finish()
 
 
 def _decompressed(stream: Decompressed, where: str) -> Iterator[memoryview]:
@@ -174,26 +260,22 @@ def _from_zip(file: BinaryIO, rows: Sequence[dict[str, Any]], root: int, where: 
         after = rows[number + 1]["offset"] if number + 1 < len(rows) else start
         room = after - start if 0 < after - start <= _BLOCK else min(row["size"] + 1024, _BLOCK)
         file.seek(start)
-        head = file.read(max(room, _LOCAL_HEADER.size))
-        while len(head) < _LOCAL_HEADER.size:  # at the end of a part
+        head = file.read(max(room, LOCAL_HEADER.size))
+        while len(head) < LOCAL_HEADER.size:  # at the end of a part
             more = file.read(room)
             if not more:
-                raise _short(where, row)
+                raise changed(where, row)
             head += more
-        fields = _LOCAL_HEADER.unpack_from(head)
-        method, body = fields[3], _LOCAL_HEADER.size + fields[9] + fields[10]
-        target = _create(root, row["path"])
-        try:
+        fields = LOCAL_HEADER.unpack_from(head)
+        method, body = fields[3], LOCAL_HEADER.size + fields[9] + fields[10]
+        with _Target(root, row, where) as target:
             left = row["size"]
             for data in _member(file, start, head, body, method, left, where, row):
                 left -= len(data)
                 if left < 0:
-                    break
-                _write(target, data)
-        finally:
-            os.close(target)
-        if left:
-            raise _short(where, row)
+                    raise changed(where, row)
+                target.write(data)
+            target.finish()
 
 
 def _member(
@@ -209,39 +291,30 @@ def _member(
     """Yield a zip member's bytes, of which ``head`` holds the first from ``body`` on."""
     pending = head[body:]
     file.seek(start + max(body, len(head)))
-    if method == _STORED:
+    decode: Any = decoder(method)
+    if decode is None:
         while size and pending:
             yield pending[:size]
             size -= len(pending[:size])
             pending = file.read(min(size, _BLOCK)) if size else b""
         return
-    decoder: Any = zlib_ng.decompressobj(-15) if method == _DEFLATED else bz2.BZ2Decompressor()
     try:
-        while not decoder.eof:
-            if not pending and getattr(decoder, "needs_input", True):
+        while not decode.eof:
+            if not pending and getattr(decode, "needs_input", True):
                 pending = file.read(_BLOCK)
                 if not pending:
                     return
-            yield decoder.decompress(pending, _BLOCK)
-            pending = getattr(decoder, "unconsumed_tail", b"")
+            yield decode.decompress(pending, _BLOCK)
+            pending = getattr(decode, "unconsumed_tail", b"")
     except (ZlibError, OSError) as e:
         raise InputError(f"{where}: member {row['member']!r} is damaged: {e}") from e
 
 
-def _create(root: int, path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=root)
-
-
-def _write(target: int, data: "bytes | memoryview") -> None:
-    done = os.write(target, data)
-    while done < len(data):
-        done += os.write(target, data[done:])
-
-
-def _short(where: str, row: dict[str, Any]) -> InputError:
+def changed(where: str, row: dict[str, Any]) -> InputError:
+    """Return the error for bytes that are not those that the index was made of."""
     return InputError(
-        f"{where}: member {row['member']!r} does not have the {row['size']} bytes of the index; "
-        "the archive or the index was changed: check the artifact with omnistage verify"
+        f"{where}: {row['member'] or row['path']!r} does not have the {row['size']} bytes of the "
+        "index; the file or the index was changed: check the artifact with omnistage verify"
     )
 
 

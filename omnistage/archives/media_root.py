@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import Any
 import orjson
 
 from omnistage.archives.decompress import compression
-from omnistage.archives.extract import extract, safe_index_path
-from omnistage.archives.names import group_archives
+from omnistage.archives.extract import clone, extract, safe_index_path
+from omnistage.archives.names import Archive, group_archives
 from omnistage.errors import InputError, machine_errors
 from omnistage.events import Events
 from omnistage.files import boot_id, free_bytes, human_bytes, locked
@@ -27,7 +27,7 @@ from omnistage.workers.pool import WorkerPool
 
 FILES = "files"
 INDEX = "index.jsonl"
-_SLICE = 500  # members of a plain tar or a zip that one task extracts
+_SLICE = 500  # files that one task writes, where they can be read on their own
 
 
 def media_root(
@@ -35,25 +35,29 @@ def media_root(
 ) -> Path:
     """Return a folder in which ``<path>`` exists for every line of the data set's index.
 
-    The first caller extracts the archives, on all cores, into a temporary folder, which is renamed
-    when it is whole; callers in other processes wait for it meanwhile. Loose media are linked, not
-    copied. What a killed extraction left is removed by the next. The files reach the disk while
-    the caller goes on; should the machine fail before that, they are extracted again.
+    The first caller writes the files, on all cores, into a temporary folder, which is renamed when
+    it is whole; callers in other processes wait for it meanwhile. The files are copies of their
+    own, read-only, with the bytes that the index was made of; an image that Pillow would not show
+    as a viewer does is converted (:mod:`omnistage.archives.images`). What a killed extraction left
+    is removed by the next. The files reach the disk while the caller goes on; should the machine
+    fail before that, they are written again.
+
+    A folder that is there already is used if each file has the size and the time of modification
+    that it was left with; otherwise what changed is named, and all is written again.
 
     Args:
         dataset_folder: Local folder of a ``DatasetTarball``.
         digest: Its content digest; names the folder, so that two data sets never mix.
-        scratch: Node-local folder with room for the extracted media.
+        scratch: Node-local folder with room for the media.
         events: Where progress goes.
 
     Raises:
-        InputError: If a member is unsafe or not as the index says, or the disk is too full.
+        InputError: If a path is unsafe, a file is not as the index says, or the disk is too full.
     """
     root = scratch / "media" / digest.removeprefix("sha256:")[:32]
-    if _is_whole(root):
-        return root
+    index = dataset_folder / INDEX
     with machine_errors(f"extracting to {root}"), locked(root.with_suffix(".lock")):
-        if _is_whole(root):
+        if _is_whole(root, index, events):
             return root
         part = root.with_suffix(".part")
         for left in (root, part):
@@ -61,8 +65,9 @@ def media_root(
         part.mkdir(parents=True)
         boot = boot_id()
         if boot:
-            _write_synced(_unsynced(root), boot)
+            _write_synced(_unsynced(root), boot.encode())
         _extract_all(dataset_folder, part, events)
+        _write_synced(_seal(root), b"".join(_states(part, index)))
         if not boot:
             _sync(part)
         part.rename(root)
@@ -74,17 +79,45 @@ def media_root(
     return root
 
 
-def _is_whole(root: Path) -> bool:
-    """Whether the folder is there, as whole as its last rename found it.
-
-    That holds unless the machine went down before the files were on its disk.
-    """
+def _is_whole(root: Path, index: Path, events: Events | None) -> bool:
+    """Whether the folder is there, as it was sealed, and on the disk or of the same boot."""
     if not root.is_dir():
         return False
     try:
-        return _unsynced(root).read_text() == boot_id()
+        if _unsynced(root).read_text() != boot_id():
+            return False
     except FileNotFoundError:
+        pass
+    try:
+        sealed = _seal(root).read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return False
+    states = list(_states(root, index))
+    if states == sealed:
         return True
+    if events:
+        wrong = next((now for now, then in zip(states, sealed, strict=False) if now != then), b"")
+        name = wrong.decode(errors="replace").strip().rpartition("\t")[2] or "a file"
+        events.warn(f"{root}: {name} was changed or deleted; extracting the media again")
+    return False
+
+
+def _seal(root: Path) -> Path:
+    """Return the file with the state in which each file of a folder was left."""
+    return root.with_suffix(".seal")
+
+
+def _states(root: Path, index: Path) -> Iterator[bytes]:
+    """Yield a line for each line of the index: size, time of modification (ns) and path."""
+    with index.open("rb") as lines:
+        for line in lines:
+            path = orjson.loads(line)["path"]
+            try:
+                found = os.lstat(f"{root}/{path}")
+                state = f"{found.st_mode:o} {found.st_size} {found.st_mtime_ns}"
+            except OSError:
+                state = "missing"
+            yield f"{state}\t{path}\n".encode()
 
 
 def _unsynced(root: Path) -> Path:
@@ -92,9 +125,9 @@ def _unsynced(root: Path) -> Path:
     return root.with_suffix(".boot")
 
 
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w") as f:
-        f.write(text)
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as f:
+        f.write(data)
         f.flush()
         os.fsync(f.fileno())
 
@@ -114,68 +147,100 @@ class _Found:
     """What one pass over the index finds."""
 
     tasks: list[dict[str, Any]]
-    loose: list[dict[str, Any]]
     folders: set[str]
+    loose: str | None
+    """One of the loose files."""
+    archived: int
+    """Bytes that members of archives may take."""
+    copied: int
+    """Bytes that loose files may take."""
     size: int
+    """Bytes of all lines, as the index has them."""
 
 
 def _extract_all(dataset: Path, root: Path, events: Events | None) -> None:
     found = _read_index(dataset, root)
+    needed = found.archived + found.copied
+    if found.loose and _clones(dataset / FILES / found.loose, root / ".clone"):
+        needed = found.archived
     free = free_bytes(root)
-    if found.size > free:
+    if needed > free:
         raise InputError(
             f"{root}: {human_bytes(free)} free, the extracted media need "
-            f"{human_bytes(found.size)}; free some space or set OMNISTAGE_SCRATCH to another disk"
+            f"{human_bytes(needed)}; free some space or set OMNISTAGE_SCRATCH to another disk"
         )
     _make_folders(root, found.folders)
-    for row in found.loose:
-        _link(dataset / FILES / row["file"], root / row["path"])
     _run(found.tasks, found.size, events)
 
 
+def _clones(source: Path, target: Path) -> bool:
+    """Whether copies take no room, since the file system shares their blocks."""
+    with source.open("rb") as one, target.open("wb") as other:
+        cloned = clone(one.fileno(), other.fileno())
+    target.unlink()
+    return cloned
+
+
 def _read_index(dataset: Path, root: Path) -> _Found:
-    """Cut the index into tasks, each some lines of it that belong to one archive."""
+    """Cut the index into tasks, each some lines of it: loose files, or members of one archive."""
     files = dataset / FILES
     paths = (p.relative_to(files).as_posix() for p in files.rglob("*") if p.is_file())
     archives = {archive.name: archive for archive in group_archives(paths)}
-    found = _Found([], [], set(), 0)
-    current: str | None = None
-    parts: list[str] = []
+    found = _Found([], set(), None, 0, 0, 0)
+    current: str | None = ""
+    parts: list[str] | None = None
     count = step = at = 0
     with (dataset / INDEX).open("rb") as lines:
         for line in lines:
             row = orjson.loads(line)
             found.folders.add(row["path"].rpartition("/")[0])
-            if row["member"] is None:
-                if not safe_index_path(row["path"]):
-                    raise InputError(f"{dataset / INDEX}: path {row['path']!r} is unsafe")
-                found.loose.append(row)
-                current = None
+            found.size += row["size"]
+            archive = None if row["member"] is None else row["file"]
+            if archive is None:
+                found.loose = row["file"]
+                found.copied += _most_bytes(row)
             else:
-                found.size += row["size"]
-                if row["file"] != current or count == step:
-                    if row["file"] not in archives:
-                        raise InputError(f"{dataset / INDEX}: {row['file']!r} is no archive of it")
-                    if row["file"] != current:
-                        current = row["file"]
-                        parts = [str(files / p) for p in archives[row["file"]].parts]
-                        step = _SLICE if _random_access(parts[0]) else -1
-                    found.tasks.append(
-                        {
-                            "parts": parts,
-                            "index": str(dataset / INDEX),
-                            "start": at,
-                            "root": str(root),
-                        }
-                    )
-                    count = 0
-                count += 1
-                found.tasks[-1]["end"] = at + len(line)
+                found.archived += _most_bytes(row)
+            if archive != current or count == step:
+                if archive != current:
+                    current = archive
+                    parts, step = _parts(dataset, archive, archives)
+                found.tasks.append(
+                    {
+                        "parts": parts,
+                        "files": str(files),
+                        "index": str(dataset / INDEX),
+                        "start": at,
+                        "root": str(root),
+                    }
+                )
+                count = 0
+            count += 1
             at += len(line)
+            found.tasks[-1]["end"] = at
     for folder in found.folders - {""}:
         if not safe_index_path(folder):
             raise InputError(f"{dataset / INDEX}: path {folder + '/…'!r} is unsafe")
     return found
+
+
+def _most_bytes(row: dict[str, Any]) -> int:
+    """Return the bytes that a line's file may take; a converted image may grow."""
+    media = row["media"] or {}
+    shown = 3 * media["width"] * media["height"] if media.get("converted") else 0
+    return max(row["size"], shown)
+
+
+def _parts(
+    dataset: Path, name: str | None, archives: dict[str, Archive]
+) -> tuple[list[str] | None, int]:
+    """Return the files of an archive, and how many of its members a task takes (-1: all)."""
+    if name is None:
+        return None, _SLICE
+    if name not in archives:
+        raise InputError(f"{dataset / INDEX}: {name!r} is no archive of it")
+    parts = [str(dataset / FILES / part) for part in archives[name].parts]
+    return parts, _SLICE if _random_access(parts[0]) else -1
 
 
 def _random_access(archive: str) -> bool:
@@ -216,14 +281,6 @@ def _make_folders(root: Path, folders: Iterable[str]) -> None:
 
     for folder in folders:
         make(folder)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Link a loose file: hard where both lie on one file system, else symbolically."""
-    try:
-        os.link(source, target)
-    except OSError:
-        target.symlink_to(source.absolute())
 
 
 def _sync(folder: Path) -> None:

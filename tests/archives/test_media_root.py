@@ -184,6 +184,60 @@ def test_a_size_that_is_not_the_archives_is_refused(dataset, tmp_path, number):
     assert [p.suffix for p in (tmp_path / "scratch" / "media").iterdir()].count("") == 0
 
 
+@pytest.mark.parametrize("number", range(len(PACKINGS)))
+def test_an_archive_that_was_swapped_after_the_check_is_refused(dataset, tmp_path, number):
+    copy = rewritten(dataset, tmp_path, dict)
+    (path,) = (copy / "files").glob(f"pack{number}.*")
+    other = {name: data.swapcase() for name, data in FILES.items()} | {"deep/0/file0.bin": b""}
+    other["deep/39/file39.bin"] = b"x" * len(FILES["deep/39/file39.bin"])
+    path.write_bytes(list(PACKINGS.values())[number](other))
+    with pytest.raises(InputError, match=r"the file or the index was changed: check the artifact"):
+        media_root(copy, "sha256:x", tmp_path / "scratch")
+
+
+@pytest.mark.parametrize(
+    "swap",
+    [
+        lambda path: path.write_bytes(wav(0.2)),
+        lambda path: path.unlink(),
+        lambda path: path.rename(path.with_suffix(".old")) and path.symlink_to("x.old"),
+    ],
+)
+def test_a_loose_medium_that_was_swapped_after_the_check_is_refused(dataset, tmp_path, swap):
+    copy = rewritten(dataset, tmp_path, dict)
+    swap(copy / "files" / "loose" / "x.wav")
+    with pytest.raises(InputError, match=r"'loose/x.wav' does not have .* was changed"):
+        media_root(copy, "sha256:x", tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("path", ["loose/x.wav", "pack0/deep/3/file3.bin"])
+@pytest.mark.parametrize("harm", ["changed", "shortened", "deleted", "linked"])
+def test_a_medium_that_changed_since_is_noticed_and_made_again(dataset, tmp_path, path, harm):
+    folder = uri_path(dataset.uri)
+    events = Events("sft", tmp_path / "events.jsonl", echo=False)
+    root = media_root(folder, dataset.digest, tmp_path)
+    was = (root / path).read_bytes()
+    if harm in ("deleted", "linked"):
+        (root / path).unlink()
+    if harm == "linked":
+        (root / path).symlink_to(folder / "sources.json")
+    if harm in ("changed", "shortened"):
+        (root / path).chmod(0o644)
+        (root / path).write_bytes(was[::-1] if harm == "changed" else was[:-1])
+    media_root(folder, dataset.digest, tmp_path, events)
+    assert (root / path).read_bytes() == was
+    assert f"{path} was changed or deleted" in (tmp_path / "events.jsonl").read_text()
+
+
+def test_who_writes_to_the_media_root_does_not_change_the_artifact(dataset, tmp_path):
+    folder = uri_path(dataset.uri)
+    root = media_root(folder, dataset.digest, tmp_path)
+    assert all(not p.stat().st_mode & 0o222 for p in root.rglob("*") if p.is_file())
+    (root / "loose" / "x.wav").chmod(0o644)
+    (root / "loose" / "x.wav").write_bytes(b"other")
+    assert verify(manifest_uri(dataset)) == []
+
+
 def test_a_disk_too_small_is_said_before_anything_is_written(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(materialize, "free_bytes", lambda path: 10)
     with pytest.raises(InputError, match="10 B free, the extracted media need"):
