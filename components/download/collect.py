@@ -33,10 +33,12 @@ _SPARE = 64 << 20  # bytes left free beside the files, for the index and the jou
 
 @dataclass(frozen=True)
 class Indexing:
-    """How archives are read."""
+    """How archives and media are read."""
 
     limits: Limits
     encoding: str | None
+    decode: bool
+    """Whether all of a medium is decoded, and not its header only."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ class _Collection:
                 "git": task.job.file.git_sha1 is not None,
                 "probe": self._indexing is not None and task.archive is None,
                 "probe_seconds": _PROBE_SECONDS,
+                "decode": self._indexing is not None and self._indexing.decode,
             },
         )
         if task.archive:
@@ -263,13 +266,14 @@ class _Collection:
             "limits": self._indexing.limits.model_dump(),
             "encoding": self._indexing.encoding,
             "probe_seconds": _PROBE_SECONDS,
+            "decode": self._indexing.decode,
             "rows": str(self._rows(archive)),
         }
 
     def _rows(self, archive: Archive) -> Path:
         """Named by what was indexed, so that rows of other bytes or settings are never taken."""
-        encoding = self._indexing.encoding if self._indexing else None
-        return self._rows_folder / f"{_id(f'{archive.parts} {encoding}')}.jsonl"
+        read = (self._indexing.encoding, self._indexing.decode) if self._indexing else None
+        return self._rows_folder / f"{_id(f'{archive.parts} {read}')}.jsonl"
 
     def _report(self) -> None:
         now = time.monotonic()

@@ -220,6 +220,13 @@ class DownloadSettings(FetchSettings):
         "guessed by default.",
     )
 
+    probe: Literal["decode", "header"] | None = Field(
+        default=None,
+        description="What is read of each medium: decode finds also what is broken behind the "
+        "header, header is all that a set of 100 GB may have time for. By default, decode up to "
+        "5 GB of sources.",
+    )
+
     def resolve(self) -> "DownloadSettings":
         """Return the settings with the fingerprint of each folder source filled in."""
         return self.model_copy(update={"sources": [_resolved(s) for s in self.sources]})

@@ -12,6 +12,7 @@ from components.download.collect import Collected, Indexing, collect
 from components.download.config import AnySource, DownloadSettings, FetchSettings, ModelSettings
 from components.download.sources.listing import list_source
 from components.download.transfer.remote_file import Listing, RemoteFile
+from omnistage.archives.extract import safe_index_path
 from omnistage.archives.names import archive_folders, place_members
 from omnistage.errors import InputError, machine_errors
 from omnistage.events import Events
@@ -19,7 +20,10 @@ from omnistage.files import human_bytes, read_jsonl, write_json
 from omnistage.stage.contract import Context, Result, Stage
 
 FILES = "files"
-_NAMED = 5  # undecodable media named in the warning
+_NAMED = 5  # media named in a warning
+_DECODED = (
+    5_000_000_000  # bytes of sources whose media are decoded unless the recipe says otherwise
+)
 
 
 def download(context: Context[DownloadSettings]) -> Result:
@@ -31,7 +35,10 @@ def download(context: Context[DownloadSettings]) -> Result:
     """
     config = context.config
     listings = _list(config, config.sources, "dataset", context)
-    collected = _collect(context, listings, Indexing(config.limits, config.member_encoding))
+    known = sum(file.size or 0 for listing in listings for file in listing.files)
+    decode = known <= _DECODED if config.probe is None else config.probe == "decode"
+    indexing = Indexing(config.limits, config.member_encoding, decode)
+    collected = _collect(context, listings, indexing)
     with machine_errors("writing the index"):
         counts = _write_index(collected, context.out, context.events)
     return Result(counts={**_counts(collected), **counts}, metadata=_metadata(listings))
@@ -54,7 +61,7 @@ def download_model(context: Context[ModelSettings]) -> Result:
 STAGE = Stage(
     "download",
     kind="DatasetTarball",
-    version=1,
+    version=2,
     config=DownloadSettings,
     inputs={},
     run=download,
@@ -165,13 +172,17 @@ def _collect(
 
 def _write_index(collected: Collected, out: Path, events: Events) -> dict[str, Any]:
     """Write ``index.jsonl``: archives and loose media in the order of their names."""
-    kinds: Counter[str] = Counter()
-    undecodable: list[str] = []
+    media = _MediaSummary()
     placed: dict[str, str] = {}
     members = 0
     part = out / "index.jsonl"
     with part.open("wb") as f:
         for row in _rows(collected):
+            if not safe_index_path(row["path"]):
+                raise InputError(
+                    f"{row['file']!r} is refused: its members would go to {row['path']!r}, out of "
+                    "the media root; give the file another name"
+                )
             if row["path"] in placed:
                 raise InputError(
                     f"{row['file']!r} and {placed[row['path']]!r} both hold {row['path']!r}; give "
@@ -179,21 +190,52 @@ def _write_index(collected: Collected, out: Path, events: Events) -> dict[str, A
                 )
             placed[row["path"]] = row["file"]
             members += row["member"] is not None
-            media = row["media"]
-            if media:
-                kinds[media.get("type", "undecodable")] += 1
-            if media and "error" in media:
-                undecodable.append(f"{row['path']} ({media['error']})")
+            if row["media"]:
+                media.add(row["path"], row["media"])
             f.write(orjson.dumps(row) + b"\n")
     _check_tree(placed)
-    if undecodable:
-        named = "; ".join(undecodable[:_NAMED])
-        events.warn(f"{len(undecodable)} media cannot be decoded: {named}")
-    return {
-        "archives": len(collected.archives),
-        "members": members,
-        **{kind: kinds[kind] for kind in ("image", "audio", "video", "undecodable")},
-    }
+    media.tell(events)
+    return {"archives": len(collected.archives), "members": members, **media.counts()}
+
+
+class _MediaSummary:
+    """What is counted of the media, and said when all are known."""
+
+    def __init__(self) -> None:
+        self._kinds: Counter[str] = Counter()
+        self._undecodable: list[str] = []
+        self._converted: Counter[str] = Counter()
+        self._paged: list[str] = []
+
+    def add(self, path: str, media: dict[str, Any]) -> None:
+        """Count a medium."""
+        self._kinds[media.get("type", "undecodable")] += 1
+        if "error" in media:
+            self._undecodable.append(f"{path} ({media['error']})")
+        if "converted" in media:
+            self._converted[media["converted"]] += 1
+        if media.get("type") == "image" and "frames" in media:
+            self._paged.append(path)
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts for the manifest."""
+        kinds = {kind: self._kinds[kind] for kind in ("image", "audio", "video", "undecodable")}
+        return {**kinds, "converted": self._converted.total()}
+
+    def tell(self, events: Events) -> None:
+        """Say what a user would not expect."""
+        if self._undecodable:
+            named = "; ".join(self._undecodable[:_NAMED])
+            events.warn(f"{len(self._undecodable):,} media cannot be decoded: {named}")
+        if self._converted:
+            why = ", ".join(f"{reason} ({n:,})" for reason, n in self._converted.most_common())
+            events.message(f"images that will be converted to what a viewer shows: {why}")
+        if self._paged:
+            named = "; ".join(self._paged[:_NAMED])
+            events.warn(
+                f"{len(self._paged):,} images have several frames or pages, of which a model sees "
+                f"the first: {named}"
+            )
 
 
 def _rows(collected: Collected) -> Iterator[dict[str, Any]]:

@@ -1,52 +1,42 @@
-"""Read the headers of media files: what they are, how large, how long, with sound or without."""
+"""Read media files: what they are, how large, how long, with sound or not, and what is wrong."""
 
+import re
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, BinaryIO, Literal
 
 MediaKind = Literal["image", "audio", "video"]
 
-_EXTENSIONS: dict[MediaKind, frozenset[str]] = {
-    "image": frozenset(
-        [
-            "jpg",
-            "jpeg",
-            "jpe",
-            "png",
-            "gif",
-            "bmp",
-            "webp",
-            "tif",
-            "tiff",
-            "ppm",
-            "pgm",
-            "avif",
-            "jfif",
-        ]
-    ),
-    "audio": frozenset(
-        [
-            "wav",
-            "flac",
-            "ogg",
-            "oga",
-            "opus",
-            "mp3",
-            "m4a",
-            "aac",
-            "wma",
-            "aif",
-            "aiff",
-            "au",
-            "amr",
-        ]
-    ),
-    "video": frozenset(
-        ["mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "wmv", "flv", "ts", "3gp", "ogv"]
-    ),
+_EXTENSIONS: dict[MediaKind, str] = {
+    "image": "jpg jpeg jpe jfif png apng gif bmp dib webp tif tiff ppm pgm pnm avif heic heif hif "
+    "jp2 j2k",
+    "audio": "wav flac ogg oga opus mp3 m4a aac wma aif aiff au amr",
+    "video": "mp4 m4v mov mkv webm avi mpg mpeg wmv flv ts 3gp ogv",
 }
+_UNREADABLE: dict[MediaKind, str] = {
+    "image": "svg psd ai eps pdf dng cr2 cr3 nef arw orf rw2 raf jxl",
+    "audio": "mid midi dsf caf",
+    "video": "rm rmvb swf m3u8",
+}
+"""What names say a medium that no decoder here reads: indexed, so that a row learns the reason."""
 _KINDS: dict[str, MediaKind] = {
-    extension: kind for kind, all_ in _EXTENSIONS.items() for extension in all_
+    extension: kind
+    for table in (_EXTENSIONS, _UNREADABLE)
+    for kind, all_ in table.items()
+    for extension in all_.split()
 }
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,mp3,aac,flac,"
+    "aiff,au,amr,amrnb,amrwb"
+)
+"""What ffmpeg may take a file for: not playlists, whose entries are other files and addresses."""
+_MOST_ASPECT = 200  # long to short side; ms-swift and Qwen's processors refuse more
+_PAGED = {"GIF", "PNG", "WEBP", "AVIF", "TIFF"}  # in a JPEG of a phone, further pictures are extras
+_FRAMES = 0.02  # share of the stated frames, or two, that a whole stream may lack
+_SECONDS = 0.05  # share of the stated duration, or a quarter of a second, that it may lack
+_AV_TIME_BASE = 1_000_000  # ffmpeg's unit of a container's duration, in a second
+_ENDLESS = 1 << 62  # frames that libsndfile states where it does not know
+_STREAMED = 0x7FFFFF00  # bytes from which a WAV's stated size means that it was not known
 
 
 def media_kind(name: str) -> MediaKind | None:
@@ -54,23 +44,34 @@ def media_kind(name: str) -> MediaKind | None:
     base = name.rpartition("/")[2]
     if base.startswith("._"):
         return None  # a Mac's resource fork of a medium, with the medium's extension
-    return _KINDS.get(base.rpartition(".")[2].lower()) if "." in base else None
+    return _KINDS.get(_extension(base)) if "." in base else None
 
 
-def probe(kind: MediaKind, file: BinaryIO) -> dict[str, Any]:
-    """Read a medium's header.
+def unreadable(name: str) -> dict[str, Any] | None:
+    """Return the ``error`` of a medium whose extension says that no decoder here reads it."""
+    extension = _extension(name)
+    if not any(extension in all_.split() for all_ in _UNREADABLE.values()):
+        return None
+    return {"error": f"no decoder reads .{extension} files; convert it to a usual format"}
+
+
+def probe(kind: MediaKind, file: BinaryIO, decode: bool = False) -> dict[str, Any]:
+    """Read a medium.
 
     Args:
         kind: What the name says it is.
         file: The bytes, seekable, at their beginning.
+        decode: Whether all of it is decoded, to find what is broken behind the header.
 
     Returns:
-        ``type`` and ``format``; ``width`` and ``height`` in pixels; ``duration`` in seconds;
-        ``fps``, ``frames``, ``has_audio``; ``sample_rate`` in Hz and ``channels``: those that the
-        kind has. Or only ``error``, one line, when it cannot be decoded.
+        ``type`` and ``format``; ``width`` and ``height`` in pixels, as a viewer shows it;
+        ``duration`` in seconds; ``fps``, ``frames``, ``has_audio``; ``sample_rate`` in Hz and
+        ``channels``: those that the kind has, None where unknown. ``converted``, why the media root
+        has other bytes than the artifact, where it has. Or only ``error``, one line, when it cannot
+        be shown to a model.
     """
     try:
-        return {"type": kind, **_PROBES[kind](file)}
+        return {"type": kind, **_PROBES[kind](file, decode)}
     except MemoryError:
         raise
     except Exception as e:  # decoders raise whatever they like on broken bytes
@@ -78,62 +79,107 @@ def probe(kind: MediaKind, file: BinaryIO) -> dict[str, Any]:
         return {"error": f"{type(e).__name__}: {text}"[:200]}
 
 
-def _image(file: BinaryIO) -> dict[str, Any]:
-    from PIL import Image
-
-    with Image.open(file) as image:
-        return {
-            "format": (image.format or "").lower(),
-            "width": image.width,
-            "height": image.height,
-        }
+def _extension(name: str) -> str:
+    return name.rpartition(".")[2].lower()
 
 
-def _audio(file: BinaryIO) -> dict[str, Any]:
+def _image(file: BinaryIO, decode: bool) -> dict[str, Any]:
+    from omnistage.archives.images import as_shown, deviation, open_image
+
+    with open_image(file) as image:
+        name = (image.format or "").lower()
+        width, height = image.size
+        if max(width, height) > _MOST_ASPECT * min(width, height):
+            raise ValueError(
+                f"{width} x {height} pixels: one side is over {_MOST_ASPECT} times the other, "
+                "which the model's processor refuses"
+            )
+        frames = getattr(image, "n_frames", 1) if image.format in _PAGED else 1
+        reason = deviation(image)
+        if reason:
+            width, height = as_shown(image).size
+        elif decode:
+            image.load()
+    if decode and name == "png":
+        file.seek(0)
+        with open_image(file) as image:
+            image.verify()  # the checksums, which loading does not look at
+    found = {"format": name, "width": width, "height": height}
+    if frames > 1:
+        found["frames"] = frames
+    return {**found, "converted": reason} if reason else found
+
+
+def _audio(file: BinaryIO, decode: bool) -> dict[str, Any]:
     import soundfile
 
     try:
-        info = soundfile.info(file)
+        sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError:
         file.seek(0)
-        return _audio_by_ffmpeg(file)
-    return {
-        "format": info.format.lower(),
-        "duration": round(info.frames / info.samplerate, 6),
-        "sample_rate": info.samplerate,
-        "channels": info.channels,
-    }
-
-
-def _audio_by_ffmpeg(file: BinaryIO) -> dict[str, Any]:
-    import av
-
-    with av.open(file, mode="r", metadata_errors="ignore") as container:
-        if not container.streams.audio:
-            raise ValueError("no sound track")
-        stream = container.streams.audio[0]
+        return _audio_by_ffmpeg(file, decode)
+    with sound:
+        frames = sound.frames
+        if decode or frames >= _ENDLESS:
+            stated, frames = frames, 0
+            while block := len(sound.read(1 << 16, dtype="int16")):
+                frames += block
+            if frames < stated < _ENDLESS:
+                raise ValueError(f"only {frames} of {stated} samples can be decoded")
+        if not frames:
+            raise ValueError("it has no samples: 0 s of sound")
+        cut = re.search(r"data : (\d+) \(should be (\d+)\)", sound.extra_info)
+        if decode and cut and int(cut[2]) < int(cut[1]) < _STREAMED:
+            raise ValueError(f"it is cut: {cut[2]} of {cut[1]} bytes")
         return {
-            "format": container.format.name,
-            "duration": _duration(container, stream),
-            "sample_rate": stream.rate,
-            "channels": stream.channels,
+            "format": sound.format.lower(),
+            "duration": round(frames / sound.samplerate, 6),
+            "sample_rate": sound.samplerate,
+            "channels": sound.channels,
         }
 
 
-def _video(file: BinaryIO) -> dict[str, Any]:
+def _open_container(file: BinaryIO) -> Any:
     import av
 
-    with av.open(file, mode="r", metadata_errors="ignore") as container:
+    return av.open(
+        file, mode="r", metadata_errors="ignore", options={"format_whitelist": _CONTAINERS}
+    )
+
+
+def _audio_by_ffmpeg(file: BinaryIO, decode: bool) -> dict[str, Any]:
+    with _open_container(file) as container:
+        if not container.streams.audio:
+            raise ValueError("no sound track")
+        stream = container.streams.audio[0]
+        duration = _duration(container, stream)
+        found = {
+            "format": container.format.name,
+            "duration": duration,
+            "sample_rate": stream.rate,
+            "channels": stream.channels,
+        }
+        if duration == 0:
+            raise ValueError("it has no samples: 0 s of sound")
+        if decode:
+            _decode(container, [stream])
+        return found
+
+
+def _video(file: BinaryIO, decode: bool) -> dict[str, Any]:
+    with _open_container(file) as container:
         if not container.streams.video:
             raise ValueError("no picture track")
         stream = container.streams.video[0]
         rate = stream.average_rate or stream.guessed_rate
         fps = round(float(rate), 6) if rate else None
         duration = _duration(container, stream)
-        frames = stream.frames or (round(duration * fps) if duration and fps else None)
+        frames = stream.frames or None  # 0 where the header does not say
+        if frames is None and duration is not None and fps is not None:
+            frames = round(duration * fps)
         if not stream.width or not stream.height:
             raise ValueError("no picture size in the header")
-        return {
+        found = {
             "format": container.format.name,
             "width": stream.width,
             "height": stream.height,
@@ -142,17 +188,64 @@ def _video(file: BinaryIO) -> dict[str, Any]:
             "frames": frames,
             "has_audio": bool(container.streams.audio),
         }
+        first = next(container.decode(stream), None)  # says how it is turned
+        if first is None:
+            raise ValueError("no frame can be decoded")
+        if decode:
+            container.seek(0)
+            _decode(container, [stream, *container.streams.audio[:1]])
+    if first.rotation % 180:  # decord, with which Qwen's processors read clips, turns them too
+        found["width"], found["height"] = found["height"], found["width"]
+    return found
+
+
+def _decode(container: Any, streams: list[Any]) -> None:
+    """Decode streams from beginning to end.
+
+    A cut file decodes without an error up to the cut. It is known by frames that are missing *and*
+    an end before the stated one: either alone is found in clips that a phone has trimmed.
+
+    Raises:
+        ValueError: If a stream has no frame, or the file is cut.
+    """
+    counts = dict.fromkeys(streams, 0)
+    ends = dict.fromkeys(streams, Fraction(0))
+    for packet in container.demux(streams):
+        stream = packet.stream
+        for frame in packet.decode():
+            counts[stream] += not frame.is_corrupt
+            if frame.pts is not None and frame.time_base:
+                end = (frame.pts + (frame.duration or 0)) * frame.time_base
+                ends[stream] = max(ends[stream], end)
+    for stream, count in counts.items():
+        what = "sound" if stream.type == "audio" else "picture"
+        if not count:
+            raise ValueError(f"its {what} track has no frame that can be decoded")
+        lacks = stream.frames - count > max(2, _FRAMES * stream.frames)
+        stated = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        if lacks and _short(ends[stream], stated):
+            raise ValueError(
+                f"it is cut: only {count} of {stream.frames} {what} frames can be decoded"
+            )
+    whole = (container.duration or 0) / _AV_TIME_BASE
+    if container.format.name.startswith("matroska") and _short(max(ends.values()), whole):
+        raise ValueError(f"it is cut: {float(max(ends.values())):.1f} of {whole:.1f} s")
+
+
+def _short(end: Fraction, stated: float) -> bool:
+    return stated - float(end) > max(0.25, _SECONDS * stated)
 
 
 def _duration(container: Any, stream: Any) -> float | None:
-    if container.duration:
-        return round(container.duration / 1_000_000, 6)  # ffmpeg's AV_TIME_BASE is a microsecond
-    if stream.duration and stream.time_base:
-        return round(float(stream.duration * stream.time_base), 6)
-    return None
+    known = []
+    if container.duration is not None:
+        known.append(container.duration / _AV_TIME_BASE)
+    if stream.duration is not None and stream.time_base:
+        known.append(float(stream.duration * stream.time_base))
+    return round(next((seconds for seconds in known if seconds), known[0]), 6) if known else None
 
 
-_PROBES: dict[MediaKind, Callable[[BinaryIO], dict[str, Any]]] = {
+_PROBES: dict[MediaKind, Callable[[BinaryIO, bool], dict[str, Any]]] = {
     "image": _image,
     "audio": _audio,
     "video": _video,

@@ -30,7 +30,8 @@ def _do(task: dict[str, Any]) -> dict[str, Any]:
     try:
         with JoinedFiles([Path(part) for part in task["parts"]]) as whole:
             section = Section(cast(BinaryIO, whole), task["start"], task["size"])
-            return {"media": probe(task["kind"], io.BufferedReader(section, 1 << 16))}
+            file = io.BufferedReader(section, 1 << 16)
+            return {"media": probe(task["kind"], file, task["decode"])}
     except MemoryError:
         return {"media": {"error": f"the decoder wants more than {_MEMORY >> 30} GB of memory"}}
     finally:

@@ -18,22 +18,25 @@ from components.download.index.probe import MediaKind
 from omnistage.errors import StageFailedError
 from omnistage.workers.pool import WorkerEndedError, WorkerProcess
 
+_SLOWEST = 200_000  # bytes of a medium that are decoded in a second at least
 AHEAD = 4  # media that may be begun and not yet ended
 _IN_MEMORY = 16 << 20  # bytes of a copied medium that are not put on the disk, which takes longer
 
 
 class ProbeProcess:
-    """A process that reads the headers of media, while its caller goes on to the next ones.
+    """A process that reads media, while its caller goes on to the next ones.
 
     What is said of a medium does not depend on those before it: where a process that has probed
     others crashes, the medium gets a new one.
 
     Args:
-        seconds: Longest time a medium may take.
+        seconds: Longest time a medium's header may take.
+        decode: Whether all of a medium is decoded; its size then adds to the time that it may take.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, decode: bool = False) -> None:
         self.seconds = seconds
+        self._decode = decode
         self._small = [_memory_file() for _ in range(AHEAD)]
         self._large = _disk_file()
         self._copy = self._large
@@ -49,7 +52,7 @@ class ProbeProcess:
         return len(self._begun)
 
     def begin(self, kind: MediaKind, parts: Sequence[Path], start: int, size: int) -> None:
-        """Have a medium's header read.
+        """Have a medium read.
 
         Args:
             kind: What the name says it is.
@@ -62,7 +65,8 @@ class ProbeProcess:
             "parts": [str(part) for part in parts],
             "start": start,
             "size": size,
-            "seconds": self.seconds,
+            "decode": self._decode,
+            "seconds": self.seconds + (size / _SLOWEST if self._decode else 0),
         }
         self._begun.append(task)
         if self._process is None:
@@ -71,7 +75,7 @@ class ProbeProcess:
             self._process.send(task)
 
     def end(self) -> dict[str, Any]:
-        """Return the header of the medium that was begun first.
+        """Return what is known of the medium that was begun first.
 
         Returns:
             See :func:`components.download.index.probe.probe`; an ``error`` also for a crash.
@@ -89,12 +93,11 @@ class ProbeProcess:
             except WorkerEndedError as e:
                 final = not self._answers or e.code == -signal.SIGALRM
                 self._stop()
-                if final:
-                    self._begun.popleft()
+                task = self._begun.popleft() if final else None
                 if self._begun:
                     self._start()
-                if final:
-                    return {"error": self._verdict(e.code)}
+                if task:
+                    return {"error": _verdict(e.code, task["seconds"])}
 
     def probe(
         self, kind: MediaKind, parts: Sequence[Path], start: int, size: int
@@ -118,7 +121,7 @@ class ProbeProcess:
         return self._copy
 
     def begin_copy(self, kind: MediaKind) -> None:
-        """Have the header of the medium read that was written to the last :meth:`new_copy`."""
+        """Have the medium read that was written to the last :meth:`new_copy`."""
         self._copy.flush()
         part = Path(f"/dev/fd/{self._copy.fileno()}")
         self.begin(kind, [part], 0, self._copy.tell())
@@ -154,10 +157,11 @@ class ProbeProcess:
             self._process.close()
             self._process = None
 
-    def _verdict(self, code: int) -> str:
-        if code == -signal.SIGALRM:
-            return f"the decoder did not end within {self.seconds:g} s"
-        return f"crashed the decoder: {f'signal {-code}' if code < 0 else f'exit code {code}'}"
+
+def _verdict(code: int, seconds: float) -> str:
+    if code == -signal.SIGALRM:
+        return f"the decoder did not end within {seconds:.3g} s"
+    return f"crashed the decoder: {f'signal {-code}' if code < 0 else f'exit code {code}'}"
 
 
 def room_for(size: int) -> int:

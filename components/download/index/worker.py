@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
-from components.download.index.probe import media_kind
+from components.download.index.probe import media_kind, unreadable
 from components.download.index.probe_process import AHEAD, ProbeProcess, room_for
 from components.download.transfer.part_file import GivenUpError, GrowingFile
 from omnistage.archives.file_views import JoinedFiles
@@ -25,17 +25,18 @@ from omnistage.workers.loop import serve
 
 
 @functools.cache
-def _probes(seconds: float) -> ProbeProcess:
+def _probes(seconds: float, decode: bool) -> ProbeProcess:
     """Return the decoders' process; it ends with this one, whose pipe it reads."""
-    return ProbeProcess(seconds)
+    return ProbeProcess(seconds, decode)
 
 
 def digest(task: dict[str, Any]) -> dict[str, Any]:
-    """Hash a file that is being fetched, and read its header if it is a medium.
+    """Hash a file that is being fetched, and probe it if it is a medium.
 
     Args:
         task: ``path`` (the part file), ``name`` (its final name), ``git`` (whether its git blob
-            hash is wanted too), ``probe`` (whether media are probed) and ``probe_seconds``.
+            hash is wanted too), ``probe`` (whether media are probed), ``probe_seconds`` and
+            ``decode`` (whether they are decoded).
 
     Returns:
         ``sha256``, ``git_sha1``, ``size`` and ``media``.
@@ -52,9 +53,10 @@ def digest(task: dict[str, Any]) -> dict[str, Any]:
             if git:
                 git.update(buffer[:count])
     kind = media_kind(task["name"]) if task["probe"] else None
-    media = None
-    if kind:
-        media = _probes(task["probe_seconds"]).probe(kind, [Path(task["path"])], 0, size)
+    media = unreadable(task["name"]) if kind else None
+    if kind and not media:
+        probes = _probes(task["probe_seconds"], task["decode"])
+        media = probes.probe(kind, [Path(task["path"])], 0, size)
     return {
         "sha256": sha256.hexdigest(),
         "git_sha1": git.hexdigest() if git else None,
@@ -69,7 +71,7 @@ def index(task: dict[str, Any]) -> dict[str, Any]:
     Args:
         task: ``parts`` (files in order; a single one may still be growing), ``growing``,
             ``spanned`` (whether it is a spanned zip), ``name``, ``limits``, ``encoding``,
-            ``probe_seconds`` and ``rows`` (file to write).
+            ``probe_seconds``, ``decode`` and ``rows`` (file to write).
 
     Returns:
         ``members``, how many.
@@ -94,7 +96,8 @@ def index(task: dict[str, Any]) -> dict[str, Any]:
             task["encoding"],
             starts,
         )
-        with contextlib.closing(_rows(members, parts, _probes(task["probe_seconds"]))) as found:
+        probes = _probes(task["probe_seconds"], task["decode"])
+        with contextlib.closing(_rows(members, parts, probes)) as found:
             for row in found:
                 out.write(orjson.dumps(row) + b"\n")
                 count += 1
@@ -110,6 +113,9 @@ def _rows(
     try:
         for member in members:
             kind = media_kind(member.name)
+            refused = unreadable(member.name) if kind else None
+            if refused:
+                kind = None
             copy = None
             if kind and member.plain is None:
                 yield from _ended(waiting, probes, room_for(member.size))
@@ -127,7 +133,7 @@ def _rows(
                 "member": member.name,
                 "size": member.size,
                 "sha256": sha256.hexdigest(),
-                "media": kind,
+                "media": refused or kind,
                 "offset": member.offset,
             }
             waiting.append(row)
@@ -140,10 +146,13 @@ def _rows(
 def _ended(
     waiting: deque[dict[str, Any]], probes: ProbeProcess, most: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows that wait for no probe, after ending probes until ``most`` are left."""
-    while waiting and (not waiting[0]["media"] or probes.begun > most):
+    """Yield the rows that wait for no probe, after ending probes until ``most`` are left.
+
+    The ``media`` of a row that waits is its kind.
+    """
+    while waiting and (not isinstance(waiting[0]["media"], str) or probes.begun > most):
         row = waiting.popleft()
-        if row["media"]:
+        if isinstance(row["media"], str):
             row["media"] = probes.end()
         yield row
 
