@@ -39,6 +39,9 @@ _ENDLESS = 1 << 62  # frames that libsndfile states where it does not know
 _STREAMED = 0x7FFFFF00  # bytes from which a WAV's stated size means that it was not known
 
 
+_CUT = re.compile(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)")
+
+
 def media_kind(name: str) -> MediaKind | None:
     """Return what a file is by its extension, or None when it is no medium."""
     base = name.rpartition("/")[2]
@@ -120,15 +123,16 @@ def _audio(file: BinaryIO, decode: bool) -> dict[str, Any]:
         return _audio_by_ffmpeg(file, decode)
     with sound:
         frames = sound.frames
-        if decode or frames >= _ENDLESS:
-            stated, frames = frames, 0
-            while block := len(sound.read(1 << 16, dtype="int16")):
-                frames += block
-            if frames < stated < _ENDLESS:
-                raise ValueError(f"only {frames} of {stated} samples can be decoded")
+        if frames >= _ENDLESS:
+            file.seek(0)
+            return _audio_by_ffmpeg(file, decode)
+        if decode:
+            whole = sum(iter(lambda: len(sound.read(1 << 16, dtype="int16")), 0))
+            if whole < frames:
+                raise ValueError(f"only {whole} of {frames} samples can be decoded")
         if not frames:
             raise ValueError("it has no samples: 0 s of sound")
-        cut = re.search(r"data : (\d+) \(should be (\d+)\)", sound.extra_info)
+        cut = _CUT.search(sound.extra_info)
         if decode and cut and int(cut[2]) < int(cut[1]) < _STREAMED:
             raise ValueError(f"it is cut: {cut[2]} of {cut[1]} bytes")
         return {
@@ -153,17 +157,17 @@ def _audio_by_ffmpeg(file: BinaryIO, decode: bool) -> dict[str, Any]:
             raise ValueError("no sound track")
         stream = container.streams.audio[0]
         duration = _duration(container, stream)
-        found = {
+        if decode or duration is None:
+            ends = _decode(container, [stream])
+            duration = round(float(ends[stream]), 6) if duration is None else duration
+        if not duration:
+            raise ValueError("it has no samples: 0 s of sound")
+        return {
             "format": container.format.name,
             "duration": duration,
             "sample_rate": stream.rate,
             "channels": stream.channels,
         }
-        if duration == 0:
-            raise ValueError("it has no samples: 0 s of sound")
-        if decode:
-            _decode(container, [stream])
-        return found
 
 
 def _video(file: BinaryIO, decode: bool) -> dict[str, Any]:
@@ -199,8 +203,8 @@ def _video(file: BinaryIO, decode: bool) -> dict[str, Any]:
     return found
 
 
-def _decode(container: Any, streams: list[Any]) -> None:
-    """Decode streams from beginning to end.
+def _decode(container: Any, streams: list[Any]) -> dict[Any, Fraction]:
+    """Decode streams from beginning to end, and return when each ends, in seconds.
 
     A cut file decodes without an error up to the cut. It is known by frames that are missing *and*
     an end before the stated one: either alone is found in clips that a phone has trimmed.
@@ -230,6 +234,7 @@ def _decode(container: Any, streams: list[Any]) -> None:
     whole = (container.duration or 0) / _AV_TIME_BASE
     if container.format.name.startswith("matroska") and _short(max(ends.values()), whole):
         raise ValueError(f"it is cut: {float(max(ends.values())):.1f} of {whole:.1f} s")
+    return ends
 
 
 def _short(end: Fraction, stated: float) -> bool:

@@ -218,7 +218,7 @@ class Templates:
         if not filters.characters[0] <= characters <= filters.characters[1]:
             return False
         seconds = state.index.seconds[member]
-        if seconds and not filters.seconds[0] <= seconds <= filters.seconds[1]:
+        if seconds >= 0 and not filters.seconds[0] <= seconds <= filters.seconds[1]:
             return False
         disjoint = filters.disjoint and self.worker.source.split == "rl"
         return not (disjoint and state.sft_marks[state.index.first_duplicate[member]])

@@ -199,7 +199,7 @@ class RowConverter:
             raise LeftOutError("length")
         least, most = self.filters.seconds
         seconds = self.state.index.seconds
-        if any(seconds[m] and not least <= seconds[m] <= most for m in members):
+        if any(seconds[m] >= 0 and not least <= seconds[m] <= most for m in members):
             raise LeftOutError("duration")
 
     def check_leaks(self, split: Form, members: list[int], draft: Draft | None = None) -> None:
@@ -276,8 +276,9 @@ def count_seconds(index: MemberIndex, members: np.ndarray, counts: dict[str, np.
     kinds = np.frombuffer(index.kinds, dtype=np.uint8)[members]
     seconds = np.frombuffer(index.seconds, dtype=np.float32)[members]
     for kind, name in _LISTS.items():
-        if (kinds == kind).any():
-            counts[name] = counts.get(name, 0) + histogram(seconds[kinds == kind], SECOND_BINS)
+        known = seconds[(kinds == kind) & (seconds >= 0)]
+        if len(known):
+            counts[name] = counts.get(name, 0) + histogram(known, SECOND_BINS)
 
 
 def histogram(values: Any, bins: np.ndarray) -> np.ndarray:

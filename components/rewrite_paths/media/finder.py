@@ -173,7 +173,9 @@ class MediaFinder:
                 "use_audio_in_video is on, and an <audio> tag stands for no item but the clip's "
                 "own sound",
             )
-        stems = {_stem(self.index.name(v)) for v in with_sound}
+        # A sound of the clip's name is the clip's only in a format that means it so: elsewhere two
+        # files may share a name by chance.
+        stems = {_stem(self.index.name(v)) for v in with_sound} if draft.clip_sound else set()
         bytes_of = self.index.first_duplicate
         same = {bytes_of[v] for v in with_sound}
         for audio in media.audios:

@@ -47,7 +47,9 @@ class MemberIndex:
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         self.kinds = bytearray()
         self.seconds = array("f")
-        """Duration of each member, 0 where it has none."""
+        """Duration of each member, below 0 where it has none or it is not known."""
+        self.errors: dict[int, str] = {}
+        """Why a member cannot be shown to a model."""
         self.first_duplicate = array("I")
         """First member with the same bytes, of each member."""
         self._names: list[str] = []
@@ -123,7 +125,10 @@ class MemberIndex:
         member = self.find(raw)
         kind = self.kinds[member]
         if kind == BROKEN:
-            raise RowError("undecodable_media", f"{self.path(member)} cannot be decoded")
+            raise RowError(
+                "undecodable_media",
+                f"{self.path(member)} cannot be decoded: {self.errors[member]}",
+            )
         if kind not in FITS[field]:
             raise RowError("wrong_media_type", f"{field}: {self.path(member)} is {_NAMES[kind]}")
         return member
@@ -142,7 +147,10 @@ class MemberIndex:
             self._names.extend([name for _, _, name in paths])
             self.first_duplicate.extend(map(first_with.setdefault, digests, members))
             self.kinds.extend(map(_kind, media))
-            self.seconds.extend([m.get("duration") or 0.0 if m else 0.0 for m in media])
+            self.seconds.extend(map(_seconds, media))
+            self.errors.update(
+                (n, m["error"]) for n, m in zip(members, media, strict=True) if m and "error" in m
+            )
             at = 0
             while at < len(block):
                 folder, end = paths[at][0], at + 1
@@ -262,6 +270,11 @@ def _common_ending(a: str, b: str) -> int:
             break
         count += 1
     return count
+
+
+def _seconds(media: Mapping[str, Any] | None) -> float:
+    seconds = media.get("duration") if media else None
+    return -1.0 if seconds is None else seconds
 
 
 def _kind(media: Mapping[str, Any] | None) -> int:

@@ -299,6 +299,43 @@ def test_sound_is_never_counted_twice(
     assert (outcome if isinstance(outcome, str) else None) == expected
 
 
+def test_a_sound_that_shares_the_name_of_a_clip_is_a_medium_of_its_own(tmp_path: Path) -> None:
+    members = [member("v/7.mp4", CLIP), member("a/7.wav")]
+    row = judge_row("v/7.mp4", "videos") | {"audios": ["a/7.wav"]}
+
+    done = rewrite(tmp_path, {"rl.jsonl": [row]}, members, use_audio_in_video=True)
+
+    assert done.reasons() == []
+    assert done.rows("rl")[0]["audios"] == ["a/7.wav"]
+
+
+def test_a_medium_that_cannot_be_decoded_is_rejected_with_the_reason(tmp_path: Path) -> None:
+    members = [member("p/cut.jpg", {"error": "OSError: image file is truncated"}), "p/ok.jpg"]
+    rows = [judge_row("p/cut.jpg"), judge_row("p/ok.jpg")]
+
+    done = rewrite(tmp_path, {"rl.jsonl": rows}, members)
+
+    (row,) = done.rows("rejected")
+    assert row["reason"] == "undecodable_media"
+    assert "p/cut.jpg cannot be decoded: OSError: image file is truncated" in row["detail"]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 0), (0.4, 0), (2.0, 1), (None, 1)])
+def test_no_seconds_is_a_length_and_not_an_unknown_one(
+    tmp_path: Path, seconds: float | None, expected: int
+) -> None:
+    sound = {"type": "audio", "format": "wav", "duration": seconds, "sample_rate": 16000}
+    row = judge_row("a/x.wav", "audios")
+    members = [member("a/x.wav", sound), "a/y.wav"]
+
+    done = rewrite(
+        tmp_path, {"rl.jsonl": [row, judge_row("a/y.wav", "audios")]}, members,
+        filters={"min_seconds": 1.0},
+    )  # fmt: skip
+
+    assert len(done.rows("rl")) == 1 + expected
+
+
 def test_copy_of_the_clip_as_a_sound_counts_it_twice(tmp_path: Path) -> None:
     members = [member("v/clip.mp4", CLIP, "same"), member("a/other.mp4", CLIP, "same")]
     files = {
