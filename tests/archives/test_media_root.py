@@ -246,7 +246,7 @@ def test_a_disk_too_small_is_said_before_anything_is_written(dataset, tmp_path, 
 
 def test_verify_finds_nothing_wrong_and_then_each_thing_that_is(dataset, tmp_path):
     assert verify(manifest_uri(dataset)) == []
-    home = tmp_path / "moved"
+    home = tmp_path / "moved" / dataset.stage / dataset.key
     shutil.copytree(uri_path(dataset.uri).parent, home)
     (home / "done").unlink()
     (home / "content" / "sources.json").unlink()
