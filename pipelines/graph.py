@@ -70,7 +70,7 @@ def graph_of(recipe: Recipe) -> Graph:
 def needed(graph: Graph, last: str) -> list[str]:
     """Return the upstream steps of a step in the order of the graph, and itself."""
     found = {last}
-    for name in reversed(graph):
+    for name in reversed(list(graph)):
         if name in found:
             found.update(graph[name].sources.values())
     return [name for name in graph if name in found]

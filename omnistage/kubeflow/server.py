@@ -66,7 +66,7 @@ class PipelinesServer:
         return f"{self._client._get_url_prefix().rstrip('/')}/#/runs/details/{run_id}"
 
     def experiment(self, name: str) -> str:
-        """Return the id of an experiment, which is made when it is not there."""
+        """Return the id of an experiment; create it if there is none by that name."""
         made = self._call(
             "the experiment",
             lambda: self._client.create_experiment(name, namespace=self._namespace),
@@ -96,7 +96,7 @@ class PipelinesServer:
         return pipeline, have[0].pipeline_version_id
 
     def runs_named(self, experiment: str, name: str) -> list[str]:
-        """Return the ids of the runs of an experiment that have a name."""
+        """Return the ids of an experiment's runs with a given name."""
         found = self._call(
             "the runs",
             lambda: self._client.list_runs(
@@ -133,7 +133,7 @@ class PipelinesServer:
         return made.run_id
 
     def get_run(self, run_id: str) -> Any:
-        """Return a run, with its tasks, or None where there is none.
+        """Return a run, with its tasks, or None if there is none.
 
         Raises:
             InputError: If it may not be read.
@@ -168,7 +168,7 @@ class PipelinesServer:
             self._client.upload_pipeline_version(str(package), version, pipeline_id=pipeline)
 
     def _call(self, what: str, call: Callable[[], T], patience: float | None = None) -> T:
-        """Make a call that may be repeated, until it is answered."""
+        """Make a call that may be repeated, with retries until the server answers."""
         return retry(
             lambda: self._once(what, call),
             patience=self._patience if patience is None else patience,
@@ -219,7 +219,7 @@ def _named(name: str) -> str:
 
 @contextlib.contextmanager
 def _already_there() -> Any:
-    """Take an upload that another process made first for one's own."""
+    """Accept that another process has uploaded the same thing first."""
     from kfp_server_api import ApiException
 
     try:
@@ -230,7 +230,7 @@ def _already_there() -> Any:
 
 
 def _error_message(error: Any) -> str:
-    """Return the server's own words."""
+    """Return the message in an answer that reports an error."""
     try:
         body = json.loads(error.body or "")
         text = body.get("message") or body.get("error_message") or body.get("error") or ""

@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Submission:
-    """What is run, where."""
+    """A package and where to run it."""
 
     package: Path
     experiment: str
@@ -55,7 +55,7 @@ class Submission:
     service_account: str | None = None
 
     def key(self) -> str:
-        """Return what tells this submission from others: 16 hex digits."""
+        """Return a hash that identifies this submission: 16 hex digits."""
         parts = {
             "package": hashlib.sha256(self.package.read_bytes()).hexdigest(),
             "parameters": dict(self.parameters),
@@ -67,7 +67,7 @@ class Submission:
 
 
 def start(submission: Submission, server: PipelinesServer, home: Path, say: Say) -> str:
-    """Return the id of the submission's run: the one that still goes on, or a new one.
+    """Return the id of the submission's run: the unfinished one, or a new one.
 
     Args:
         submission: What to run.
@@ -109,7 +109,7 @@ def follow(
     say: Say,
     poll: float = 5.0,
 ) -> int:
-    """Say what the tasks of a run do until it has ended, and return the exit code.
+    """Report the state of a run's tasks until it ends, and return the exit code.
 
     Args:
         run_id: The run.
@@ -145,7 +145,7 @@ def follow(
 
 
 def task_titles(package: Path) -> dict[str, str]:
-    """Return the tasks of a package: name in KFP to display name, the stage."""
+    """Return the tasks of a package: name in KFP to display name, the step."""
     pipeline = next(yaml.safe_load_all(package.read_text()))
     dags = [pipeline["root"]["dag"]]
     dags += [c["dag"] for c in pipeline["components"].values() if "dag" in c]
@@ -203,7 +203,7 @@ def _create(
     version: tuple[str, str],
     state: Mapping[str, Any],
 ) -> str:
-    """Create the run once, although an answer may be lost."""
+    """Create the run exactly once, even if the server's answer is lost."""
 
     def create() -> str:
         found = set(server.runs_named(experiment, state["name"])) - set(state["before"])
@@ -217,7 +217,7 @@ def _create(
 
 
 def _states(run: Any, titles: Mapping[str, str]) -> dict[str, str]:
-    """Return the state of each task of a package that the run has come to."""
+    """Return the state of each task that the run has started."""
     details = run.run_details.task_details if run.run_details else None
     return {
         titles[task.display_name]: task.state
@@ -227,7 +227,7 @@ def _states(run: Any, titles: Mapping[str, str]) -> dict[str, str]:
 
 
 class _Records:
-    """What the stages of a run wrote down, as far as its store can be read from here.
+    """The records that a run's tasks leave in its store, if the store can be read from here.
 
     Kubeflow Pipelines 2.17 says of a task which it took from its cache that it succeeded.
 
@@ -275,7 +275,7 @@ def _end(run: Any, run_id: str, titles: Mapping[str, str], store: str, say: Say)
 
 
 def _drivers_failed(run: Any) -> list[str]:
-    """Return the pods of Kubeflow Pipelines itself that failed, before any task could begin."""
+    """Return the driver pods of Kubeflow Pipelines that failed before any task started."""
     details = run.run_details.task_details if run.run_details else None
     return [
         task.display_name

@@ -4,8 +4,8 @@ import importlib.metadata
 import platform
 import shutil
 import time
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from omnistage.errors import DamagedError, InputError, machine_errors
 from omnistage.events import Events, clock
@@ -28,21 +28,8 @@ from omnistage.torchrun.world import SINGLE_NODE, World
 
 _LARGE = 1 << 30  # bytes: hashed in some seconds
 
-
-class Launch(Protocol):
-    """Runs a stage as a job, as :func:`omnistage.cluster.launch.launch_stage` does."""
-
-    def __call__(
-        self,
-        stage: Stage[Any],
-        config: Settings,
-        inputs: Mapping[str, Manifest],
-        store: Store,
-        parts: KeyParts,
-        events: Events,
-    ) -> Manifest:
-        """Launch the job, follow it to its end and return what it put into the store."""
-        ...
+Launch = Callable[[Stage[Any], Settings, Mapping[str, Manifest], Store, KeyParts, Events], Manifest]
+"""Runs a stage as a job: :func:`omnistage.cluster.launch.launch_stage`, told the cluster."""
 
 
 def execute(

@@ -1,4 +1,4 @@
-"""What the exit task of a run on a cluster does: cancel what the run left behind, say how it went.
+"""The exit task of a run on a cluster: cancels what the run left behind and writes a summary.
 
 Kubeflow Pipelines ends the task of a terminated run within a second and leaves its training jobs
 running, and it tells the exit task neither which task failed nor why.

@@ -112,7 +112,7 @@ def _names(stage: Stage[Any], variable: str) -> bool:
 
 
 def _fill_in(output: dsl.Artifact, made: Manifest) -> None:
-    """Make an artifact of a manifest, with what KFP's pages are to show as metadata."""
+    """Write a manifest into an artifact, with metadata for KFP's pages."""
     target = Path(output.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(made.to_json())

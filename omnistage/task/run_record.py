@@ -1,4 +1,4 @@
-"""What the tasks of a run on a cluster leave behind for its exit task.
+"""The records that the tasks of a run on a cluster leave for its exit task.
 
 Kubeflow Pipelines does not tell an exit task why a run failed, so every task writes how it ended
 to the store, and the exit task puts these records together::
@@ -27,7 +27,7 @@ EXIT = "exit"
 """Name of the exit task, which writes the summary and no record of its own."""
 _SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 _TEXTS = ("message", "wrong")
-"""What may repeat the words of other programs."""
+"""Fields that may quote other programs, and so a secret."""
 
 TaskState = Literal["running", "done", "cached", "failed"]
 
@@ -67,7 +67,7 @@ class RunRecord:
         write_atomic(path, data)
 
     def note(self, stage: str, state: TaskState, **fields: Any) -> None:
-        """Write how a stage stands; a failure to do so is said, and the stage goes on."""
+        """Write the state of a stage; if that fails, warn and go on."""
         pod = os.environ.get(POD_VARIABLE, "")
         try:
             self.write(
@@ -77,7 +77,7 @@ class RunRecord:
             print(f"{stage}: warning: the run's record was not written: {e}", file=sys.stderr)
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Return a record, or None where there is none.
+        """Return a record, or None if there is none.
 
         Raises:
             InputError: If the store may not be read.

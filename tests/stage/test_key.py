@@ -11,7 +11,7 @@ from pydantic import Field
 from omnistage.cluster.launch import stage_job
 from omnistage.events import Events
 from omnistage.settings import Settings
-from omnistage.stage.contract import ClusterRuntime, Stage, TaskRuntime, always
+from omnistage.stage.contract import ClusterRuntime, Result, Stage, TaskRuntime, always
 from omnistage.stage.execute import execute, take_part
 from omnistage.stage.key import KeyParts, key_parts, pinned_version
 from omnistage.store.folder import FolderStore
@@ -157,6 +157,7 @@ def test_parts_read_back_from_json_give_the_same_key() -> None:
         names: list[str] = Field(default=["é"], description="Not ASCII.")
         none: int | None = Field(default=None, description="Nothing.")
 
-    made = key_parts(replace(FIRST, config=Numbers), Numbers(), {})
+    stage = Stage("download", "DatasetTarball", 1, Numbers, {}, lambda _: Result())
+    made = key_parts(stage, Numbers(), {})
     again = KeyParts.model_validate(json.loads(json.dumps(made.model_dump())))
     assert again.key == made.key
