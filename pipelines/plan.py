@@ -40,7 +40,7 @@ def plan(graph: Graph, last: str, store: Store) -> list[PlannedStep]:
         inputs = {i: digests[s] for i, s in step.sources.items()}
         key = stage_key(step.stage, step.config, inputs)
         try:
-            found = store.find(step.stage.name, key)
+            found = store.find(step.stage.name, key, step.stage.kind)
             reason = "in the store, whole" if found else "not in the store"
         except DamagedError as e:
             found, reason = None, str(e)
@@ -67,7 +67,7 @@ def stored_inputs(graph: Graph, last: str, store: Store) -> dict[str, Manifest]:
     for step in (graph[name] for name in needed(graph, last)[:-1]):
         digests = {i: made[s].digest for i, s in step.sources.items()}
         key = stage_key(step.stage, step.config, digests)
-        found = store.find(step.stage.name, key)
+        found = store.find(step.stage.name, key, step.stage.kind)
         if found is None:
             raise InputError(
                 f"{last}: the result of {step.name}, {key}, is not in {store.uri}; "

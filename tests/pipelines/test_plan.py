@@ -9,7 +9,7 @@ from omnistage.errors import InputError
 from omnistage.recipe.document import find_recipe, read_recipe, validate
 from omnistage.stage.key import stage_key
 from omnistage.store.folder import FolderStore
-from omnistage.store.manifest import Manifest
+from omnistage.store.manifest import Kind, Manifest
 from pipelines.graph import graph_of
 from pipelines.plan import plan, stored_inputs
 from pipelines.recipe import Recipe
@@ -24,9 +24,9 @@ class CountingStore(FolderStore):
         super().__init__(root)
         self.asked: Counter[str] = Counter()
 
-    def find(self, stage: str, key: str) -> Manifest | None:
+    def find(self, stage: str, key: str, kind: Kind | None = None) -> Manifest | None:
         self.asked[stage] += 1
-        return super().find(stage, key)
+        return super().find(stage, key, kind)
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def store(tmp_path: Path) -> CountingStore:
         (folder / "file").write_text(name)
         key = stage_key(step.stage, step.config, {i: digests[s] for i, s in step.sources.items()})
         digests[name] = made.commit(folder, step.stage.kind, step.stage.name, key).digest
+    made.asked.clear()
     return made
 
 
