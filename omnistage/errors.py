@@ -18,11 +18,16 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from omnistage.redact import redact
+
 
 class OmnistageError(Exception):
-    """Base of every error raised on purpose; its message is meant for the user."""
+    """Base of every error raised on purpose; its message is meant for the user, without secrets."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redact(message))
 
 
 class InputError(OmnistageError):
@@ -82,7 +87,7 @@ class ErrorReport:
             return cls(type(error).__name__, error.exit_code, str(error))
         kind, last = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1:]
         where = "".join(f" ({f.filename}:{f.lineno}, in {f.name})" for f in last)
-        return cls(kind, 1, f"{kind}: {error}{where}")
+        return cls(kind, 1, redact(f"{kind}: {error}{where}"))
 
     @classmethod
     def parse(cls, text: str) -> "ErrorReport | None":

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from omnistage.files import human_bytes
+from omnistage.redact import redact, redacted
 
 _INTERVAL = 0.5  # seconds between two progress lines: enough for a table, cheap for a long run
 
@@ -74,7 +75,7 @@ class Events:
         if self.path is None:
             return
         line = orjson.dumps(
-            {"time": time.time(), "stage": self.stage, "event": event, **fields},
+            {"time": time.time(), "stage": self.stage, "event": event, **redacted(fields)},
             default=str,
             option=orjson.OPT_SERIALIZE_NUMPY,
         )
@@ -86,7 +87,7 @@ class Events:
 
     @staticmethod
     def _say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(redact(text), file=sys.stderr, flush=True)
 
 
 def progress_line(

@@ -1,7 +1,7 @@
 """Run the pipeline on this machine with ``kfp.local``: the child process of ``omnistage run``.
 
-``python -m pipelines.local RUN_FOLDER`` reads the folder's ``run.json`` and ends with the exit
-code of the stage that failed, or 0.
+``python -m pipelines.local RUN_FOLDER`` reads the request on its standard input and ends with the
+exit code of the stage that failed, or 0.
 """
 
 import os
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from omnistage.errors import OmnistageError
 from omnistage.events import Events
-from omnistage.files import read_json, read_jsonl
+from omnistage.files import read_jsonl
 from omnistage.store.open import open_store, read_manifest
 from omnistage.store.uris import store_uri
 from omnistage.task.kfp_body import CACHED_ONLY_VARIABLE, EVENTS_VARIABLE, FORCE_VARIABLE
@@ -23,7 +23,7 @@ from pipelines.recipe import Recipe
 
 
 class RunRequest(BaseModel):
-    """The file ``run.json``."""
+    """What is asked of a run; ``run.json`` in its folder is the same without secrets."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -38,12 +38,12 @@ def main(folder: Path) -> int:
     """Run what a run folder asks for and return the exit code.
 
     Args:
-        folder: Has ``run.json``; gets ``events.jsonl`` and, when eval ran, ``report.html`` and
+        folder: Gets ``events.jsonl`` and, when eval ran, ``report.html`` and
             ``report.json``.
     """
     events = folder / "events.jsonl"
     try:
-        request = RunRequest.model_validate(read_json(folder / "run.json"))
+        request = RunRequest.model_validate_json(sys.stdin.buffer.read())
         _run(request, folder, events)
     except OmnistageError as e:
         Events("run", events).emit("failed", message=str(e), exit_code=e.exit_code)

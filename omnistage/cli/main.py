@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
     }
     folder = new_run(options.home, recipe.name, request, names)
     command = [sys.executable, "-m", CHILD, str(folder)]
-    return supervise(folder, names, command, Console())
+    return supervise(folder, names, command, Console(), request)
 
 
 def _steps(graph: Any, options: argparse.Namespace) -> list[str]:

@@ -2,7 +2,7 @@
 
 ::
 
-    run.json       what was asked: recipe, store, stages to force   (read by the child process)
+    run.json       what was asked: recipe, store, stages to force; without secrets
     state.json     when it began and how it ended
     lock           held by the run's processes while they live
     events.jsonl   what the stages report, see :mod:`omnistage.events`
@@ -21,6 +21,7 @@ import orjson
 
 from omnistage.errors import InputError, machine_errors
 from omnistage.files import read_json, write_json
+from omnistage.redact import redacted
 
 RunState = Literal["running", "done", "failed", "stopped", "killed"]
 StageState = Literal["waiting", "running", "done", "cached", "failed", "stopped"]
@@ -36,7 +37,7 @@ def new_run(home: Path, name: str, request: dict[str, Any], stages: Sequence[str
     Args:
         home: omnistage's folder, such as ``.omnistage``.
         name: Of the recipe; the end of the folder's name.
-        request: What the child process reads; ``events`` is added.
+        request: What is asked; written for people, without secrets. ``events`` is added.
         stages: Names in the order they run, for those who look at the run.
 
     Raises:
@@ -57,7 +58,9 @@ def new_run(home: Path, name: str, request: dict[str, Any], stages: Sequence[str
                 break
             except FileExistsError:  # begun in the same second by somebody else
                 count += 1
-        write_json(folder / "run.json", {**request, "events": str(folder / "events.jsonl")})
+        write_json(
+            folder / "run.json", redacted({**request, "events": str(folder / "events.jsonl")})
+        )
         write_json(folder / "state.json", {"started": time.time(), "stages": list(stages)})
     return folder
 

@@ -1,6 +1,8 @@
 """Runs a command so that nothing of it outlives the one who started it.
 
-    python -m omnistage.runs.guard COMMAND…
+    python -m omnistage.runs.guard FILE COMMAND…
+
+FILE is the number of an open file that becomes the command's standard input.
 
 The guard's standard input is a pipe that the starter holds open and never writes to. The kernel
 closes it whatever way the starter dies, ``kill -9`` included; the guard then kills the command and
@@ -27,8 +29,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL: a trainer may be writing a checkpoint
 
 
-def main(command: list[str]) -> int:
-    """Run a command to its end, or to the end of whoever holds the other side of stdin."""
+def main(stdin: int, command: list[str]) -> int:
+    """Run a command to its end, or to the end of whoever holds the other side of stdin.
+
+    Args:
+        stdin: Open file that becomes the command's standard input.
+        command: The command line.
+    """
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     if prctl:
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -45,7 +52,7 @@ def main(command: list[str]) -> int:
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_guard
+        command, stdin=stdin, start_new_session=True, preexec_fn=die_with_guard
     )
     code = None
     while code is None and not asked:
@@ -106,4 +113,4 @@ def _reap(keep: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

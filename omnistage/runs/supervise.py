@@ -3,12 +3,14 @@
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +23,13 @@ _POLL = 0.1  # seconds: how soon a finished child or a new event is seen
 _LOG_LINES = 20
 
 
-def supervise(folder: Path, names: list[str], command: Sequence[str], console: Console) -> int:
+def supervise(
+    folder: Path,
+    names: list[str],
+    command: Sequence[str],
+    console: Console,
+    request: Mapping[str, Any] | None = None,
+) -> int:
     """Run the child of a run to its end and return the exit code.
 
     The child and all it starts end with this process, see :mod:`omnistage.runs.guard`.
@@ -31,6 +39,8 @@ def supervise(folder: Path, names: list[str], command: Sequence[str], console: C
         names: Its stages, in order.
         command: The child's command line.
         console: Where the run is shown.
+        request: What the child reads as JSON on its standard input: the run's request with the
+            secrets that its folder does not have. Nothing by default.
     """
     view = open_view(names, console)
     reader = EventReader(folder / "events.jsonl")
@@ -38,14 +48,17 @@ def supervise(folder: Path, names: list[str], command: Sequence[str], console: C
         machine_errors("starting the run"),
         acquire_run_lock(folder) as lock,
         (folder / "log.txt").open("ab") as log,
+        tempfile.TemporaryFile() as asked,  # has no name, and is gone with the last who holds it
     ):
+        asked.write(orjson.dumps(request) if request else b"")
+        asked.seek(0)
         guard = subprocess.Popen(
-            [sys.executable, "-m", "omnistage.runs.guard", *command],
+            [sys.executable, "-m", "omnistage.runs.guard", str(asked.fileno()), *command],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=[lock.fileno()],
+            pass_fds=[lock.fileno(), asked.fileno()],
         )
         try:
             with _interruptible(), view:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from omnistage.errors import DamagedError, InputError
 from omnistage.files import private_folder
+from omnistage.redact import redacted
 from omnistage.store.digest import Progress
 from omnistage.store.manifest import FileEntry, Kind, Manifest, content_digest
 
@@ -144,7 +145,7 @@ def scratch_root(default: Path | None = None) -> Path:
 def record_manifest(
     uri: str, files: list[FileEntry], kind: Kind, stage: str, key: str, **fields: Any
 ) -> Manifest:
-    """Make the manifest of hashed files, with their content digest."""
+    """Make the manifest of hashed files, with their content digest and without secrets."""
     return Manifest(
         kind=kind,
         stage=stage,
@@ -152,7 +153,7 @@ def record_manifest(
         digest=content_digest(files),
         uri=uri,
         files=files,
-        **fields,
+        **redacted(fields),
     )
 
 

@@ -22,6 +22,7 @@ from omnistage.cluster.pod import TERMINATION_VARIABLE
 from omnistage.errors import DamagedError, ErrorReport, InputError, OmnistageError
 from omnistage.events import Events
 from omnistage.files import read_json, write_atomic
+from omnistage.redact import redact
 from omnistage.settings import parse_config
 from omnistage.stage.contract import Outcome, Stage, TaskRuntime
 from omnistage.stage.execute import execute, take_part
@@ -91,7 +92,7 @@ def main(stage: Stage[Any], arguments: list[str] | None = None) -> int:
         if termination_log:
             Path(termination_log).write_bytes(report.to_json(_TERMINATION_BYTES))
         if not isinstance(e, OmnistageError):
-            traceback.print_exc()
+            print(redact(traceback.format_exc()), file=sys.stderr)
         print(f"{stage.name}: error: {report.message}", file=sys.stderr, flush=True)
         return report.exit_code
     return 0

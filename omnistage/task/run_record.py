@@ -8,7 +8,6 @@ to the store, and the exit task puts these records together::
 """
 
 import os
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -19,15 +18,13 @@ import orjson
 from omnistage.cluster.launch import RUN_VARIABLE
 from omnistage.errors import InputError, OmnistageError
 from omnistage.files import write_atomic
+from omnistage.redact import redacted
 from omnistage.store.uris import uri_path
 
 POD_VARIABLE = "OMNISTAGE_POD_NAME"
 SUMMARY = "summary"
 EXIT = "exit"
 """Name of the exit task, which writes the summary and no record of its own."""
-_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
-_TEXTS = ("message", "wrong")
-"""Fields that may quote other programs, and so a secret."""
 
 TaskState = Literal["running", "done", "cached", "failed"]
 
@@ -55,7 +52,7 @@ class RunRecord:
             InputError: If the store may not be written.
             TransientError: If it does not answer.
         """
-        data = orjson.dumps(_without_secrets(record), default=str, option=orjson.OPT_INDENT_2)
+        data = orjson.dumps(redacted(record), default=str, option=orjson.OPT_INDENT_2)
         uri = self.uri(name)
         if uri.startswith("s3://"):
             from omnistage.store import objects  # boto3 takes half a second
@@ -108,20 +105,3 @@ def _parse(data: bytes, uri: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError(f"{uri}: not a record")
     return record
-
-
-def _without_secrets(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without the values of this process's secret variables in its messages."""
-    secrets = [v for n, v in os.environ.items() if _SECRET.search(n) and len(v) >= 6]
-
-    def clean(value: Any, name: str) -> Any:
-        if isinstance(value, dict):
-            return {k: clean(v, k) for k, v in value.items()}
-        if isinstance(value, list):
-            return [clean(v, name) for v in value]
-        if isinstance(value, str) and name in _TEXTS:
-            for secret in secrets:
-                value = value.replace(secret, "***")
-        return value
-
-    return clean(record, "")

@@ -162,7 +162,7 @@ def test_no_secret_of_the_environment_is_written_down(
     FAULTS.append(InputError("GET https://u:hf_very_secret@host: 403"))
     with pytest.raises(SystemExit):
         work(store.uri)
-    assert record(store.uri)["message"] == "GET https://u:***@host: 403"
+    assert record(store.uri)["message"] == "GET https://***@host: 403"
 
 
 def test_a_record_that_cannot_be_written_does_not_hide_the_stages_error(

@@ -26,6 +26,7 @@ loss parity          the loss is computed on something else than the rollout
 """
 
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -46,6 +47,7 @@ from components.grpo.preflight.model import check_media, check_parity
 from components.grpo.preflight.records import check_records, load_records, sample_records
 from components.grpo.preflight.rewards import check_rewards
 from components.grpo.preflight.spec import Check, PreflightResult, PreflightSpec, failed
+from omnistage.redact import redact
 
 SAMPLE = 16
 """Records that are encoded and rewarded."""
@@ -99,7 +101,7 @@ def _check_with_model(
             checks.append(check_media(loaded, template, sample, encoded))
             checks += check_parity(spec, loaded, template, sample, encoded)
     except Exception as e:  # whatever ms-swift raises here, it would raise in the run
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), file=sys.stderr)
         checks.append(
             failed("trainer", f"ms-swift fails on these records: {type(e).__name__}: {e}")
         )

@@ -1,0 +1,64 @@
+"""Make text fit to be shown: URLs without passwords and tokens, no value of a secret variable.
+
+Used at every border where text leaves the process: errors, events, logs, manifests, run folders
+and records of runs.
+"""
+
+import os
+import re
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_ID)?$", re.IGNORECASE)
+_URL_VARIABLE = re.compile(r"(URL|URI|PROXY|ENDPOINT)$", re.IGNORECASE)
+_SHORTEST = 6  # characters: a shorter value would be found in words too
+_USER = re.compile(r"(?<=://)[^/\s?#\"'<>]*@")
+_QUERY = re.compile(r"(?<=\w)(://[^\s?#\"'<>]*)\?([^\s#\"'<>]*)")
+_VALUE = re.compile(r"=[^&;]*")
+_HEADER = re.compile(r"\b(Bearer|Basic)\s+[\w+/=.~-]{8,}", re.IGNORECASE)
+HIDDEN = "***"
+
+
+def redact(text: str) -> str:
+    """Return text without secrets.
+
+    Of a URL the user and password go, and the values of its query, whose names stay: a signature
+    has many names. Values of environment variables that are named as secrets (``…_TOKEN``,
+    ``…_KEY``, …) and passwords in those that hold URLs go too, wherever they stand.
+
+    >>> redact("https://me:word@host/a?X-Amz-Signature=ab12&part=1: refused")
+    'https://***@host/a?X-Amz-Signature=***&part=*** refused'
+    """
+    text = _USER.sub(f"{HIDDEN}@", text)
+    text = _QUERY.sub(lambda m: f"{m[1]}?{_VALUE.sub('=' + HIDDEN, m[2])}", text)
+    text = _HEADER.sub(rf"\1 {HIDDEN}", text)
+    for secret in _secrets():
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def redacted(value: Any) -> Any:
+    """Return a JSON value with every text in it redacted."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: redacted(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item) for item in value]
+    return value
+
+
+def _secrets() -> list[str]:
+    """Return the secrets of this process's environment, the longest first."""
+    found: set[str] = set()
+    for name, value in os.environ.items():
+        if _SECRET.search(name):
+            found.add(value.strip())
+        elif _URL_VARIABLE.search(name) and "://" in value:
+            try:
+                parts = urlsplit(value)
+            except ValueError:
+                continue
+            if parts.password:
+                found |= {parts.password, unquote(parts.password)}
+    return sorted((s for s in found if len(s) >= _SHORTEST), key=len, reverse=True)
