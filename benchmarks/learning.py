@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from components.eval.metrics import bootstrap_mean
+from components.eval.metrics.bootstrap import bootstrap_mean
 from omnistage.files import read_json, read_jsonl
 
 
@@ -45,9 +45,8 @@ def values(run_folder: Path, model: str, weights: dict[str, float]) -> dict[str,
     folder = Path(finished[-1]["uri"].removeprefix("file://"))
     found = {}
     for row in read_jsonl(folder / "judgements" / f"{model}.jsonl"):
-        right = [row[order]["better"] == row["gold"] for order in ("first", "second")]
         reward = sum(weights[name] * row["rewards"][name] for name in weights)
-        found[row["id"]] = {"accuracy": sum(right) / 2, "reward": reward / sum(weights.values())}
+        found[row["id"]] = {"accuracy": row["score"], "reward": reward / sum(weights.values())}
     return found
 
 
@@ -64,7 +63,7 @@ def main() -> None:
         folder = run(options.recipe, seed, options.home)
         report: dict[str, Any] = read_json(folder / "report.json")
         weights = report["provenance"]["reward_weights"]
-        by_model = {name: values(folder, name, weights) for name in report["models"]}
+        by_model = {name: values(folder, name, weights) for name in report["headline"]["models"]}
         print(f"seed {seed}")
         for name, rows in by_model.items():
             accuracy = bootstrap_mean([r["accuracy"] for r in rows.values()])
@@ -73,8 +72,8 @@ def main() -> None:
                 f"  {name:5} accuracy {accuracy.mean:.3f} [{accuracy.low:.3f}, "
                 f"{accuracy.high:.3f}]   mean reward {reward:+.3f}"
             )
-        best = max(report["baselines"].items(), key=lambda item: item[1]["accuracy"]["value"])
-        print(f"  best constant: {best[0]} {best[1]['accuracy']['value']:.3f}", flush=True)
+        best = report["headline"]["constant"]
+        print(f"  best constant: {best['name']} {best['value']:.3f}", flush=True)
         clusters += by_model["sft"]
         for name, collected in differences.items():
             collected += [

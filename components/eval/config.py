@@ -14,7 +14,7 @@ ModelName = Literal["base", "sft", "grpo"]
 
 
 class EvalSettings(Settings):
-    """Judge each held-out pair in both orders with every model, greedily."""
+    """Ask every model about the held-out records, greedily; each pair to judge in both orders."""
 
     title: str = Field(
         default="", description="Of the report; the recipe's name where it is not set."
@@ -22,13 +22,18 @@ class EvalSettings(Settings):
     models: list[ModelName] = Field(
         default=["base", "sft", "grpo"], min_length=1, description="Models to evaluate."
     )
+    strict: bool = Field(
+        default=True,
+        description="Whether an answer must have the format that was asked for: <answer> tags, of "
+        "a judge the five-key verdict; without it, the answer is looked for in all of the text.",
+    )
     max_records: int | None = Field(
-        default=None, ge=1, description="Judge only the first so many test records; all by default."
+        default=None, ge=1, description="Ask only the first so many test records; all by default."
     )
     batch_size: int = Field(
         default=8, ge=1, description="Prompts that a process generates for at once."
     )
-    max_completion_length: int = Field(default=2048, ge=1, description="Most tokens of a verdict.")
+    max_completion_length: int = Field(default=2048, ge=1, description="Most tokens of an answer.")
     dtype: Dtype = Field(default="bfloat16", description="Type of the weights.")
     attn_impl: Literal["sdpa", "eager", "flash_attn"] = Field(
         default="sdpa", description="Implementation of attention."

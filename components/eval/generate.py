@@ -1,21 +1,27 @@
-"""Generate a verdict for every prompt with every model: the program that torchrun starts.
+"""Generate an answer to every prompt with every model: the program that torchrun starts.
 
 ``python -m components.eval.generate SPEC``, see :class:`JudgeSpec`. Each process takes every n-th
-prompt and appends its answers to ``<model>.<rank>.jsonl``; prompts that a killed run has answered
-are not asked again.
+prompt and appends its answers to ``<rank>.jsonl`` in the model's folder as they come; prompts that
+a killed run has answered are not asked again. A prompt that cannot be answered, because its medium
+cannot be read or it is too long, gets a row that says why.
 """
 
 import os
+import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel
 
 from omnistage.files import read_jsonl
 from omnistage.swift.family import family_named
 
 MEDIA = ("images", "audios", "videos")
+Row = dict[str, Any]
+_MESSAGE = 300  # characters of an error kept
 
 
 class JudgedModel(BaseModel):
@@ -26,6 +32,10 @@ class JudgedModel(BaseModel):
     """Model folder."""
     adapter: str | None = None
     """LoRA adapter on top of it."""
+    digests: list[str] = []
+    """Content digests of the artifacts it is made of."""
+    answers: str = ""
+    """Folder for its answers: JSONL with ``id``, and ``text`` or ``error``."""
 
 
 class JudgeSpec(BaseModel):
@@ -34,8 +44,6 @@ class JudgeSpec(BaseModel):
     models: list[JudgedModel]
     prompts: str
     """JSONL with ``id``, ``messages`` and media with absolute paths; ids are unique."""
-    answers: str
-    """Folder for the answers: JSONL with ``id`` and ``text``."""
     batch_size: int
     max_completion_length: int
     dtype: str
@@ -44,21 +52,66 @@ class JudgeSpec(BaseModel):
     """Family of the models, the ``model_type`` of ``config.json``."""
 
 
-def answered(folder: Path, model: str) -> dict[str, str]:
-    """Return the answers of a model by prompt id; a line that a kill cut short does not count."""
-    found: dict[str, str] = {}
-    for path in sorted(folder.glob(f"{model}.*.jsonl")):
+def answered(folder: Path) -> dict[str, Row]:
+    """Return a model's answers by prompt id; a line that a kill cut short is removed."""
+    found: dict[str, Row] = {}
+    for path in sorted(folder.glob("*.jsonl")):
         whole = path.read_bytes()
         end = whole.rfind(b"\n") + 1
         if end != len(whole):
-            path.write_bytes(whole[:end])
-        found.update((row["id"], row["text"]) for row in read_jsonl(path))
+            with path.open("r+b") as f:
+                f.truncate(end)
+        found.update((row["id"], row) for row in read_jsonl(path))
     return found
+
+
+def answer_all(
+    prompts: Sequence[Row],
+    ask: Callable[[Sequence[Row]], Sequence[str | Exception]],
+    target: Path,
+    batch_size: int,
+) -> None:
+    """Ask batch by batch and append a row for each prompt to ``target``.
+
+    Args:
+        prompts: The prompts that have no answer yet.
+        ask: Answers a batch; an exception in its result is about that prompt alone. When it
+            raises one, the prompts of the batch are asked one by one.
+        target: Where the rows go.
+        batch_size: Prompts asked at once.
+    """
+    with target.open("ab") as f:
+        for start in range(0, len(prompts), batch_size):
+            batch = prompts[start : start + batch_size]
+            for prompt, answer in zip(batch, _each(batch, ask), strict=True):
+                what = {"text": answer} if isinstance(answer, str) else {"error": _told(answer)}
+                f.write(orjson.dumps({"id": prompt["id"], **what}) + b"\n")
+            f.flush()
+
+
+def _each(
+    batch: Sequence[Row], ask: Callable[[Sequence[Row]], Sequence[str | Exception]]
+) -> Sequence[str | Exception]:
+    try:
+        return ask(batch)
+    except MemoryError:
+        raise
+    except Exception as e:
+        # Of out-of-memory errors no record is to blame: the run fails, and goes on after a change.
+        if "out of memory" in str(e):
+            raise
+        return [e] if len(batch) == 1 else [_each([prompt], ask)[0] for prompt in batch]
+
+
+def _told(error: Exception) -> str:
+    """Return an error in one line, without folders of this machine."""
+    lines = str(error).strip().splitlines()
+    text = re.sub(r"/(?:[^\s/'\"]+/)+", "", lines[-1]) if lines else ""
+    return f"{type(error).__name__}: {text}"[:_MESSAGE]
 
 
 def main(spec: JudgeSpec, rank: int, processes: int) -> None:
     """Ask every model for this process's share of the prompts."""
-    import orjson
     import torch
     from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
 
@@ -67,7 +120,7 @@ def main(spec: JudgeSpec, rank: int, processes: int) -> None:
     family = family_named(spec.model_type, "eval")
     config = RequestConfig(max_tokens=spec.max_completion_length, temperature=0)
     for model in spec.models:
-        done = answered(Path(spec.answers), model.name)
+        done = answered(Path(model.answers))
         left = [p for p in prompts if p["id"] not in done]
         if not left:
             continue
@@ -81,19 +134,22 @@ def main(spec: JudgeSpec, rank: int, processes: int) -> None:
             template_type=family.template,
             device_map=device,
         )
-        with (Path(spec.answers) / f"{model.name}.{rank}.jsonl").open("ab") as f:
-            for start in range(0, len(left), spec.batch_size):
-                batch = left[start : start + spec.batch_size]
-                requests = [_request(InferRequest, p) for p in batch]
-                responses: list[Any] = engine.infer(requests, config, use_tqdm=False)
-                for prompt, response in zip(batch, responses, strict=True):
-                    text = response.choices[0].message.content
-                    f.write(orjson.dumps({"id": prompt["id"], "text": text}) + b"\n")
-                f.flush()
-        del engine
+        # A prompt that cannot be encoded comes back as its exception; ms-swift reads the attribute
+        # but declares it nowhere.
+        setattr(engine, "strict", False)  # noqa: B010
+
+        def ask(batch: Sequence[Row], engine: Any = engine) -> list[str | Exception]:
+            requests = [_request(InferRequest, prompt) for prompt in batch]
+            responses: list[Any] = engine.infer(requests, config, use_tqdm=False)
+            return [
+                r if isinstance(r, Exception) else r.choices[0].message.content for r in responses
+            ]
+
+        answer_all(left, ask, Path(model.answers) / f"{rank}.jsonl", spec.batch_size)
+        del engine, ask
 
 
-def _request(cls: Any, prompt: dict[str, Any]) -> Any:
+def _request(cls: Any, prompt: Row) -> Any:
     return cls(messages=prompt["messages"], **{k: prompt.get(k, []) for k in MEDIA})
 
 

@@ -1,6 +1,8 @@
 """Which models are evaluated, and with which reward weights, as the inputs' manifests say."""
 
-from components.eval.config import EvalSettings
+from pathlib import Path
+
+from components.eval.config import EvalSettings, ModelName
 from components.eval.generate import JudgedModel
 from omnistage.errors import InputError
 from omnistage.files import read_json
@@ -18,7 +20,7 @@ def models_of(context: Context[EvalSettings]) -> list[JudgedModel]:
     found = []
     for name in context.config.models:
         if name == "base":
-            found.append(JudgedModel(name=name, model=str(context.folder("model") / "files")))
+            found.append(_model(context, name, "model", "files"))
         elif name in context.inputs:
             found.append(_sft(context) if name == "sft" else _grpo(context))
     if not found:
@@ -31,9 +33,8 @@ def models_of(context: Context[EvalSettings]) -> list[JudgedModel]:
 def _sft(context: Context[EvalSettings]) -> JudgedModel:
     folder = context.folder("sft")
     if not (folder / "adapter").is_dir():
-        return JudgedModel(name="sft", model=str(folder / "model"))
-    base = context.folder("model") / "files"
-    return JudgedModel(name="sft", model=str(base), adapter=str(folder / "adapter"))
+        return _model(context, "sft", "sft", "model")
+    return _model(context, "sft", "model", "files", adapter=folder / "adapter")
 
 
 def _grpo(context: Context[EvalSettings]) -> JudgedModel:
@@ -44,15 +45,30 @@ def _grpo(context: Context[EvalSettings]) -> JudgedModel:
     adapter = context.folder("grpo") / "adapter"
     trained_on = read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
     if not trained_on.endswith("/model"):
-        model = context.folder("model") / "files"
-    elif "sft" in context.inputs:
-        model = context.folder("sft") / "model"
-    else:
-        raise InputError(
-            f"eval: the GRPO adapter was trained on the SFT checkpoint {trained_on}, which is not "
-            "among the inputs; give it as input 'sft', or leave 'grpo' out of eval.models"
-        )
-    return JudgedModel(name="grpo", model=str(model), adapter=str(adapter))
+        return _model(context, "grpo", "model", "files", adapter)
+    if "sft" in context.inputs:
+        return _model(context, "grpo", "sft", "model", adapter)
+    raise InputError(
+        f"eval: the GRPO adapter was trained on the SFT checkpoint {trained_on}, which is not "
+        "among the inputs; give it as input 'sft', or leave 'grpo' out of eval.models"
+    )
+
+
+def _model(
+    context: Context[EvalSettings],
+    name: ModelName,
+    source: str,
+    folder: str,
+    adapter: Path | None = None,
+) -> JudgedModel:
+    """Return a model: a folder of an input, and the adapter of the input ``name`` on top."""
+    inputs = [source, name] if adapter else [source]
+    return JudgedModel(
+        name=name,
+        model=str(context.folder(source) / folder),
+        adapter=str(adapter) if adapter else None,
+        digests=[context.inputs[i].digest for i in inputs],
+    )
 
 
 def reward_weights(

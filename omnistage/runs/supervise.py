@@ -118,24 +118,27 @@ def _say_success(folder: Path, view: View, console: Console) -> None:
     if not (folder / "report.html").is_file():
         print(f"done; 'omnistage show' says where the artifacts are; log: {folder / 'log.txt'}")
         return
-    console.print(accuracy_table(read_json(folder / "report.json")))
+    console.print(headline_table(read_json(folder / "report.json")))
     console.print()
     sys.stdout.flush()
     print(folder / "report.html", flush=True)
 
 
-def accuracy_table(report: dict[str, Any]) -> Table:
-    """Return each model's accuracy in percent with its interval, from ``report.json``."""
+def headline_table(report: dict[str, Any]) -> Table:
+    """Return each model's headline metric in percent with its interval, from ``report.json``."""
+    headline = report.get("headline") or {  # reports of schema 1 had accuracy alone
+        "metric": "accuracy",
+        "models": {name: model["accuracy"] for name, model in report["models"].items()},
+    }
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("model")
-    table.add_column("accuracy", justify="right")
+    table.add_column(headline["metric"], justify="right")
     table.add_column("interval", justify="right")
-    for name, model in report["models"].items():
-        accuracy = model["accuracy"]
+    for name, value in headline["models"].items():
         table.add_row(
             name,
-            f"{100 * accuracy['value']:.1f} %",
-            f"{100 * accuracy['low']:.1f} – {100 * accuracy['high']:.1f}",
+            f"{100 * value['value']:.1f} %",
+            f"{100 * value['low']:.1f} – {100 * value['high']:.1f}",
         )
     return table
 

@@ -175,8 +175,8 @@ def publish_report(manifest: Manifest, html: dsl.HTML, metrics: dsl.Metrics) -> 
     target = Path(html.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes((folder / "report.html").read_bytes())
-    report = orjson.loads((folder / "report.json").read_bytes())
-    for model, figures in report["models"].items():
-        metrics.log_metric(f"{model}_accuracy", figures["accuracy"]["value"])
-        metrics.log_metric(f"{model}_accuracy_low", figures["accuracy"]["low"])
-        metrics.log_metric(f"{model}_accuracy_high", figures["accuracy"]["high"])
+    headline = orjson.loads((folder / "report.json").read_bytes())["headline"]
+    for model, value in headline["models"].items():
+        metrics.log_metric(f"{model}_{headline['metric']}", value["value"])
+        metrics.log_metric(f"{model}_{headline['metric']}_low", value["low"])
+        metrics.log_metric(f"{model}_{headline['metric']}_high", value["high"])

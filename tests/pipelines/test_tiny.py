@@ -98,8 +98,8 @@ def test_the_training_really_trained(first: Done) -> None:
 
 def test_all_three_models_judged_every_pair_in_both_orders(first: Done) -> None:
     report = read_json(first.folder / "report.json")
-    assert list(report["models"]) == ["base", "sft", "grpo"]
-    for name in report["models"]:
+    assert list(report["headline"]["models"]) == ["base", "sft", "grpo"]
+    for name in report["headline"]["models"]:
         rows = list(read_jsonl(first.artifact("eval") / "judgements" / f"{name}.jsonl"))
         assert len(rows) == 12
         assert all({"first", "second"} <= set(row) for row in rows)

@@ -21,9 +21,12 @@ from omnistage.runs.supervise import supervise
 CHILD = [sys.executable, str(Path(__file__).parents[1] / "recipes" / "fake_child.py")]
 STAGES = ["download", "sft", "eval"]
 REPORT = {
-    "models": {
-        "base": {"accuracy": {"value": 0.5, "low": 0.41, "high": 0.59}},
-        "sft": {"accuracy": {"value": 0.8125, "low": 0.7, "high": 0.9}},
+    "headline": {
+        "metric": "accuracy",
+        "models": {
+            "base": {"value": 0.5, "low": 0.41, "high": 0.59},
+            "sft": {"value": 0.8125, "low": 0.7, "high": 0.9},
+        },
     }
 }
 DONE = {"key": "0123456789abcdef", "cached": False, "seconds": 65.0, "uri": "file:///s/download/x"}

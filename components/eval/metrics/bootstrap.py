@@ -1,8 +1,7 @@
-"""Percentile bootstrap intervals over records (Efron and Tibshirani, 1993, chapter 13).
+"""Ratios over records and their percentile bootstrap intervals.
 
-Values of one record (its two orders, its completions, its runs under several seeds) are drawn
-together, as a cluster: they are not independent, and drawing them apart would make the interval
-too narrow.
+Efron and Tibshirani, 1993, chapter 13. Records about one medium are drawn together, as a cluster:
+they are not independent, and drawing them apart would make the interval too narrow.
 """
 
 from collections.abc import Hashable, Sequence
@@ -17,11 +16,41 @@ _DRAWS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean and its percentile interval.
+class Ratio:
+    """A metric as sums over records: what was counted over what could have been.
 
     Attributes:
-        mean: Mean of the values as they are.
+        counted: One row a record; one column for each ratio that is averaged, mostly a single one.
+        total: The denominators, in the same shape.
+    """
+
+    counted: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+    @property
+    def value(self) -> float:
+        """Mean over the columns of ``sum(counted) / sum(total)``; NaN where nothing counts."""
+        return float(_shares(self.counted.sum(axis=0), self.total.sum(axis=0)))
+
+
+def mean_of(values: ArrayLike) -> Ratio:
+    """Return the mean of one value a record."""
+    numbers = np.asarray(values, dtype=np.float64)
+    return share_of(numbers, np.ones_like(numbers))
+
+
+def share_of(counted: ArrayLike, total: ArrayLike) -> Ratio:
+    """Return the ratio of two sums over records, such as ties over valid verdicts."""
+    columns = [np.asarray(part, dtype=np.float64).reshape(-1, 1) for part in (counted, total)]
+    return Ratio(columns[0], columns[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value and its percentile interval.
+
+    Attributes:
+        mean: The value over the records as they are.
         low: Lower end.
         high: Upper end.
         level: Confidence level of the interval, such as .95.
@@ -35,90 +64,84 @@ class Interval:
     records: int
 
 
-def bootstrap_mean(
-    values: ArrayLike,
+def bootstrap(
+    ratio: Ratio,
     clusters: Sequence[Hashable] | None = None,
     *,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """Return the mean of values with its interval; the same seed gives the same interval.
+    """Return a metric with its interval; the same seed gives the same interval.
+
+    Equal clusters are counted and their numbers drawn from a multinomial distribution, which is
+    the same as drawing them one by one: metrics of few distinct values cost next to nothing.
 
     Args:
-        values: Finite numbers, one-dimensional.
-        clusters: The record each value belongs to; by default each value is its own record.
-        resamples: How often records are drawn, as many as there are, with replacement.
+        ratio: The metric; NaN in, NaN out.
+        clusters: The cluster of each record, such as its medium; by default each is its own.
+        resamples: How often clusters are drawn, as many as there are, with replacement.
         level: Confidence level, between 0 and 1.
         seed: Seed of the draws.
 
     Raises:
-        ValueError: If there is no value, one is not finite, or the lengths differ.
+        ValueError: If there is no record, a value is not finite, or the lengths differ.
     """
-    numbers = np.asarray(values, dtype=np.float64)
-    if numbers.ndim != 1 or numbers.size == 0 or not np.isfinite(numbers).all():
+    rows = np.hstack([ratio.counted, ratio.total])
+    if not rows.size or not np.isfinite(rows).all():
         raise ValueError("a bootstrap needs a one-dimensional list of finite values, at least one")
     if not 0 < level < 1:
         raise ValueError(f"the confidence level must lie between 0 and 1, not be {level}")
-    sums, sizes = _clustered(numbers, clusters)
-    means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(numbers.mean()), float(low), float(high), level, len(sums))
+    rows = _clustered(rows, clusters)
+    distinct, counts = np.unique(rows, axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    width = ratio.counted.shape[1]
+    block = max(1, _DRAWS_AT_ONCE // len(distinct))  # bounds memory
+    values = []
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        sums = rng.multinomial(len(rows), counts / len(rows), size=size) @ distinct
+        values.append(_shares(sums[:, :width], sums[:, width:]))
+    drawn = np.concatenate(values)
+    known = drawn[~np.isnan(drawn)]
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(known, tails) if known.size else (np.nan, np.nan)
+    return Interval(ratio.value, float(low), float(high), level, len(rows))
+
+
+def bootstrap_mean(
+    values: ArrayLike, clusters: Sequence[Hashable] | None = None, **options: float
+) -> Interval:
+    """Return the mean of one finite value a record with its interval; see :func:`bootstrap`.
+
+    Raises:
+        ValueError: If the values are not a list of finite numbers.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1:
+        raise ValueError("a bootstrap needs a one-dimensional list of finite values, at least one")
+    return bootstrap(mean_of(numbers), clusters, **options)  # pyright: ignore[reportArgumentType]
+
+
+def _shares(counted: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the last axis of the ratios whose total is not 0; NaN without any."""
+    there = total > 0
+    ratios = np.divide(counted, total, out=np.zeros_like(counted), where=there)
+    found = there.sum(axis=-1)
+    empty = np.full(found.shape, np.nan)
+    return np.divide(ratios.sum(axis=-1), found, out=empty, where=found > 0)
 
 
 def _clustered(
-    values: NDArray[np.float64], clusters: Sequence[Hashable] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the sum and the number of values of each record, in order of first appearance."""
+    rows: NDArray[np.float64], clusters: Sequence[Hashable] | None
+) -> NDArray[np.float64]:
+    """Return the sums of each cluster's rows, in order of first appearance."""
     if clusters is None:
-        return values, np.ones_like(values)
-    if len(clusters) != len(values):
-        raise ValueError(f"{len(values)} values but {len(clusters)} cluster names")
+        return rows
+    if len(clusters) != len(rows):
+        raise ValueError(f"{len(rows)} values but {len(clusters)} cluster names")
     places: dict[Hashable, int] = {}
     codes = [places.setdefault(name, len(places)) for name in clusters]
-    sums = np.bincount(codes, weights=values).astype(np.float64)
-    return sums, np.bincount(codes).astype(np.float64)
-
-
-def _resampled_means(
-    sums: NDArray[np.float64],
-    sizes: NDArray[np.float64],
-    resamples: int,
-    rng: np.random.Generator,
-) -> NDArray[np.float64]:
-    n = len(sums)
-    block = max(1, _DRAWS_AT_ONCE // n)  # bounds memory: one index for each draw in a block
-    means: list[NDArray[np.float64]] = []
-    for start in range(0, resamples, block):
-        drawn = rng.integers(0, n, size=(min(block, resamples - start), n))
-        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    return np.concatenate(means)
-
-
-def paired_difference(
-    treatment: ArrayLike,
-    control: ArrayLike,
-    clusters: Sequence[Hashable] | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> Interval:
-    """Return the mean of ``treatment - control`` on the same records, with its interval.
-
-    Args:
-        treatment: Values of one model, one for each record.
-        control: Values of the other, in the same order.
-        clusters: As in ``bootstrap_mean``.
-        resamples: As in ``bootstrap_mean``.
-        level: As in ``bootstrap_mean``.
-        seed: As in ``bootstrap_mean``.
-
-    Raises:
-        ValueError: If the two have different lengths, or as in ``bootstrap_mean``.
-    """
-    first = np.asarray(treatment, dtype=np.float64)
-    second = np.asarray(control, dtype=np.float64)
-    if first.shape != second.shape:
-        raise ValueError(f"paired values need one shape, not {first.shape} and {second.shape}")
-    return bootstrap_mean(first - second, clusters, resamples=resamples, level=level, seed=seed)
+    sums = np.zeros((len(places), rows.shape[1]))
+    np.add.at(sums, codes, rows)
+    return sums

@@ -1,59 +1,35 @@
-"""Emotion recognition: label names, and which modality carried the decision."""
+"""Emotion labels under their common names: label maps and open-vocabulary matching."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cache
 
-from components.eval.metrics.classification import accuracy
+SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "angry": ("anger", "angered", "mad", "furious", "irritated", "annoyed", "enraged", "outraged"),
+    "happy": ("happiness", "joy", "joyful", "cheerful", "delighted", "pleased", "glad", "elated"),
+    "sad": ("sadness", "sorrow", "sorrowful", "unhappy", "grief", "depressed", "gloomy"),
+    "fear": ("fearful", "afraid", "scared", "frightened", "terrified"),
+    "surprise": ("surprised", "astonished", "amazed", "shocked", "startled"),
+    "disgust": ("disgusted", "revolted", "repulsed"),
+    "neutral": ("no emotion",),
+    "calm": ("relaxed", "peaceful"),
+    "contempt": ("contemptuous", "scorn", "scornful", "disdain"),
+    "anxiety": ("anxious", "nervous", "worried"),
+    "helplessness": ("helpless",),
+    "disappointment": ("disappointed",),
+}
+"""Other words for a label: RAVDESS's names (fearful, surprised; R1-Omni's map), the nouns and
+adjectives of the same emotion, and close synonyms for answers from an open vocabulary."""
 
-RAVDESS_LABELS: Mapping[str, str] = {"fearful": "fear", "surprised": "surprise"}
-"""RAVDESS's names for labels that DFEW and MAFW call otherwise (R1-Omni)."""
 
+def normalize_label(label: str | None) -> str | None:
+    """Return a label in lower case, without space or a full stop around, under its common name.
 
-def normalize_label(label: str | None, names: Mapping[str, str] = RAVDESS_LABELS) -> str | None:
-    """Return a label in lower case, without space or a full stop around, under its common name."""
-    if label is None:
-        return None
-    plain = label.strip().strip(".").strip().lower()
-    return names.get(plain, plain) or None
-
-
-@dataclass(frozen=True, slots=True)
-class Ablation:
-    """What taking one modality away changed.
-
-    Attributes:
-        modality: The modality that was taken away.
-        changed: Share of records with another prediction, 0 to 1.
-        accuracy_loss: Accuracy with everything minus accuracy without it, -1 to 1.
+    A word that is no synonym of a label stays what it is; nothing but space is None.
     """
-
-    modality: str
-    changed: float
-    accuracy_loss: float
+    plain = (label or "").strip().strip(".").strip().lower()
+    return _common_names().get(plain, plain) or None
 
 
-def ablations(
-    golds: Sequence[str],
-    full: Sequence[str | None],
-    without: Mapping[str, Sequence[str | None]],
-) -> list[Ablation]:
-    """Return for each modality what the predictions lose without it, the heaviest loss first.
-
-    Args:
-        golds: Gold labels.
-        full: Predictions with every modality present.
-        without: For each modality the predictions on the same records with it taken away.
-
-    Raises:
-        ValueError: If there is no record or the lengths differ.
-    """
-    base = accuracy(golds, full)
-    found = [
-        Ablation(
-            modality,
-            accuracy_loss=base - accuracy(golds, predictions),
-            changed=sum(a != b for a, b in zip(full, predictions, strict=True)) / len(golds),
-        )
-        for modality, predictions in without.items()
-    ]
-    return sorted(found, key=lambda ablation: -ablation.accuracy_loss)
+@cache
+def _common_names() -> dict[str, str]:
+    return {word: label for label, words in SYNONYMS.items() for word in words}

@@ -8,11 +8,11 @@ from typing import Any
 from markupsafe import Markup
 
 from components.eval.report.charts import Curve, line_chart
-from components.eval.report.data import TITLES, ModelName
+from components.eval.report.data import TITLES
 
 _LOSS = ("loss", "Loss", "loss")
 _GRADIENT = ("grad_norm", "Gradient norm", "L2 norm")
-_FIGURES: dict[ModelName, tuple[tuple[str, str, str], ...]] = {
+_FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "sft": (_LOSS, ("token_acc", "Token accuracy", "share of tokens"), _GRADIENT),
     "grpo": (
         ("completions/mean_length", "Completion length", "tokens"),
@@ -64,7 +64,7 @@ def reward_name(metric: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", metric).lower()
 
 
-def _curves(stage: ModelName, rows: Sequence[Mapping[str, Any]]) -> Iterator[Curve]:
+def _curves(stage: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Curve]:
     if stage == "grpo":
         yield from _reward_curves(rows)
     for key, title, unit in _FIGURES[stage]:

@@ -3,46 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any
 
-from omnistage.records.verdict import Better
+from components.eval.grading import Graded
+from components.eval.records import TestRecord
 
-ModelName = Literal["base", "sft", "grpo"]
-
-TITLES: dict[ModelName, str] = {"base": "Base", "sft": "SFT", "grpo": "GRPO"}
-"""How each model is called in the report, in the order of training."""
+TITLES: dict[str, str] = {"base": "Base", "sft": "SFT", "grpo": "GRPO"}
+"""How the models of a recipe are called in the report, in the order of training."""
 
 
-class Answer(TypedDict):
-    """A model's answer to one pair in one order."""
-
-    text: str
-    """What the model wrote, unchanged."""
-    valid: bool
-    """Whether it is a verdict as the format demands."""
-    better: Better | None
-    """The response it prefers, named as in the record (mapped back where the order was swapped);
-    ``None`` when no verdict could be read."""
-
-
-class Judgement(TypedDict):
-    """A model's answers to one record in both orders."""
-
-    id: str
-    modality: str
-    gold: Better
-    first: Answer
-    """Responses in the record's order."""
-    second: Answer
-    """Responses swapped; ``better`` is mapped back."""
-    rewards: dict[str, float | None]
-    """Each reward, the mean over both orders; ``None`` where it does not apply."""
-
-
-def winner(answer: Answer) -> Better | None:
-    """Return the response an answer prefers; ``None`` where it is not a valid verdict."""
-    return answer["better"] if answer["valid"] else None
+def title_of(model: str) -> str:
+    """Return how a model is called in the report: any other than a recipe's by its own name."""
+    return TITLES.get(model, model)
 
 
 def total_reward(rewards: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:
@@ -53,35 +25,10 @@ def total_reward(rewards: Mapping[str, float | None], weights: Mapping[str, floa
 
 @dataclass(frozen=True)
 class ModelResult:
-    """All judgements of one model, one for each test record."""
+    """All graded answers of one model, one for each test record, in any order."""
 
-    name: ModelName
-    judgements: Sequence[Judgement]
-
-
-@dataclass(frozen=True)
-class EvalRecord:
-    """A test record as people read it.
-
-    Attributes:
-        id: The record's id.
-        modality: The group it is counted in, such as ``image``.
-        question: The question about the medium.
-        response_a: The candidate called A.
-        response_b: The candidate called B.
-        gold: The better one.
-        media: The medium on local disk.
-        media_type: How to show it.
-    """
-
-    id: str
-    modality: str
-    question: str
-    response_a: str
-    response_b: str
-    gold: Better
-    media: Path
-    media_type: Literal["image", "audio", "video"]
+    name: str
+    graded: Sequence[Graded]
 
 
 @dataclass(frozen=True)
@@ -92,7 +39,6 @@ class StageRun:
         name: Stage name.
         key: Stage key.
         digest: Content digest of its artifact.
-        cached: Taken from the store, not computed in this run; ``None`` when unknown.
         seconds: Wall time of the computation; ``None`` when unknown.
         versions: Versions of the libraries that decide the result.
         config: The stage's settings.
@@ -101,7 +47,6 @@ class StageRun:
     name: str
     key: str
     digest: str = ""
-    cached: bool | None = None
     seconds: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -126,7 +71,7 @@ class ReportData:
 
     recipe: str
     models: Sequence[ModelResult]
-    records: Sequence[EvalRecord]
+    records: Sequence[TestRecord]
     reward_weights: Mapping[str, float]
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     stages: Sequence[StageRun] = ()

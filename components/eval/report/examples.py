@@ -2,24 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from components.eval.report.data import (
-    TITLES,
-    Answer,
-    EvalRecord,
-    Judgement,
-    ModelName,
-    ModelResult,
-    total_reward,
-    winner,
-)
+from components.eval.grading import Answer, Graded
+from components.eval.records import TestRecord
+from components.eval.report.data import ModelResult, title_of, total_reward
 from components.eval.report.embed import MEDIUM_LIMIT, Medium, embed
+from components.eval.tasks.task import Shown
 
 PER_MODALITY = 4
-"""Examples of each modality."""
+"""Examples of each task and modality, for each kind of outcome in turn."""
 TOTAL_LIMIT = 16_000_000
 """Bytes of media that a report embeds in all; further ones come as stills or notes."""
 _TEXT_LIMIT = 4000
+_KINDS = (("videos", "video"), ("images", "image"), ("audios", "audio"))
 
 
 @dataclass(frozen=True)
@@ -28,16 +25,14 @@ class Opinion:
 
     Attributes:
         model: The model's name.
-        first: Its answer in the record's order.
-        second: Its answer with the responses swapped.
-        right: In how many of the two orders it was right.
+        answers: Its answers, one for each prompt.
+        score: Their mean score, 0 to 1.
         reward: Its total reward, or ``None`` when no reward applied.
     """
 
-    model: ModelName
-    first: Answer
-    second: Answer
-    right: int
+    model: str
+    answers: Sequence[Answer]
+    score: float
     reward: float | None
 
 
@@ -47,49 +42,47 @@ class Example:
 
     Attributes:
         record: The record.
+        shown: The record as people read it.
         headline: Why it is shown, such as ``GRPO right, SFT wrong``.
-        medium: The medium, ready for the page.
+        outcomes: Words that the page's filter knows: ``right``, ``wrong`` of the last model,
+            ``flipped`` between the last two, ``invalid``, ``error``.
+        medium: The medium, ready for the page; None for a record of text alone.
         opinions: One for each model.
     """
 
-    record: EvalRecord
+    record: TestRecord
+    shown: Shown
     headline: str
-    medium: Medium
+    outcomes: Sequence[str]
+    medium: Medium | None
     opinions: Sequence[Opinion]
 
 
 def choose(
-    records: Sequence[EvalRecord],
+    records: Sequence[TestRecord],
     models: Sequence[ModelResult],
     reward_weights: Mapping[str, float],
     per_modality: int = PER_MODALITY,
 ) -> list[Example]:
-    """Pick records of every modality that show where the last two models differ and where not.
+    """Pick records of every task and modality that show where the last two models differ.
 
-    Of each modality, in turn: one that the last model has right in more orders than the model
-    before it, one where it is the other way round, one that both have right, one that neither has.
-    Within each of the four the order of the test file decides, so the choice is the same each time.
+    Of each, in turn: one that the last model has right in more orders than the model before it, one
+    where it is the other way round, one that both have right, one that neither has. Within each of
+    the four the order of the test file decides, so the choice is the same each time.
     """
-    judged: dict[ModelName, dict[str, Judgement]] = {
-        m.name: {j["id"]: j for j in m.judgements} for m in models
-    }
+    graded = {m.name: {g.id: g for g in m.graded} for m in models}
     left = TOTAL_LIMIT
     examples = []
-    for modality in dict.fromkeys(r.modality for r in records):
-        rows = [r for r in records if r.modality == modality]
-        for record in _in_turn(rows, judged, per_modality):
-            medium = embed(record.media, record.media_type, min(MEDIUM_LIMIT, left))
-            left -= len(medium.uri or "") * 3 // 4
-            opinions = [
-                _opinion(name, of[record.id], record, reward_weights) for name, of in judged.items()
-            ]
-            examples.append(Example(record, _headline(opinions), medium, opinions))
+    groups: dict[tuple[str, str], list[TestRecord]] = {}
+    for record in records:
+        groups.setdefault((record.task.name, record.modality), []).append(record)
+    for rows in groups.values():
+        for record in _in_turn(rows, graded, per_modality):
+            medium = _medium(record.row, min(MEDIUM_LIMIT, left))
+            left -= len(medium.uri or "") * 3 // 4 if medium else 0
+            of = {name: by_id[record.id] for name, by_id in graded.items()}
+            examples.append(_example(record, of, medium, reward_weights))
     return examples
-
-
-def times_right(judgement: Judgement) -> int:
-    """Return in how many of the two orders the model prefers the gold response: 0, 1 or 2."""
-    return sum(winner(judgement[order]) == judgement["gold"] for order in ("first", "second"))
 
 
 def shortened(text: str) -> str:
@@ -99,19 +92,26 @@ def shortened(text: str) -> str:
     return f"{text[:_TEXT_LIMIT]}\n… {len(text) - _TEXT_LIMIT:,} more characters"
 
 
+def _medium(row: Mapping[str, Any], limit: int) -> Medium | None:
+    for key, kind in _KINDS:
+        if row.get(key):
+            return embed(Path(row[key][0]), kind, limit)  # pyright: ignore[reportArgumentType]
+    return None
+
+
 def _in_turn(
-    records: Sequence[EvalRecord],
-    judged: Mapping[ModelName, Mapping[str, Judgement]],
-    most: int,
-) -> Iterator[EvalRecord]:
-    groups: list[list[EvalRecord]] = [[], [], [], []]
+    records: Sequence[TestRecord], graded: Mapping[str, Mapping[str, Graded]], most: int
+) -> Iterator[TestRecord]:
+    groups: list[list[TestRecord]] = [[], [], [], []]
+    gaps: dict[str, float] = {}
     for record in records:
-        scores = [times_right(of[record.id]) for of in judged.values()]
+        scores = [of[record.id].score for of in graded.values()]
         new, old = scores[-1], scores[-2] if len(scores) > 1 else scores[-1]
-        groups[0 if new > old else 1 if new < old else 2 if new == 2 else 3].append(record)
+        gaps[record.id] = abs(new - old)
+        groups[0 if new > old else 1 if new < old else 2 if new == 1 else 3].append(record)
     # The widest gaps first: right in both orders against wrong in both.
     for group in groups[:2]:
-        group.sort(key=lambda r: -_gap(r, judged))
+        group.sort(key=lambda r: -gaps[r.id])
     shown = 0
     while any(groups) and shown < most:
         for group in groups:
@@ -120,27 +120,43 @@ def _in_turn(
                 yield group.pop(0)
 
 
-def _gap(record: EvalRecord, judged: Mapping[ModelName, Mapping[str, Judgement]]) -> int:
-    old, new = [times_right(of[record.id]) for of in judged.values()][-2:]
-    return abs(new - old)
-
-
-def _opinion(
-    name: ModelName, judgement: Judgement, record: EvalRecord, weights: Mapping[str, float]
-) -> Opinion:
-    return Opinion(
-        name,
-        judgement["first"],
-        judgement["second"],
-        times_right(judgement),
-        total_reward(judgement["rewards"], weights),
+def _example(
+    record: TestRecord,
+    graded: Mapping[str, Graded],
+    medium: Medium | None,
+    weights: Mapping[str, float],
+) -> Example:
+    opinions = [
+        Opinion(name, g.answers, g.score, total_reward(g.rewards, weights))
+        for name, g in graded.items()
+    ]
+    shown = record.task.show(record.row) if record.prompts else Shown(record.error or "", (), "")
+    return Example(
+        record, shown, _headline(opinions), _outcomes(list(graded.values())), medium, opinions
     )
 
 
 def _headline(opinions: Sequence[Opinion]) -> str:
     """Say in words how the last two models did; a model right in one order only is half right."""
-    words = {0: "wrong", 1: "right in one order only", 2: "right"}
-    told = [(TITLES[o.model], words[o.right]) for o in opinions[::-1][:2]]
+    told = [(title_of(o.model), _in_words(o)) for o in opinions[::-1][:2]]
     if len(told) == 2 and told[0][1] == told[1][1]:
         return f"{told[0][0]} and {told[1][0]} {told[0][1]}"
     return ", ".join(f"{name} {word}" for name, word in told)
+
+
+def _in_words(opinion: Opinion) -> str:
+    if opinion.score in (0, 1):
+        return "right" if opinion.score else "wrong"
+    return "right in one order only" if len(opinion.answers) == 2 else f"{opinion.score:.0%} right"
+
+
+def _outcomes(graded: Sequence[Graded]) -> list[str]:
+    last = graded[-1]
+    found = ["right" if last.score == 1 else "wrong"]
+    if len(graded) > 1 and last.score != graded[-2].score:
+        found.append("flipped")
+    if any(a.said is None and a.error is None for a in last.answers):
+        found.append("invalid")
+    if last.error:
+        found.append("error")
+    return found

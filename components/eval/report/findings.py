@@ -1,7 +1,7 @@
 """What a reader should be warned of before believing the numbers.
 
-Each check looks at the report's own numbers (the layout of ``report.json``) or at the logged
-curves and says in one sentence what is wrong and what it means.
+Each check looks at the report's own numbers (the layout of ``report.json``) or at the logged curves
+and says in one sentence what is wrong and what it means.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components.eval.report.data import TITLES
+from components.eval.report.data import TITLES, title_of
 from components.eval.report.numbers import best_baseline
 from omnistage.records.constant import SOLVED_BY_CONSTANT
 
@@ -38,86 +38,106 @@ class Finding:
     text: str
 
 
-def audit(numbers: Mapping[str, Any], curves: Mapping[str, Sequence[Mapping]]) -> list[Finding]:
+def audit(
+    tasks: Mapping[str, Mapping[str, Any]], curves: Mapping[str, Sequence[Mapping]]
+) -> list[Finding]:
     """Return every finding, problems first.
 
     Args:
-        numbers: ``pairs``, ``models``, ``baselines`` and ``differences`` of the report.
+        tasks: Figures of each task, as in ``report.json``.
         curves: The training logs by stage.
     """
     found = [
-        *_labels(numbers),
-        *_models(numbers),
-        *_differences(numbers),
-        *_sample(numbers),
+        *(f for task in tasks.values() for f in _labels(task)),
+        *(f for task in tasks.values() for f in _models(task)),
+        *(f for task in tasks.values() for f in _differences(task)),
+        *(f for task in tasks.values() for f in _sample(task)),
+        *_missing(tasks),
         *_training(curves),
     ]
     order = ("problem", "warning", "note")
     return sorted(found, key=lambda f: order.index(f.level))
 
 
-def _labels(numbers: Mapping[str, Any]) -> Iterator[Finding]:
-    for modality in (None, *numbers["pairs"]["by_modality"]):
-        where = f"the {modality} pairs" if modality else "the test set"
-        name, accuracy = best_baseline(numbers, modality)
-        if accuracy >= SOLVED_BY_CONSTANT:
+def _labels(task: Mapping[str, Any]) -> Iterator[Finding]:
+    for modality in (None, *task["by_modality"]):
+        where = f"the {modality} records" if modality else "the test records"
+        name, value = best_baseline(task, modality)
+        if value is not None and value >= SOLVED_BY_CONSTANT:
             yield Finding(
                 "labels_one_sided",
                 "problem",
-                f'On {where} the constant baseline "{name}" is right on {accuracy:.1%}: accuracy '
-                "there says little about judging.",
+                f'{task["title"]}: on {where} the constant baseline "{name}" reaches {value:.1%}: '
+                "a good figure there says little.",
             )
 
 
-def _models(numbers: Mapping[str, Any]) -> Iterator[Finding]:
-    best, constant = best_baseline(numbers)
-    for name, m in numbers["models"].items():
-        title = "The base model" if name == "base" else TITLES[name]
+def _models(task: Mapping[str, Any]) -> Iterator[Finding]:
+    best, constant = best_baseline(task)
+    for name, m in task["models"].items():
+        title = "The base model" if name == "base" else title_of(name)
         # An untrained model is expected to fail; its failures are told, not raised as alarms.
         trained = name != "base"
         level: Literal["warning", "note"] = "warning" if trained else "note"
-        if m["valid"] < VALID_AT_LEAST:
+        if m["errors"]:
             yield Finding(
-                "invalid_json",
-                level,
-                f"{title} writes a valid verdict in {m['valid']:.1%} of its answers; "
-                "every other answer counts as wrong.",
+                "errors",
+                "warning",
+                f"{title} gave no answer to {m['errors']} of {m['records']} records; each counts "
+                "as wrong.",
             )
-        if m["valid"] == 0 and not trained:
+        valid = m["metrics"]["valid"]["value"]
+        if valid < VALID_AT_LEAST:
+            yield Finding(
+                "invalid_answers",
+                level,
+                f"{title} gives a valid answer in {valid:.1%} of the cases; every other answer "
+                "counts as wrong.",
+            )
+        if valid == 0 and not trained:
             continue
-        if m["accuracy"]["low"] <= constant:
+        headline = m["metrics"][task["metric"]]
+        if headline["low"] <= constant:
             yield Finding(
                 "not_above_constant",
                 "problem" if trained else "note",
-                f"{title} ({m['accuracy']['value']:.1%}) is not shown to be better than the "
-                f'best constant baseline ("{best}", {constant:.1%}).',
+                f"{title} ({headline['value']:.1%}) is not shown to be better than the best "
+                f'constant baseline ("{best}", {constant:.1%}).',
             )
-        first = m["first_shown"]
-        if first is not None and max(first, 1 - first) > FIRST_SHOWN_AT_MOST:
-            place = "first" if first > 0.5 else "second"
-            yield Finding(
-                "position_bias",
-                level,
-                f"{title} names the response shown {place} in {max(first, 1 - first):.1%} of its "
-                "decided answers; a judge that looks only at content is near 50%.",
-            )
-        if m["consistency"] is not None and m["consistency"] < CONSISTENT_AT_LEAST:
-            yield Finding(
-                "inconsistent",
-                level,
-                f"{title} keeps its verdict in {m['consistency']:.1%} of the pairs when the "
-                "responses are swapped.",
-            )
-        if m["ties"] is not None and m["ties"] > TIES_AT_MOST:
-            yield Finding(
-                "many_ties", level, f"{title} calls {m['ties']:.1%} of its answers a tie."
-            )
+        yield from _judging(title, level, m["metrics"])
 
 
-def _differences(numbers: Mapping[str, Any]) -> Iterator[Finding]:
-    for difference in numbers["differences"].values():
-        new, old = TITLES[difference["model"]], TITLES[difference["against"]]
-        for what, gap in (("accuracy", difference["accuracy"]), ("reward", difference["reward"])):
+def _judging(
+    title: str, level: Literal["warning", "note"], metrics: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Yield what only a judge can do wrong; other tasks have none of these metrics."""
+    first, consistency, ties = (
+        metrics.get(name, {}).get("value") for name in ("first_shown", "consistency", "ties")
+    )
+    if first is not None and max(first, 1 - first) > FIRST_SHOWN_AT_MOST:
+        place = "first" if first > 0.5 else "second"
+        yield Finding(
+            "position_bias",
+            level,
+            f"{title} names the response shown {place} in {max(first, 1 - first):.1%} of its "
+            "decided answers; a judge that looks only at content is near 50%.",
+        )
+    if consistency is not None and consistency < CONSISTENT_AT_LEAST:
+        yield Finding(
+            "inconsistent",
+            level,
+            f"{title} keeps its verdict in {consistency:.1%} of the pairs when the responses are "
+            "swapped.",
+        )
+    if ties is not None and ties > TIES_AT_MOST:
+        yield Finding("many_ties", level, f"{title} calls {ties:.1%} of its answers a tie.")
+
+
+def _differences(task: Mapping[str, Any]) -> Iterator[Finding]:
+    for difference in task["differences"].values():
+        new, old = title_of(difference["model"]), title_of(difference["against"])
+        gaps = ((task["metric"], difference["score"]), ("reward", difference["reward"]))
+        for what, gap in gaps:
             if gap is None:
                 continue
             if gap["high"] < 0:
@@ -133,18 +153,24 @@ def _differences(numbers: Mapping[str, Any]) -> Iterator[Finding]:
                 )
 
 
-def _sample(numbers: Mapping[str, Any]) -> Iterator[Finding]:
-    widest = max(m["accuracy"]["high"] - m["accuracy"]["low"] for m in numbers["models"].values())
+def _sample(task: Mapping[str, Any]) -> Iterator[Finding]:
+    bounds = [m["metrics"][task["metric"]] for m in task["models"].values()]
+    widest = max(b["high"] - b["low"] for b in bounds)
     if widest > INTERVAL_AT_MOST:
         yield Finding(
             "small_test_set",
             "warning",
-            f"{numbers['pairs']['total']} pairs leave an interval of {100 * widest:.0f} points on "
-            "accuracy; small differences cannot be seen.",
+            f"{task['records']} records leave an interval of {100 * widest:.0f} points on "
+            f"{task['metric']}; small differences cannot be seen.",
         )
-    for name in TITLES:
-        if name not in numbers["models"]:
-            yield Finding("model_missing", "note", f"No {TITLES[name]} model was evaluated.")
+
+
+def _missing(tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    evaluated = {name for task in tasks.values() for name in task["models"]}
+    if evaluated & TITLES.keys():
+        for name, title in TITLES.items():
+            if name not in evaluated:
+                yield Finding("model_missing", "note", f"No {title} model was evaluated.")
 
 
 def _training(curves: Mapping[str, Sequence[Mapping]]) -> Iterator[Finding]:

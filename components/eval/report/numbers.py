@@ -1,4 +1,13 @@
-"""The report's numbers, in the layout of ``report.json``; shares are 0 to 1, unknown is null."""
+"""The report's numbers, in the layout of ``report.json``; shares are 0 to 1, unknown is null.
+
+``headline`` is for programs that want one figure a model::
+
+    {"task": "judge", "metric": "accuracy", "records": 600,
+     "models": {"grpo": {"value": .81, "low": .78, "high": .84}}, "constant": {…}}
+
+``tasks`` has, for each task of the test set, ``records``, ``models``, ``baselines`` and
+``differences``; a model's figures are those of all records and again ``by_modality``.
+"""
 
 import math
 from collections import Counter
@@ -6,199 +15,239 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from components.eval.metrics import (
-    GoldPair,
-    Interval,
-    PairJudgement,
-    baselines,
-    bootstrap_mean,
-    paired_difference,
-    record_accuracy,
-    summarize,
-)
-from components.eval.report.data import Judgement, ModelResult, ReportData, total_reward, winner
+from components.eval.grading import Graded
+from components.eval.metrics.bootstrap import Interval, Ratio, bootstrap, mean_of
+from components.eval.metrics.classification import confusion
+from components.eval.metrics.comparison import Comparison, compare, holm
+from components.eval.records import TestRecord
+from components.eval.report.data import ModelResult, ReportData, total_reward
+from components.eval.tasks.task import Said
 from omnistage.errors import InputError
 
-Bootstrap = Callable[[Sequence[float]], Interval]
+_MOST_CLASSES = 20
+Figures = dict[str, Any]
 
 
-def compute(data: ReportData) -> dict[str, Any]:
-    """Return ``pairs``, ``models``, ``baselines`` and ``differences``.
+def compute(data: ReportData) -> Figures:
+    """Return ``headline`` and ``tasks``.
 
     Raises:
-        InputError: If there is no record or no model, or a model's judgements are not one for each
-            record with the record's gold and known rewards.
+        InputError: If there is no record or no model, or a model's answers are not one for each
+            record with known rewards.
     """
     check(data)
-    return {
-        "pairs": {
-            "total": len(data.records),
-            "by_modality": dict(Counter(r.modality for r in data.records)),
-            "gold": dict(sorted(Counter(r.gold for r in data.records).items())),
-        },
-        "models": {m.name: _model(m, data) for m in data.models},
-        "baselines": _baselines(data),
-        "differences": {
-            f"{new.name}_minus_{old.name}": _difference(new, old, data)
-            for old, new in pairwise(data.models)
-        },
+    names = dict.fromkeys(record.task.name for record in data.records)
+    tasks = {
+        name: _TaskNumbers(data, [r for r in data.records if r.task.name == name]).figures()
+        for name in names
     }
+    return {"headline": _headline(tasks), "tasks": tasks}
 
 
 def check(data: ReportData) -> None:
-    """Refuse judgements that are not about the test records.
+    """Refuse answers that are not about the test records.
 
     Raises:
         InputError: As told in :func:`compute`.
     """
     if not data.records or not data.models:
         raise InputError("a report needs at least one test record and one evaluated model")
-    gold = {r.id: r.gold for r in data.records}
-    if len(gold) != len(data.records):
-        repeated = Counter(r.id for r in data.records).most_common(1)[0][0]
+    known = Counter(r.id for r in data.records)
+    if len(known) != len(data.records):
+        repeated = known.most_common(1)[0][0]
         raise InputError(f"the test records hold the id {repeated!r} more than once")
     for model in data.models:
-        judged = Counter(j["id"] for j in model.judgements)
-        for record_id in judged.keys() | gold.keys():
-            if judged[record_id] != (record_id in gold):
+        graded = Counter(g.id for g in model.graded)
+        for record_id in graded.keys() | known.keys():
+            if graded[record_id] != known[record_id]:
                 raise InputError(
-                    f"model {model.name}: {judged[record_id]} judgements of record {record_id!r}, "
-                    f"expected {int(record_id in gold)}; evaluate it again on these test records"
+                    f"model {model.name}: {graded[record_id]} answers to record {record_id!r}, "
+                    f"expected {known[record_id]}; evaluate it again on these test records"
                 )
-        for j in model.judgements:
-            if j["gold"] != gold[j["id"]]:
-                raise InputError(
-                    f"model {model.name}: record {j['id']!r} was judged against gold {j['gold']!r} "
-                    f"but the test record says {gold[j['id']]!r}"
-                )
-            for reward in j["rewards"]:
-                if reward not in data.reward_weights:
-                    raise InputError(f"reward {reward!r} has no weight; name it in reward_weights")
+        for reward in {name for g in model.graded for name in g.rewards}:
+            if reward not in data.reward_weights:
+                raise InputError(f"reward {reward!r} has no weight; name it in reward_weights")
 
 
-def _model(model: ModelResult, data: ReportData) -> dict[str, Any]:
-    by_id = {j["id"]: j for j in model.judgements}
-    judgements = [by_id[r.id] for r in data.records]
-    return _grouped(judgements, [r.modality for r in data.records], lambda js: _judged(js, data))
-
-
-def _judged(judgements: Sequence[Judgement], data: ReportData) -> dict[str, Any]:
-    return _summary(_pairs(judgements), data) | {"reward": _reward(judgements, data)}
-
-
-def _baselines(data: ReportData) -> dict[str, Any]:
-    gold = [
-        GoldPair(r.id, r.gold, r.modality, len(r.response_a), len(r.response_b))
-        for r in data.records
-    ]
-    modalities = [r.modality for r in data.records]
-    return {
-        name.replace(" ", "_"): _grouped(
-            said, modalities, lambda js: {"accuracy": _summary(js, data)["accuracy"]}
-        )
-        for name, said in baselines(gold).items()
-    }
-
-
-def _grouped(rows: Sequence[Any], modalities: Sequence[str], of: Callable) -> dict[str, Any]:
-    by_modality = {
-        name: of([row for row, m in zip(rows, modalities, strict=True) if m == name])
-        for name in dict.fromkeys(modalities)
-    }
-    return {**of(rows), "by_modality": by_modality}
-
-
-def _pairs(judgements: Sequence[Judgement]) -> list[PairJudgement]:
-    return [
-        PairJudgement(j["id"], j["gold"], j["modality"], winner(j["first"]), winner(j["second"]))
-        for j in judgements
-    ]
-
-
-def _summary(pairs: Sequence[PairJudgement], data: ReportData) -> dict[str, Any]:
-    summary = summarize(pairs)
-    return {
-        "pairs": summary.pairs,
-        "accuracy": _interval(_bootstrap(data)(list(record_accuracy(pairs)))),
-        "valid": _known(summary.valid),
-        "ties": _known(summary.ties),
-        "consistency": _known(summary.consistency),
-        "first_shown": _known(summary.first_shown),
-    }
-
-
-def _reward(judgements: Sequence[Judgement], data: ReportData) -> dict[str, Any] | None:
-    totals = [total_reward(j["rewards"], data.reward_weights) for j in judgements]
-    present = [t for t in totals if t is not None]
-    if not present:
-        return None
-    interval = _bootstrap(data)(present)
-    by_reward = {}
-    for name in data.reward_weights:
-        values = [v for j in judgements if (v := j["rewards"].get(name)) is not None]
-        by_reward[name] = math.fsum(values) / len(values) if values else None
-    return {
-        "mean": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        "by_reward": by_reward,
-    }
-
-
-def _difference(new: ModelResult, old: ModelResult, data: ReportData) -> dict[str, Any]:
-    after, before = ({j["id"]: j for j in m.judgements} for m in (new, old))
-
-    def compare(ids: Sequence[str]) -> dict[str, Any]:
-        accuracy = _paired(
-            record_accuracy(_pairs([after[i] for i in ids])).tolist(),
-            record_accuracy(_pairs([before[i] for i in ids])).tolist(),
-            data,
-        )
-        totals = [
-            (
-                total_reward(after[i]["rewards"], data.reward_weights),
-                total_reward(before[i]["rewards"], data.reward_weights),
-            )
-            for i in ids
-        ]
-        both = [(a, b) for a, b in totals if a is not None and b is not None]
-        reward = _paired([a for a, _ in both], [b for _, b in both], data) if both else None
-        return {"accuracy": accuracy, "reward": reward}
-
-    ids, modalities = [r.id for r in data.records], [r.modality for r in data.records]
-    return {"model": new.name, "against": old.name, **_grouped(ids, modalities, compare)}
-
-
-def _paired(new: Sequence[float], old: Sequence[float], data: ReportData) -> dict[str, float]:
-    return _interval(
-        paired_difference(new, old, resamples=data.bootstrap_samples, seed=data.bootstrap_seed)
-    )
-
-
-def _bootstrap(data: ReportData) -> Bootstrap:
-    return lambda values: bootstrap_mean(
-        values, resamples=data.bootstrap_samples, seed=data.bootstrap_seed
-    )
-
-
-def _interval(interval: Interval) -> dict[str, float]:
-    return {"value": interval.mean, "low": interval.low, "high": interval.high}
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def best_baseline(numbers: Mapping[str, Any], modality: str | None = None) -> tuple[str, float]:
-    """Return the constant baseline with the highest accuracy, as people read its name.
+def best_baseline(task: Mapping[str, Any], modality: str | None = None) -> tuple[str, float]:
+    """Return the constant baseline with the highest headline metric, as people read its name.
 
     Args:
-        numbers: What :func:`compute` returned.
-        modality: Count the pairs of this modality only.
+        task: Figures of a task.
+        modality: Count the records of this modality only.
     """
-    accuracies = {
-        name.replace("_", " "): (b["by_modality"][modality] if modality else b)["accuracy"]["value"]
-        for name, b in numbers["baselines"].items()
+    values = {
+        name.replace("_", " "): (b["by_modality"][modality] if modality else b)["value"]
+        for name, b in task["baselines"].items()
     }
-    best = max(accuracies, key=lambda name: accuracies[name])
-    return best, accuracies[best]
+    best = max(values, key=lambda name: values[name])
+    return best, values[best]
+
+
+class _TaskNumbers:
+    """The figures of one task's records."""
+
+    def __init__(self, data: ReportData, records: Sequence[TestRecord]) -> None:
+        self.data, self.records, self.task = data, records, records[0].task
+        self.golds = [record.gold for record in records]
+        self.graded = {m.name: _in_order(m, records) for m in data.models}
+        modalities = [record.modality for record in records]
+        self.groups = {
+            name: [i for i, m in enumerate(modalities) if m == name]
+            for name in dict.fromkeys(modalities)
+        }
+
+    def figures(self) -> Figures:
+        """Return all figures of the task."""
+        golds = Counter(self.golds)
+        return {
+            "title": self.task.title,
+            "about": self.task.about,
+            "metric": self.task.headline,
+            "records": len(self.records),
+            "by_modality": {name: len(rows) for name, rows in self.groups.items()},
+            "gold": dict(sorted(golds.items())) if len(golds) <= _MOST_CLASSES else None,
+            "models": {name: self._model(graded) for name, graded in self.graded.items()},
+            "baselines": self._baselines(),
+            "differences": self._differences(),
+        }
+
+    def _model(self, graded: Sequence[Graded]) -> Figures:
+        figures = self._grouped(lambda rows: self._block([graded[i] for i in rows], rows))
+        answers = [answer for g in graded for answer in g.answers]
+        if self.task.labels and len(set(self.golds)) <= _MOST_CLASSES:
+            figures["confusion"] = _confusion(self.golds, graded)
+        figures["errors"] = sum(g.error is not None for g in graded)
+        figures["lengths"] = sum(len(a.text) for a in answers) / len(answers)
+        return figures
+
+    def _block(self, graded: Sequence[Graded], rows: Sequence[int]) -> Figures:
+        said = [g.said for g in graded]
+        valid = [sum(s is not None for s in each) / len(each) for each in said]
+        measured = self.task.measure([self.golds[i] for i in rows], said)
+        measured["valid"] = mean_of(valid)
+        return {
+            "records": len(rows),
+            "errors": sum(g.error is not None for g in graded),
+            "metrics": {name: self._interval(ratio, rows) for name, ratio in measured.items()},
+            "reward": self._reward(graded, rows),
+        }
+
+    def _reward(self, graded: Sequence[Graded], rows: Sequence[int]) -> Figures | None:
+        weights = self.data.reward_weights
+        totals = [(total_reward(g.rewards, weights), i) for g, i in zip(graded, rows, strict=True)]
+        paid = [(total, i) for total, i in totals if total is not None]
+        if not paid:
+            return None
+        interval = self._interval(mean_of([t for t, _ in paid]), [i for _, i in paid])
+        by_reward = {}
+        for name in weights:
+            values = [v for g in graded if (v := g.rewards.get(name)) is not None]
+            by_reward[name] = math.fsum(values) / len(values) if values else None
+        return {"mean": interval["value"], **interval, "by_reward": by_reward}
+
+    def _baselines(self) -> Figures:
+        said = dict(self.task.constants(self.golds))
+        if self.task.baselines:
+            said |= self.task.baselines([record.row for record in self.records])
+
+        def value(each: Sequence[Said], rows: Sequence[int]) -> Figures:
+            golds = [self.golds[i] for i in rows]
+            measured = self.task.measure(golds, [each[i] for i in rows])
+            return self._interval(measured[self.task.headline], rows)
+
+        return {
+            name.replace(" ", "_"): self._grouped(lambda rows, each=each: value(each, rows))
+            for name, each in said.items()
+        }
+
+    def _differences(self) -> Figures:
+        found: Figures = {}
+        for old, new in pairwise(self.graded):
+            after, before = self.graded[new], self.graded[old]
+            both = self._grouped(lambda rows, a=after, b=before: self._compared(a, b, rows))
+            found[f"{new}_minus_{old}"] = {"model": new, "against": old, **both}
+        for group in (None, *self.groups):
+            blocks = [d["by_modality"][group] if group else d for d in found.values()]
+            corrected = holm([block["score"]["p_value"] for block in blocks])
+            for block, p_value in zip(blocks, corrected, strict=True):
+                block["score"]["p_holm"] = p_value
+        return found
+
+    def _compared(
+        self, after: Sequence[Graded], before: Sequence[Graded], rows: Sequence[int]
+    ) -> Figures:
+        weights = self.data.reward_weights
+        score = self._compare([(after[i].score, before[i].score, i) for i in rows])
+        totals = [
+            (total_reward(after[i].rewards, weights), total_reward(before[i].rewards, weights), i)
+            for i in rows
+        ]
+        known = [(a, b, i) for a, b, i in totals if a is not None and b is not None]
+        reward = _difference(self._compare(known)) if known else None
+        return {"score": _difference(score), "reward": reward}
+
+    def _compare(self, pairs: Sequence[tuple[float, float, int]]) -> Comparison:
+        return compare(
+            [new for new, *_ in pairs],
+            [old for _, old, _ in pairs],
+            [self.records[i].cluster for *_, i in pairs],
+            resamples=self.data.bootstrap_samples,
+            seed=self.data.bootstrap_seed,
+        )
+
+    def _grouped(self, of: Callable[[Sequence[int]], Figures]) -> Figures:
+        by_modality = {name: of(rows) for name, rows in self.groups.items()}
+        return {**of(range(len(self.records))), "by_modality": by_modality}
+
+    def _interval(self, ratio: Ratio, rows: Sequence[int]) -> Figures:
+        interval: Interval = bootstrap(
+            ratio,
+            [self.records[i].cluster for i in rows],
+            resamples=self.data.bootstrap_samples,
+            seed=self.data.bootstrap_seed,
+        )
+        return _bounds(interval)
+
+
+def _headline(tasks: Mapping[str, Any]) -> Figures:
+    """Return the headline metric of the task with the most records."""
+    name = max(tasks, key=lambda n: tasks[n]["records"])
+    task = tasks[name]
+    constant, value = best_baseline(task)
+    return {
+        "task": name,
+        "metric": task["metric"],
+        "records": task["records"],
+        "models": {n: m["metrics"][task["metric"]] for n, m in task["models"].items()},
+        "constant": {"name": constant, "value": value},
+    }
+
+
+def _in_order(model: ModelResult, records: Sequence[TestRecord]) -> list[Graded]:
+    by_id = {g.id: g for g in model.graded}
+    return [by_id[record.id] for record in records]
+
+
+def _confusion(golds: Sequence[str], graded: Sequence[Graded]) -> Figures:
+    pairs = [(gold, s) for gold, g in zip(golds, graded, strict=True) for s in g.said]
+    counts = confusion([gold for gold, _ in pairs], [s for _, s in pairs])
+    table: Figures = {gold: {} for gold in sorted(set(golds))}
+    for (gold, said), count in sorted(counts.items(), key=lambda item: -item[1]):
+        table[gold][said or ""] = count
+    return table
+
+
+def _difference(compared: Comparison) -> Figures:
+    return {
+        **_bounds(compared.difference),
+        "p_value": compared.p_value,
+        "test": compared.test,
+        "gained": compared.gained,
+        "lost": compared.lost,
+    }
+
+
+def _bounds(interval: Interval) -> Figures:
+    values = {"value": interval.mean, "low": interval.low, "high": interval.high}
+    return {name: v if math.isfinite(v) else None for name, v in values.items()}

@@ -1,7 +1,8 @@
-"""The evaluation report: one HTML file that needs nothing else, and the same numbers as JSON.
+"""The evaluation report: one HTML file that needs nothing else, the same as JSON and Markdown.
 
-The page makes no request and runs no script; its content security policy forbids both, so that text
-written by a model cannot do either. The same data give the same bytes.
+The page makes no request, and its content security policy forbids any. Its one script filters the
+examples; the policy names that script by its digest, so that no text of a model can run. The same
+data give the same bytes.
 """
 
 import base64
@@ -19,58 +20,61 @@ from markupsafe import Markup
 
 from components.eval.report import curves, examples, numbers
 from components.eval.report.charts import interval_bar
-from components.eval.report.data import (
-    TITLES,
-    Answer,
-    EvalRecord,
-    Judgement,
-    ModelName,
-    ModelResult,
-    ReportData,
-    StageRun,
-    winner,
-)
-from components.eval.report.findings import audit
+from components.eval.report.data import TITLES, ReportData, title_of
+from components.eval.report.findings import Finding, audit
+from components.eval.report.markdown import markdown
 
-__all__ = [
-    "Answer",
-    "EvalRecord",
-    "Judgement",
-    "ModelResult",
-    "Report",
-    "ReportData",
-    "StageRun",
-    "build_report",
-]
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+METRICS = {
+    "accuracy": "Accuracy",
+    "consistency": "Same verdict when swapped",
+    "ties": "Ties",
+    "first_shown": "Names the one shown first",
+    "valid": "Valid answers",
+    "war": "WAR",
+    "uar": "UAR",
+    "f1": "F1",
+    "exact": "Exact",
+    "mra": "MRA",
+    "word_accuracy": "1 − WER",
+    "iou_50": "IoU > .5",
+    "mean_iou": "Mean IoU",
+    "overlap": "Overlap",
+    "bleu2": "BLEU-2",
+    "rouge1": "ROUGE-1",
+    "meteor": "METEOR",
+}
+"""How metrics are called in the report."""
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Report:
-    """The report in both forms.
+    """The report in all its forms.
 
     Attributes:
         html: A complete, self-contained page.
         json: Its numbers, findings, curves and provenance; every value is finite or ``None``.
+        markdown: The verdict, the tables and the findings, for a pull request or a chat.
     """
 
     html: str
     json: dict[str, Any]
+    markdown: str
 
 
 def build_report(data: ReportData) -> Report:
     """Return the report on an evaluation.
 
     Raises:
-        InputError: If the judgements are not about the test records; see
+        InputError: If the answers are not about the test records; see
             :func:`components.eval.report.numbers.check`.
     """
     figures = numbers.compute(data)
-    found = audit(figures, data.curves)
+    tasks = figures["tasks"]
+    found = audit(tasks, data.curves)
     shown = examples.choose(data.records, data.models, data.reward_weights)
-    summary = list(in_words(figures))
+    summary = list(in_words(figures, found))
     content = {
         "schema_version": SCHEMA_VERSION,
         "recipe": data.recipe,
@@ -78,6 +82,7 @@ def build_report(data: ReportData) -> Report:
         **figures,
         "findings": [asdict(f) for f in found],
         "notes": list(data.notes),
+        "errors": _errors(data),
         "examples": [e.record.id for e in shown],
         "curves": {stage: [dict(row) for row in rows] for stage, rows in data.curves.items()},
         "provenance": {
@@ -91,46 +96,74 @@ def build_report(data: ReportData) -> Report:
         data=data,
         summary=summary,
         findings=found,
+        errors=content["errors"],
         examples=shown,
         panels=curves.panels(data.curves),
-        best=numbers.best_baseline(figures),
+        best={name: numbers.best_baseline(task)[1] for name, task in tasks.items()},
         **figures,
     )
-    return Report(html, _finite(content))
+    finite = _finite(content)
+    return Report(html, finite, markdown(finite, METRICS))
 
 
-def in_words(figures: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the result in sentences: who is right how often, then what may be concluded."""
-    models, pairs = figures["models"], figures["pairs"]["total"]
-    name, constant = numbers.best_baseline(figures)
-    shares = {_called(m): _percent(models[m]["accuracy"]["value"]) for m in reversed(models)}
+def in_words(figures: Mapping[str, Any], findings: list[Finding]) -> Iterator[str]:
+    """Yield the verdict: whether the set can tell, who is right how often, what may be concluded.
+
+    A set that a constant solves is named before any figure.
+    """
+    for finding in findings:
+        if finding.code == "labels_one_sided" and finding.level == "problem":
+            yield finding.text
+            break
+    for task in figures["tasks"].values():
+        yield from _verdict(task)
+
+
+def _verdict(task: Mapping[str, Any]) -> Iterator[str]:
+    models, metric = task["models"], task["metric"]
+    values = {name: m["metrics"][metric] for name, m in models.items()}
+    name, constant = numbers.best_baseline(task)
+    shares = {_called(m): _percent(v["value"]) for m, v in reversed(values.items())}
     (first, share), *others = shares.items()
     told = "".join(f", {model} {value}" for model, value in others)
+    judging = task["title"] == "Pairwise judging"
+    reaches = f"judges {share} right" if judging else f"reaches {share} {METRICS[metric]}"
+    counted = f"{task['records']} {'pairs, each judged in both orders' if judging else 'records'}"
     yield (
-        f"{_sentence(first)} judges {share} right{told}; the best constant baseline "
-        f"(“{name}”) gets {_percent(constant)}. {pairs} pairs, each judged in both orders."
+        f"{_sentence(first)} {reaches}{told}; the best constant baseline (“{name}”) gets "
+        f"{_percent(constant)}. {counted}."
     )
-    for gap in reversed(figures["differences"].values()):
-        new, old, accuracy = _called(gap["model"]), _called(gap["against"]), gap["accuracy"]
-        size = f"{_points(accuracy['value'])} points"
-        between = f"95% interval {_points(accuracy['low'])} to {_points(accuracy['high'])}"
-        if accuracy["low"] > 0:
+    for gap in reversed(task["differences"].values()):
+        new, old, score = _called(gap["model"]), _called(gap["against"]), gap["score"]
+        size = f"{_points(score['value'])} points"
+        between = f"95% interval {_points(score['low'])} to {_points(score['high'])}"
+        if score["low"] > 0:
             yield f"{_sentence(new)} is better than {old}: {size} ({between})."
-        elif accuracy["high"] < 0:
+        elif score["high"] < 0:
             yield f"{_sentence(new)} is worse than {old}: {size} ({between})."
         else:
             yield (
-                f"Whether {new} is better than {old} cannot be told from these pairs: {size} "
-                f"({between})."
+                f"Whether {new} is better than {old} cannot be told from these "
+                f"{'pairs' if judging else 'records'}: {size} ({between})."
             )
-    last = next(reversed(models))
-    if models[last]["accuracy"]["low"] <= constant:
+    last = next(reversed(values))
+    if values[last]["low"] <= constant:
         title = _sentence(_called(last))
         yield f"{title} is not shown to be better than the best constant baseline."
 
 
-def _called(model: ModelName) -> str:
-    return "the base model" if model == "base" else TITLES[model]
+def _errors(data: ReportData) -> list[dict[str, str]]:
+    """Return every record that a model gave no answer to, with the reason."""
+    return [
+        {"model": m.name, "id": g.id, "error": g.error}
+        for m in data.models
+        for g in m.graded
+        if g.error
+    ]
+
+
+def _called(model: str) -> str:
+    return "the base model" if model == "base" else title_of(model)
 
 
 def _sentence(text: str) -> str:
@@ -148,13 +181,22 @@ def _render(**context: Any) -> str:
     )
     environment.filters |= {"percent": _percent, "points": _points, "number": _number}
     environment.filters |= {"shortened": examples.shortened, "duration": _duration}
-    environment.filters |= {"settings": _settings, "winner": winner}
-    environment.globals |= {"bar": interval_bar, "titles": TITLES}
-    style = (_TEMPLATES / "report.css").read_text()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment.filters |= {"settings": _settings, "title": title_of, "metric": METRICS.get}
+    environment.filters |= {"style": lambda name: name if name in TITLES else "neutral"}
+    environment.filters |= {"p_value": _p_value}
+    environment.globals |= {"bar": interval_bar}
+    style, script = ((_TEMPLATES / f"report.{kind}").read_text() for kind in ("css", "js"))
     return environment.get_template("report.html.j2").render(
-        style=Markup(style), style_digest=digest, **context
+        style=Markup(style),
+        script=Markup(script),
+        style_digest=_csp_digest(style),
+        script_digest=_csp_digest(script),
+        **context,
     )
+
+
+def _csp_digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _printable(value: Any) -> Any:
@@ -191,6 +233,10 @@ def _number(value: float | None, sign: bool = False) -> str:
     if value is None:
         return "–"
     return (f"{value:+.3f}" if sign else f"{value:.3f}").replace("-", "−")
+
+
+def _p_value(value: float) -> str:
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def _duration(seconds: float | None) -> str:

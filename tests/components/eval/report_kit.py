@@ -1,54 +1,44 @@
 """A made-up evaluation, and a reader that gets the numbers back out of the report's HTML."""
 
+import json
 import math
 import random
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import av
 import numpy as np
 import soundfile
 from PIL import Image, ImageDraw
 
-from components.eval.report.data import ModelName
-from components.eval.report.page import (
-    Answer,
-    EvalRecord,
-    Judgement,
-    ModelResult,
-    ReportData,
-    StageRun,
-)
-from omnistage.records.verdict import Better
+from components.eval.grading import Answer, Graded
+from components.eval.records import TestRecord, as_test_record
+from components.eval.report.data import ModelResult, ReportData, StageRun
+from components.eval.tasks import TASKS
+from omnistage.records.verdict import Better, Verdict, swap_better
 
 WEIGHTS = {"mm_format": 0.4, "mm_content": 0.4, "mm_rubric": 0.2}
-NO_VERDICT: Answer = {"text": "no idea", "valid": False, "better": None}
+NO_VERDICT = Answer("no idea")
 
 
 def answer(better: Better, text: str = "") -> Answer:
     """A valid verdict."""
-    return {"text": text or f'{{"better": "{better}"}}', "valid": True, "better": better}
+    return Answer(text or f'{{"better": "{better}"}}', better)
 
 
 def judgement(
-    record: EvalRecord,
+    record: TestRecord,
     first: Answer,
     second: Answer,
     rewards: dict[str, float | None] | None = None,
-) -> Judgement:
-    """A judgement of a record; the rewards default to .5 each."""
+) -> Graded:
+    """A graded judgement of a record; the rewards default to .5 each."""
     given = dict.fromkeys(WEIGHTS, 0.5) if rewards is None else rewards
-    return {
-        "id": record.id,
-        "modality": record.modality,
-        "gold": record.gold,
-        "first": first,
-        "second": second,
-        "rewards": cast(dict[str, float | None], given),
-    }
+    score = record.task.record_score(record.gold, (first.said, second.said))
+    return Graded(record.id, (first, second), score, cast(dict[str, float | None], given))
 
 
 def png(path: Path, colour: str = "red", size: int = 64) -> Path:
@@ -81,13 +71,26 @@ def mp4(path: Path, codec: str = "libx264") -> Path:
 
 
 def record(
-    name: str, gold: Better = "A", modality: str = "image", media: Path = Path("absent.png")
-) -> EvalRecord:
-    """A test record."""
-    kind = cast(Literal["image", "audio", "video"], modality)
-    return EvalRecord(
-        name, modality, "Which colour?", "It is red.", "It is blue.", gold, media, kind
-    )
+    name: str,
+    gold: Better = "A",
+    modality: str = "image",
+    media: Path | None = None,
+    asked: tuple[str, str, str] = ("Which colour?", "It is red.", "It is blue."),
+) -> TestRecord:
+    """A pair to judge."""
+    question, a, b = asked
+    scores = {"A": (9, 1), "B": (1, 9), "equal": (5, 5)}[gold]
+    solution = Verdict(*scores, gold, "<think>So.</think>", f"<answer>[[{gold}]]</answer>")
+    prompt = f"<{modality}>\nQuestion: {question}\nResponse A: {a}\nResponse B: {b}"
+    row = {
+        "id": name,
+        "source": "made_up",
+        "task": "judge",
+        "messages": [{"role": "user", "content": prompt}],
+        f"{modality}s": [str(media or f"absent-{name}.png")],
+        "solution": json.dumps(solution.to_dict()),
+    }
+    return as_test_record(row, TASKS["judge"])
 
 
 def four_pairs() -> ReportData:
@@ -106,7 +109,10 @@ def four_pairs() -> ReportData:
     best: dict[str, float | None] = {"mm_format": 1.0, "mm_content": 1.0, "mm_rubric": 1.0}
     base = [judgement(r, NO_VERDICT, NO_VERDICT, none) for r in records]
     sft = [judgement(r, answer("A"), answer("A"), some) for r in records]
-    grpo = [judgement(r, answer(r.gold), answer(r.gold), best) for r in records]
+    grpo = [
+        judgement(r, answer(cast(Better, r.gold)), answer(cast(Better, r.gold)), best)
+        for r in records
+    ]
     grpo[3] = judgement(records[3], answer("B"), answer("A"), best)
     models = [ModelResult("base", base), ModelResult("sft", sft), ModelResult("grpo", grpo)]
     return ReportData("tiny", models, records, WEIGHTS, bootstrap_samples=200)
@@ -183,15 +189,13 @@ def made_up(folder: Path, pairs: int = 180, seed: int = 1) -> ReportData:
         kind = ("image", "audio", "video")[i % 3]
         gold: Better = "A" if random_.random() < 0.5 else "B"
         path = media[kind][i // 3 % len(media[kind])]
-        records.append(
-            EvalRecord(
-                f"{kind}-{i:04d}", kind, *asked[kind], gold, path, cast(Literal["image"], kind)
-            )
-        )
+        # A medium of its own, for intervals are clustered by medium.
+        own = path.with_name(f"{i}-{path.name}")
+        own.hardlink_to(path)
+        records.append(record(f"{kind}-{i:04d}", gold, kind, own, asked[kind]))
     skill = {"base": 0.0, "sft": 0.64, "grpo": 0.82}
     models = [
-        ModelResult(cast(ModelName, name), [_guess(r, p, random_) for r in records])
-        for name, p in skill.items()
+        ModelResult(name, [_guess(r, p, random_) for r in records]) for name, p in skill.items()
     ]
     return ReportData(
         recipe="tiny",
@@ -206,18 +210,19 @@ def made_up(folder: Path, pairs: int = 180, seed: int = 1) -> ReportData:
     )
 
 
-def _guess(r: EvalRecord, skill: float, random_: random.Random) -> Judgement:
+def _guess(r: TestRecord, skill: float, random_: random.Random) -> Graded:
     if skill == 0:
-        noise = {"text": "}}<|im_end|>systemsystem\u0000", "valid": False, "better": None}
+        noise = Answer("}}<|im_end|>systemsystem\u0000")
         rewards: dict[str, float | None] = {"mm_format": 0, "mm_content": -1, "mm_rubric": -1}
-        return judgement(r, cast(Answer, noise), cast(Answer, noise), rewards)
+        return judgement(r, noise, noise, rewards)
 
     def one() -> Answer:
         right = random_.random() < skill
-        wrong: Better = "B" if r.gold == "A" else "A"
-        better: Better = r.gold if right else wrong
+        gold = cast(Better, r.gold)
+        better: Better = gold if right else swap_better(gold)
+        said = r.task.show(r.row).candidates[better == "B"][1]
         text = (
-            f'{{"reasoning": "<think>{r.response_a if better == "A" else r.response_b} On accuracy '
+            f'{{"reasoning": "<think>{said} On accuracy '
             f'{better} is better.</think>", "score_A": {9 if better == "A" else 2}, "score_B": '
             f'{2 if better == "A" else 9}, "better": "{better}", "final_verdict": '
             f'"<answer>[[{better}]]</answer>"}}'
@@ -225,7 +230,7 @@ def _guess(r: EvalRecord, skill: float, random_: random.Random) -> Judgement:
         return answer(better, text)
 
     first = one()
-    content = 0.9 if first["better"] == r.gold else -0.8
+    content = 0.9 if first.said == r.gold else -0.8
     return judgement(
         r, first, one(), {"mm_format": 1.0, "mm_content": content, "mm_rubric": skill - 0.2}
     )
@@ -279,7 +284,6 @@ def _stages() -> list[StageRun]:
             name,
             key=f"{i:02x}" * 32,
             digest="sha256:" + f"{i + 7:02x}" * 32,
-            cached=i < 2,
             seconds=seconds,
             versions=versions if name in ("sft", "grpo", "eval") else {"omnistage": "0.1.0"},
             config={"seed": 1, "learning_rate": 1e-3, "steps": 300},

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.eval.metrics import bootstrap_mean, paired_difference
-from components.eval.metrics.bootstrap import RESAMPLES
+from components.eval.metrics.bootstrap import RESAMPLES, Ratio, bootstrap, bootstrap_mean, share_of
+from components.eval.metrics.comparison import compare
 
 
 def coin(n: int, seed: int = 0) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_pairing_takes_the_records_difficulty_out():
     hard = np.random.default_rng(1).normal(0, 10, 200)
     better = hard + np.random.default_rng(2).normal(1, 0.5, 200)
 
-    paired = paired_difference(better, hard)
+    paired = compare(better, hard).difference
 
     assert paired.low > 0
     assert paired.mean == pytest.approx(1, abs=0.2)
@@ -75,7 +75,7 @@ def test_pairing_takes_the_records_difficulty_out():
 
 
 def test_equal_models_differ_by_zero():
-    interval = paired_difference(coin(30), coin(30))
+    interval = compare(coin(30), coin(30)).difference
 
     assert (interval.mean, interval.low, interval.high) == (0, 0, 0)
 
@@ -88,7 +88,7 @@ def test_what_has_no_mean_is_refused(values: list):
 
 def test_what_does_not_pair_up_is_refused():
     with pytest.raises(ValueError, match="one shape"):
-        paired_difference([1.0], [1.0, 2.0])
+        compare([1.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="2 values but 1 cluster"):
         bootstrap_mean([1.0, 2.0], ["a"])
     with pytest.raises(ValueError, match="between 0 and 1"):
@@ -101,3 +101,34 @@ def test_the_interval_lies_within_the_values(values: list[float]):
     interval = bootstrap_mean(values, resamples=50)
 
     assert min(values) - 1e-9 <= interval.low <= interval.high <= max(values) + 1e-9
+
+
+def test_a_ratio_is_drawn_as_a_whole_and_nan_where_nothing_counts():
+    consistency = share_of([1, 0, 1, 0], [1, 1, 1, 0])
+
+    assert bootstrap(consistency).mean == pytest.approx(2 / 3)
+    nothing = bootstrap(share_of([0, 0], [0, 0]))
+    assert np.isnan([nothing.mean, nothing.low, nothing.high]).all()
+
+
+def test_a_metric_of_several_columns_is_their_mean():
+    recalls = Ratio(np.array([[1, 0], [0, 0], [0, 1.0]]), np.array([[1, 0], [1, 0], [0, 1.0]]))
+
+    assert bootstrap(recalls).mean == pytest.approx((1 / 2 + 1) / 2)
+
+
+@pytest.mark.parametrize("per_cluster", [1, 4])
+def test_the_interval_covers_the_truth_as_often_as_it_says(per_cluster: int):
+    """In 1,000 simulated test sets, of which one medium has one or four records, the 95% interval
+    holds the true accuracy in 93 to 97%. Given apart, clustered records would cover far less."""
+    rng = np.random.default_rng(0)
+    truth, clusters = 0.7, 150
+    names = [i // per_cluster for i in range(clusters * per_cluster)]
+    covered = 0
+    for seed in range(1000):
+        # Beta-distributed difficulty: records of one medium are right or wrong together.
+        chance = np.repeat(rng.beta(2 * truth, 2 * (1 - truth), clusters), per_cluster)
+        right = (rng.random(len(names)) < chance).astype(float)
+        interval = bootstrap_mean(right, names, resamples=1000, seed=seed)
+        covered += interval.low <= truth <= interval.high
+    assert 0.93 <= covered / 1000 <= 0.97

@@ -6,60 +6,57 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.eval.metrics import (
-    GoldPair,
-    PairJudgement,
-    baselines,
-    record_accuracy,
-    summarize,
-)
+from components.eval.metrics.judging import Pair, judge_metrics
+from components.eval.records import TestRecord
+from components.eval.tasks import TASKS
+from components.eval.tasks.task import Said
 from omnistage.records.verdict import Better
+from tests.components.eval.report_kit import record
 
-JUDGEMENTS = [
-    PairJudgement("1", "A", "image", "A", "A"),  # right in both orders
-    PairJudgement("2", "A", "image", "A", "B"),  # names the first shown: right once
-    PairJudgement("3", "B", "image", "B", None),  # right, then invalid
-    PairJudgement("4", "B", "audio", "A", "equal"),  # wrong twice
-    PairJudgement("5", "equal", "audio", "equal", "equal"),  # a tie found in both
+GOLDS: list[Better] = ["A", "A", "B", "B", "equal"]
+JUDGED: list[Pair] = [
+    ("A", "A"),  # right in both orders
+    ("A", "B"),  # names the first shown: right once
+    ("B", None),  # right, then invalid
+    ("A", "equal"),  # wrong twice
+    ("equal", "equal"),  # a tie found in both
 ]
 
 
-def pairs(golds: str, lengths: list[tuple[int, int]] | None = None) -> list[GoldPair]:
-    labels: dict[str, Better] = {"A": "A", "B": "B", "=": "equal"}
-    sizes = lengths or [(1, 1)] * len(golds)
-    return [GoldPair(str(i), labels[g], "image", *sizes[i]) for i, g in enumerate(golds)]
+def test_every_share_counts_judgements_or_pairs():
+    metrics = judge_metrics(GOLDS, JUDGED)
 
-
-def test_a_records_accuracy_is_the_mean_over_its_two_orders():
-    assert record_accuracy(JUDGEMENTS).tolist() == [1.0, 0.5, 0.5, 0.0, 1.0]
-
-
-def test_the_summary_counts_judgements_and_pairs():
-    summary = summarize(JUDGEMENTS)
-
-    assert summary.pairs == 5
-    assert summary.accuracy == pytest.approx(6 / 10)
-    assert summary.valid == pytest.approx(9 / 10)
-    assert summary.ties == pytest.approx(3 / 9)
-    assert summary.consistency == pytest.approx(2 / 4)
+    assert metrics["accuracy"].counted[:, 0].tolist() == [1.0, 0.5, 0.5, 0.0, 1.0]
+    assert metrics["accuracy"].value == pytest.approx(6 / 10)
+    assert metrics["ties"].value == pytest.approx(3 / 9)
+    assert metrics["consistency"].value == pytest.approx(2 / 4)
     # Shown first: A of 1, 2 and 4 in the original order, B of 2 in the other; 6 name a winner.
-    assert summary.first_shown == pytest.approx(4 / 6)
+    assert metrics["first_shown"].value == pytest.approx(4 / 6)
 
 
 def test_what_cannot_be_counted_is_not_a_number():
-    nothing_valid = summarize([PairJudgement("1", "A", "image", None, None)])
+    nothing_valid = judge_metrics(["A"], [(None, None)])
 
-    assert (nothing_valid.accuracy, nothing_valid.valid) == (0.0, 0.0)
-    assert math.isnan(nothing_valid.consistency)
-    assert math.isnan(nothing_valid.ties)
-    assert math.isnan(summarize([]).accuracy)
+    assert nothing_valid["accuracy"].value == 0.0
+    assert math.isnan(nothing_valid["consistency"].value)
+    assert math.isnan(nothing_valid["ties"].value)
+
+
+def pairs() -> list[TestRecord]:
+    texts = [("long text", "a"), ("a", "long text"), ("same", "size"), ("a", "long"), ("ab", "cd")]
+    golds: list[Better] = ["A", "A", "A", "B", "equal"]
+    return [record(str(i), gold, asked=("Which?", *texts[i])) for i, gold in enumerate(golds)]
 
 
 def test_constant_baselines():
-    found = baselines(pairs("AAAB=", [(9, 1), (1, 9), (5, 5), (1, 9), (5, 5)]))
-    accuracy = {name: summarize(said).accuracy for name, said in found.items()}
+    task, records = TASKS["judge"], pairs()
+    golds = [r.gold for r in records]
+    assert task.baselines is not None
+    said = {**task.constants(golds), **task.baselines([r.row for r in records])}
+    found: dict[str, list[Said]] = {name: list(each) for name, each in said.items()}
+    metrics = {name: task.measure(golds, each) for name, each in found.items()}
 
-    assert accuracy == {
+    assert {name: m["accuracy"].value for name, m in metrics.items()} == {
         "always A": pytest.approx(3 / 5),
         "always B": pytest.approx(1 / 5),
         "always equal": pytest.approx(1 / 5),
@@ -67,31 +64,18 @@ def test_constant_baselines():
         "majority label": pytest.approx(3 / 5),
         "longer answer": pytest.approx(3 / 5),
     }
-    assert summarize(found["always first shown"]).consistency == 0.0
-    assert summarize(found["always first shown"]).first_shown == 1.0
-    assert summarize(found["longer answer"]).consistency == 1.0
+    assert metrics["always first shown"]["consistency"].value == 0.0
+    assert metrics["always first shown"]["first_shown"].value == 1.0
+    assert metrics["longer answer"]["consistency"].value == 1.0
 
 
 better = st.sampled_from(["A", "B", "equal"])
-judgements = st.lists(
-    st.builds(
-        PairJudgement,
-        id=st.just("x"),
-        gold=better,
-        modality=st.sampled_from(["image", "audio"]),
-        original=better | st.none(),
-        swapped=better | st.none(),
-    ),
-    min_size=1,
-    max_size=8,
-)
+judged = st.tuples(better, better | st.none(), better | st.none())
 
 
 @settings(max_examples=60, deadline=None)
-@given(judgements)
-def test_shares_stay_in_range(rows: list[PairJudgement]):
-    summary = summarize(rows)
+@given(st.lists(judged, min_size=1, max_size=8))
+def test_shares_stay_in_range(rows: list[tuple[Better, Better | None, Better | None]]):
+    metrics = judge_metrics([gold for gold, *_ in rows], [(a, b) for _, a, b in rows])
 
-    shares = (summary.ties, summary.consistency, summary.first_shown)
-    assert 0 <= summary.accuracy <= summary.valid <= 1
-    assert all(math.isnan(share) or 0 <= share <= 1 for share in shares)
+    assert all(math.isnan(m.value) or 0 <= m.value <= 1 for m in metrics.values())

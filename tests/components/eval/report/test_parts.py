@@ -1,17 +1,22 @@
 """What the report is made of: the choice of examples, embedded media and charts."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.eval.grading import Graded
 from components.eval.report import embed
 from components.eval.report.charts import Curve, line_chart, ticks
 from components.eval.report.curves import reward_name
+from components.eval.report.data import ModelResult, ReportData
 from components.eval.report.examples import choose
-from components.eval.report.page import Judgement, ModelResult, ReportData, build_report
+from components.eval.report.page import build_report
+from omnistage.records.record import MEDIA
 from omnistage.records.verdict import Better
 from tests.components.eval.report_kit import (
     NO_VERDICT,
@@ -33,7 +38,7 @@ def test_examples_show_where_the_last_two_models_differ_and_where_not():
     sft: list[Better] = ["B", "A", "A", "B", "B", "A", "A", "B"]
     grpo: list[Better] = ["B", "A", "A", "B", "A", "B", "A", "A"]
 
-    def said(letters: list[Better]) -> list[Judgement]:
+    def said(letters: list[Better]) -> list[Graded]:
         pairs = zip(gold, letters, strict=True)
         return [judgement(r, answer(letter), answer(letter)) for r, letter in pairs]
 
@@ -105,10 +110,14 @@ def test_the_media_of_all_examples_together_stay_in_bounds(
 ):
     monkeypatch.setattr("components.eval.report.examples.TOTAL_LIMIT", 15_000)
     data = made_up(tmp_path, pairs=30)
+
+    def size(row: Mapping[str, Any]) -> int:
+        return sum(Path(p).stat().st_size for kind in MEDIA for p in row.get(kind, ()))
+
     shown = choose(data.records, data.models, WEIGHTS)
-    sounds = [e.medium for e in shown if e.medium.kind == "audio"]
+    sounds = [e.medium for e in shown if e.medium and e.medium.kind == "audio"]
     embedded = sum(len(s.uri) * 3 // 4 for s in sounds if s.uri)
-    assert 0 < embedded <= 15_000 < sum(e.record.media.stat().st_size for e in shown)
+    assert 0 < embedded <= 15_000 < sum(size(e.record.row) for e in shown)
     assert any((s.note or "").startswith("Not embedded") for s in sounds)
 
 

@@ -1,0 +1,141 @@
+"""Having the models answer, once: answers are kept apart from what is made of them.
+
+A model's answers lie in the store's scratch folder under a key over the model, the data set, the
+bounds on media and the decoding; each under a digest of its prompt. So a killed evaluation goes on,
+and a model is not asked again when a metric, a report setting, the test split or another model
+changes.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from components.eval.config import EvalSettings
+from components.eval.generate import JudgedModel, JudgeSpec, answered
+from omnistage.errors import StageFailedError
+from omnistage.files import locked, write_atomic, write_jsonl
+from omnistage.records.record import MEDIA
+from omnistage.stage.contract import Context
+from omnistage.stage.key import pinned_version
+from omnistage.swift.family import family_of
+from omnistage.swift.media import MediaSettings, environment
+from omnistage.swift.settings import process_count
+from omnistage.swift.train import LIBRARIES
+from omnistage.torchrun import run as local
+from omnistage.torchrun.job import TorchrunJob, gpu_count
+
+Answers = dict[str, Mapping[str, Any]]
+
+
+def ask(
+    context: Context[EvalSettings],
+    models: Sequence[JudgedModel],
+    prompts: Sequence[Mapping[str, Any]],
+    root: Path,
+    media: MediaSettings,
+) -> dict[str, Answers]:
+    """Have every model answer every prompt; return ``text`` or ``error`` by model and prompt id.
+
+    Args:
+        context: Of the stage.
+        models: The models.
+        prompts: With ``id``, ``messages`` and absolute media paths.
+        root: The media root, which does not count for a prompt's digest.
+        media: Bounds on decoded media.
+
+    Raises:
+        StageFailedError: If the models cannot be asked, or one could answer nothing.
+    """
+    digests = {prompt["id"]: _digest(prompt, root) for prompt in prompts}
+    distinct = {digests[p["id"]]: {**p, "id": digests[p["id"]]} for p in prompts}
+    folders = {m.name: _folder(context, m, media) for m in models}
+    with ExitStack() as held:
+        for folder in folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder / "lock", "eval"))
+        _run(
+            context,
+            [m.model_copy(update={"answers": str(folders[m.name])}) for m in models],
+            list(distinct.values()),
+            media,
+        )
+        found = {name: answered(folder) for name, folder in folders.items()}
+    for name, rows in found.items():
+        failed = [rows[d]["error"] for d in distinct if d in rows and "error" in rows[d]]
+        if distinct and len(failed) == len(distinct):
+            raise StageFailedError(f"model {name} could answer none of the prompts: {failed[0]}")
+    return {
+        name: {i: rows[d] for i, d in digests.items() if d in rows} for name, rows in found.items()
+    }
+
+
+def _run(
+    context: Context[EvalSettings],
+    models: list[JudgedModel],
+    prompts: list[dict[str, Any]],
+    media: MediaSettings,
+) -> None:
+    """Start the program for what has no answer yet."""
+    config = context.config
+    asked = {p["id"] for p in prompts}
+
+    def done() -> int:
+        return sum(len(asked & answered(Path(m.answers)).keys()) for m in models)
+
+    total = len(prompts) * len(models)
+    if done() == total:
+        context.events.message(f"{total:,} answers are there already")
+        return
+    family = family_of(context.inputs["model"], context.folder("model") / "files")
+    spec = JudgeSpec(
+        models=models,
+        prompts=str(context.work / "prompts.jsonl"),
+        batch_size=config.batch_size,
+        max_completion_length=config.max_completion_length,
+        dtype=config.dtype,
+        attn_impl=config.attn_impl,
+        model_type=family.model_type,
+    )
+    write_jsonl(Path(spec.prompts), prompts)
+    write_atomic(context.work / "judge.json", spec.model_dump_json())
+    job = TorchrunJob(
+        name="judge",
+        program=("-m", "components.eval.generate", str(context.work / "judge.json")),
+        log=context.work / "judge.log",
+        env=environment(media, gpu_count(), family),
+        nproc_per_node=process_count(context.runtime.nproc_per_node),
+    )
+
+    def follow() -> None:
+        lines = sum(
+            path.read_bytes().count(b"\n")
+            for m in models
+            for path in Path(m.answers).glob("*.jsonl")
+        )
+        context.events.progress(min(lines, total), total, "answers")
+
+    seconds = local.run(job, follow)
+    context.events.emit("process", name=job.name, seconds=seconds)
+
+
+def _folder(context: Context[EvalSettings], model: JudgedModel, media: MediaSettings) -> Path:
+    config = context.config
+    counts = {
+        "model": model.digests,
+        "data": context.inputs["data"].digest,
+        "media": media.model_dump(mode="json"),
+        "decoding": [config.max_completion_length, config.batch_size],
+        "weights": [config.dtype, config.attn_impl],
+        "libraries": {name: pinned_version(name) for name in LIBRARIES},
+    }
+    key = hashlib.sha256(orjson.dumps(counts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return context.store.scratch / "answers" / key[:32]
+
+
+def _digest(prompt: Mapping[str, Any], root: Path) -> str:
+    media = {k: [str(Path(p).relative_to(root)) for p in prompt.get(k, ())] for k in MEDIA}
+    return hashlib.sha256(orjson.dumps([prompt["messages"], media])).hexdigest()

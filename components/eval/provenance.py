@@ -1,0 +1,43 @@
+"""What led to an evaluation: the stages before it, and their seeds."""
+
+from collections.abc import Mapping
+
+from components.eval.config import EvalSettings
+from components.eval.report.data import StageRun
+from omnistage.stage.contract import Context
+from omnistage.stage.key import pinned_version
+from omnistage.store.manifest import Manifest
+from omnistage.swift.train import LIBRARIES
+
+
+def stage_runs(context: Context[EvalSettings]) -> list[StageRun]:
+    """Return what ran before, from the manifests' own words, and this stage."""
+    order = ("data", "model", "records", "sft", "grpo")
+    runs = [
+        StageRun(
+            name=m.stage,
+            key=m.key,
+            digest=m.digest,
+            seconds=m.produced_by.get("seconds"),
+            versions={"omnistage": m.produced_by["omnistage"], **m.produced_by["libraries"]},
+            config=m.produced_by["config"],
+        )
+        for m in (context.inputs[name] for name in order if name in context.inputs)
+    ]
+    own = StageRun(
+        name="eval",
+        key=context.key,
+        versions={name: pinned_version(name) for name in LIBRARIES},
+        config=context.config.model_dump(mode="json"),
+    )
+    return [*runs, own]
+
+
+def seeds(inputs: Mapping[str, Manifest], config: EvalSettings) -> dict[str, int]:
+    """Return the seed of every stage that has one, by its name."""
+    found = {
+        m.stage: m.produced_by["config"]["seed"]
+        for m in inputs.values()
+        if isinstance(m.produced_by["config"].get("seed"), int)
+    }
+    return {**found, "eval": config.seed}

@@ -1,0 +1,162 @@
+"""The test records, each with its task, prompts and gold answer, or with why it has none."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from components.eval.tasks import TASKS
+from components.eval.tasks.task import Prompt, Record, Task, Ungradable
+from omnistage.errors import InputError
+from omnistage.files import read_jsonl
+from omnistage.records.plain_text import ControlTokens, for_ms_swift
+from omnistage.records.record import MEDIA, modality_of
+from omnistage.rewards.grounding import size_columns
+from omnistage.swift.family import Family
+from omnistage.swift.media import MediaSettings
+
+BoxFrame = Callable[[Path], Mapping[str, list[int]]]
+
+
+@dataclass(frozen=True)
+class TestRecord:
+    """A record to evaluate.
+
+    Attributes:
+        row: The canonical record, with absolute media paths.
+        task: Its task.
+        prompts: What a model is asked; empty where that cannot be told.
+        gold: The gold answer, as the task says it; empty where it cannot be read.
+        error: Why no answer to it can be graded; such a record counts as wrong for every model.
+    """
+
+    __test__ = False  # not a test class, for pytest
+
+    row: Record
+    task: Task
+    prompts: tuple[Prompt, ...] = ()
+    gold: str = ""
+    error: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The record's id."""
+        return self.row["id"]
+
+    @property
+    def modality(self) -> str:
+        """Such as ``image`` or ``audio+video``."""
+        return modality_of(self.row)
+
+    @property
+    def cluster(self) -> str:
+        """What is drawn together in a bootstrap: the record's media, or the record itself."""
+        paths = [path for kind in MEDIA for path in self.row.get(kind, ())]
+        return "\n".join(paths) or self.id
+
+    @property
+    def prompt_ids(self) -> list[str]:
+        """One id a prompt: the record's own, and with ``#2`` and so on for further prompts."""
+        return [self.id, *(f"{self.id}#{n}" for n in range(2, len(self.prompts) + 1))]
+
+
+def box_frame(family: Family, media: MediaSettings) -> BoxFrame:
+    """Return what tells, for an image, in which frame a model's boxes are.
+
+    Args:
+        family: Of the model: Qwen3 says boxes in thousandths, the others in pixels of the image as
+            it was shown.
+        media: Bounds on a shown image.
+    """
+    return partial(
+        size_columns,
+        thousandths=family.model_type.startswith("qwen3"),
+        token_side=family.token_side,
+        max_pixels=media.max_pixels,
+    )
+
+
+def read_test_records(
+    path: Path, root: Path, most: int | None = None, boxes: BoxFrame | None = None
+) -> list[TestRecord]:
+    """Return the test records.
+
+    A record that cannot be asked or graded is kept with its error; its medium is not decoded here.
+
+    Args:
+        path: The test split.
+        root: The media root.
+        most: Only so many records.
+        boxes: Adds the sizes of the image to records with boxes.
+
+    Raises:
+        InputError: If there is none, or none that can be evaluated.
+    """
+    records: list[TestRecord] = []
+    for number, row in enumerate(read_jsonl(path), 1):
+        records.append(_test_record(row, root, f"{path}:{number}", boxes))
+        if len(records) == most:
+            break
+    if not records:
+        raise InputError(f"{path}: no test records; eval needs a test split")
+    if all(record.error for record in records):
+        raise InputError(f"{path}: no record can be evaluated; {records[0].id}: {records[0].error}")
+    return records
+
+
+def _test_record(row: dict[str, Any], root: Path, where: str, boxes: BoxFrame | None) -> TestRecord:
+    task = TASKS.get(row.get("task", ""))
+    if task is None:
+        raise InputError(
+            f"{where} ({row.get('id')}): task {row.get('task')!r} is none of {', '.join(TASKS)}"
+        )
+    missing = [p for kind in MEDIA for p in row.get(kind, ()) if not (root / p).is_file()]
+    row = {k: [str(root / p) for p in v] if k in MEDIA else v for k, v in row.items()}
+    error = f"no file {missing[0]}" if missing else None
+    if boxes and task.name == "rec" and row.get("images") and not error:
+        try:
+            row |= boxes(Path(row["images"][0]))
+        except (OSError, ValueError) as e:
+            error = f"{type(e).__name__}: the image cannot be read"
+    return as_test_record(row, task, error)
+
+
+def as_test_record(row: Record, task: Task, error: str | None = None) -> TestRecord:
+    """Return a record with its prompts and gold answer, or the first reason why it has none."""
+    try:
+        prompts, gold = tuple(task.prompts(row)), task.gold(row)
+    except (Ungradable, InputError) as e:
+        return TestRecord(row, task, error=error or str(e))
+    return TestRecord(row, task, prompts, gold, error)
+
+
+def prompts_of(records: Sequence[TestRecord], control: ControlTokens) -> list[dict[str, Any]]:
+    """Return every prompt with ``id``, ``messages`` and media, of records without an error.
+
+    They are sorted by medium and length, so that a batch needs little padding.
+
+    Args:
+        records: The records.
+        control: The model's control tokens, which no text of a record may become.
+    """
+    prompts = [
+        {"id": name, "messages": _as_text(record, prompt, control), **_media(record.row)}
+        for record in records
+        if record.error is None
+        for name, prompt in zip(record.prompt_ids, record.prompts, strict=True)
+    ]
+    return sorted(prompts, key=_length)
+
+
+def _as_text(record: TestRecord, prompt: Prompt, control: ControlTokens) -> list[dict[str, Any]]:
+    return for_ms_swift({**record.row, "messages": prompt.messages}, control)
+
+
+def _media(row: Record) -> dict[str, list[str]]:
+    return {kind: row[kind] for kind in MEDIA if row.get(kind)}
+
+
+def _length(prompt: Mapping[str, Any]) -> tuple[list[int], int]:
+    items = [len(prompt.get(kind, ())) for kind in MEDIA]
+    return items, -sum(len(m["content"]) for m in prompt["messages"])

@@ -1,0 +1,59 @@
+"""The report's verdict, tables and findings as Markdown."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from components.eval.report.data import title_of
+
+
+def markdown(report: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Return ``report.md``.
+
+    Args:
+        report: The report's JSON.
+        names: How metrics are called.
+    """
+    lines = [f"# {_plain(report['recipe'])}", "", _plain(report["summary"]), ""]
+    for task in report["tasks"].values():
+        lines += [f"## {task['title']}, {task['records']} records", "", *_table(task, names), ""]
+        lines += _differences(task)
+    if report["findings"]:
+        lines += ["## Findings", ""]
+        lines += [f"- **{f['level']}**: {_plain(f['text'])}" for f in report["findings"]]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(task: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+    metrics = list(next(iter(task["models"].values()))["metrics"])
+    yield "| | " + " | ".join(names.get(m, m) for m in metrics) + " |"
+    yield "|---" * (len(metrics) + 1) + "|"
+    for name, model in task["models"].items():
+        cells = [_cell(model["metrics"][m]) for m in metrics]
+        yield f"| {_plain(title_of(name))} | " + " | ".join(cells) + " |"
+    for name, value in task["baselines"].items():
+        rest = " |" * (len(metrics) - 1)
+        yield f"| {_plain(name.replace('_', ' '))} (constant) | {_cell(value)} |{rest}"
+
+
+def _differences(task: Mapping[str, Any]) -> Iterator[str]:
+    for d in task["differences"].values():
+        score = d["score"]
+        yield (
+            f"{_plain(title_of(d['model']))} − {_plain(title_of(d['against']))}: "
+            f"{100 * score['value']:+.1f} points ({100 * score['low']:+.1f} to "
+            f"{100 * score['high']:+.1f}), p = {score['p_holm']:.3g} ({score['test']}, Holm)."
+        )
+        yield ""
+
+
+def _cell(value: Mapping[str, Any]) -> str:
+    if value["value"] is None:
+        return "–"
+    return f"{100 * value['value']:.1f}% ({100 * value['low']:.1f}–{100 * value['high']:.1f})"
+
+
+def _plain(text: str) -> str:
+    """Return a text that Markdown shows as it is, on one line."""
+    for mark in "\\`*_[]<>|#":
+        text = text.replace(mark, "\\" + mark)
+    return " ".join(text.split())
