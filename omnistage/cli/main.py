@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omnistage.cli.cluster import add_cluster_commands
+from omnistage.cli.eval import add_eval_command
 from omnistage.cli.options import (
     add_command,
     home_argument,
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="print JSON")
     home_argument(show)
 
+    add_eval_command(commands)
     add_rewards_command(commands)
 
     add_command(commands, "recipes", _recipes, "list the recipes that come with omnistage")

@@ -1,0 +1,211 @@
+"""Predictions made anywhere, as answers to grade: ours and those of other suites.
+
+The layout is told from the rows themselves:
+
+============  ========================================================  ========================
+written by    fields                                                    gold answer in
+============  ========================================================  ========================
+omnistage     ``judgements/<model>.jsonl``, or ``id`` and ``text``      ``gold``
+ms-swift      ``swift infer``: ``response``, ``messages``, ``labels``   ``labels``
+lmms-eval     ``<date>_samples_<task>.jsonl``: ``doc_id``,              ``target``
+              ``filtered_resps``
+VLMEvalKit    ``<model>_<set>.xlsx``, ``.tsv`` or ``.json``:            ``answer``
+              ``index``, ``prediction``, ``A`` to ``Z``
+EvalScope     ``predictions/…jsonl``: ``index``, ``model_output``       ``target`` of the row of the
+                                                                        same index in ``reviews/``
+============  ========================================================  ========================
+"""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from components.eval.grading import ORDERS
+from omnistage.errors import InputError
+from omnistage.files import read_jsonl
+
+Row = Mapping[str, Any]
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a file says of one record.
+
+    Attributes:
+        id: The record's id, or its index in the suite's own numbering.
+        texts: What the model wrote, one for each prompt.
+        gold: The gold answer, where the file has it.
+        question: Likewise.
+        options: Likewise, such as ``A. a cat``.
+        task: Likewise.
+    """
+
+    id: str
+    texts: tuple[str, ...]
+    gold: str | None = None
+    question: str = ""
+    options: Sequence[str] = ()
+    task: str | None = None
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Return the predictions of a file.
+
+    Raises:
+        InputError: If it is missing, of no known layout, or names a record twice.
+    """
+    rows = list(_rows(path))
+    if not rows:
+        raise InputError(f"{path}: no predictions")
+    reader = next((read for fields, read in _LAYOUTS if all(f in rows[0] for f in fields)), None)
+    if reader is None:
+        known = "; ".join(" and ".join(fields) for fields, _ in _LAYOUTS)
+        raise InputError(
+            f"{path}: no known layout of predictions; the first row has {', '.join(rows[0])}, "
+            f"known are rows with {known}"
+        )
+    reviews = _reviews(path)
+    found: list[Prediction] = []
+    for number, row in enumerate(rows, 1):
+        try:
+            found.append(reader(row, reviews))
+        except (KeyError, IndexError, TypeError, AttributeError) as e:
+            raise InputError(f"{path}: row {number} is not like the first: {e!r}") from e
+    seen: set[str] = set()
+    for prediction in found:
+        if prediction.id in seen:
+            raise InputError(f"{path}: record {prediction.id!r} is there twice")
+        seen.add(prediction.id)
+    return found
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.suffix == ".xlsx":
+        yield from _sheet(path)
+    elif path.suffix in (".tsv", ".csv"):
+        csv.field_size_limit(sys.maxsize)  # images stand in these files as base64
+        with path.open(newline="", encoding="utf-8") as f:
+            yield from csv.DictReader(f, delimiter="\t" if path.suffix == ".tsv" else ",")
+    elif path.suffix == ".json":
+        try:
+            rows = orjson.loads(path.read_bytes())
+        except orjson.JSONDecodeError as e:
+            raise InputError(f"{path}: not valid JSON: {e}") from e
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise InputError(f"{path}: a list of objects is needed")
+        yield from rows
+    else:
+        for number, row in enumerate(read_jsonl(path)):
+            yield row if _numbered(row) else {"id": str(number), **row}
+
+
+def _numbered(row: Row) -> bool:
+    return any(name in row for name in ("id", "doc_id", "index"))
+
+
+def _sheet(path: Path) -> Iterator[Row]:
+    import openpyxl  # only for sheets, and slow to import
+
+    try:
+        sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
+    except Exception as e:  # openpyxl lets errors of zip, XML and its own through
+        raise InputError(f"{path}: not a readable sheet: {e}") from e
+    rows = sheet.iter_rows(values_only=True)
+    head = [str(name) for name in next(rows, ())]
+    for row in rows:
+        yield dict(zip(head, row, strict=False))
+
+
+def _ours(row: Row, _: Mapping[str, str]) -> Prediction:
+    texts = tuple(str(row[order]["text"]) for order in ORDERS if order in row)
+    return Prediction(str(row["id"]), texts, row.get("gold"), task=row.get("task"))
+
+
+def _text(row: Row, _: Mapping[str, str]) -> Prediction:
+    return Prediction(
+        str(row["id"]), (str(row["text"]),), row.get("solution"), task=row.get("task")
+    )
+
+
+def _ms_swift(row: Row, _: Mapping[str, str]) -> Prediction:
+    asked = [m["content"] for m in row.get("messages", ()) if m["role"] == "user"]
+    gold = row.get("labels") or row.get("solution")
+    return Prediction(
+        str(row["id"]),
+        (str(row["response"]),),
+        None if gold is None else str(gold),
+        str(asked[-1]) if asked else "",
+        row.get("options") or (),
+        row.get("task"),
+    )
+
+
+def _lmms_eval(row: Row, _: Mapping[str, str]) -> Prediction:
+    answers = row["filtered_resps"]
+    while isinstance(answers, list):
+        answers = answers[0]
+    gold, asked = row.get("target"), row.get("input")
+    return Prediction(
+        str(row["doc_id"]),
+        (str(answers),),
+        None if gold is None else str(gold),
+        asked if isinstance(asked, str) else "",
+    )
+
+
+def _vlmevalkit(row: Row, _: Mapping[str, str]) -> Prediction:
+    filled = [letter for letter in _LETTERS if row.get(letter) not in (None, "")]
+    gold = row.get("answer")
+    return Prediction(
+        str(row["index"]),
+        ("" if row["prediction"] is None else str(row["prediction"]),),
+        None if gold is None else str(gold),
+        str(row.get("question") or ""),
+        [f"{letter}. {row[letter]}" for letter in filled],
+        "choice" if filled else None,
+    )
+
+
+def _evalscope(row: Row, reviews: Mapping[str, str]) -> Prediction:
+    content = row["model_output"]["choices"][0]["message"]["content"]
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content)
+    asked = [m["content"] for m in row.get("messages", ()) if m["role"] == "user"]
+    name = str(row["index"])
+    question = asked[-1] if asked and isinstance(asked[-1], str) else ""
+    return Prediction(name, (str(content),), reviews.get(name), question)
+
+
+def _reviews(path: Path) -> dict[str, str]:
+    """Return EvalScope's gold answers by index: they lie beside the predictions."""
+    parts = list(path.parts)
+    if "predictions" not in parts:
+        return {}
+    place = len(parts) - 1 - parts[::-1].index("predictions")
+    other = Path(*parts[:place], "reviews", *parts[place + 1 :])
+    if not other.is_file():
+        return {}
+    found = {}
+    for row in read_jsonl(other):
+        target = row.get("target", row.get("sample_score", {}).get("target"))
+        if target is not None:
+            found[str(row["index"])] = str(target)
+    return found
+
+
+_LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Row, Mapping[str, str]], Prediction]], ...] = (
+    (("id", "first", "gold"), _ours),
+    (("doc_id", "filtered_resps"), _lmms_eval),
+    (("index", "model_output"), _evalscope),
+    (("index", "prediction"), _vlmevalkit),
+    (("response",), _ms_swift),
+    (("id", "text"), _text),
+)

@@ -1,0 +1,117 @@
+"""Scoring predictions from files: the report of an evaluation without a model, GPU or torch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.eval.grading import grade
+from components.eval.predictions import Prediction, read_predictions
+from components.eval.records import TestRecord, as_test_record
+from components.eval.report.data import ModelResult, ReportData
+from components.eval.report.page import Report, build_report
+from components.eval.tasks import TASKS
+from omnistage.errors import InputError
+from omnistage.files import read_jsonl, write_atomic, write_json, write_jsonl
+
+NO_PREDICTION = "the file has no prediction for this record"
+
+
+def score_predictions(
+    files: Sequence[Path],
+    out: Path,
+    *,
+    records: Path | None = None,
+    task: str | None = None,
+    strict: bool = False,
+) -> Report:
+    """Grade the predictions of one or more models on the same records and write the report.
+
+    Args:
+        files: One file a model, in the order of comparison; see
+            :mod:`components.eval.predictions`.
+        out: Folder for ``report.html``, ``report.json``, ``report.md`` and ``judgements/``.
+        records: Canonical records, whose ids the predictions name; without them the gold answers
+            are those in the first file.
+        task: Of records that do not say.
+        strict: Whether an answer must have the format that omnistage's prompts ask for.
+
+    Raises:
+        InputError: If a file cannot be read or predicts none of the records.
+    """
+    predicted = {name: read_predictions(path) for name, path in _names(files).items()}
+    tested = _read(records) if records else _from_files(predicted, task)
+    results = []
+    for name, predictions in predicted.items():
+        by_id = {p.id: p for p in predictions}
+        if not any(record.id in by_id for record in tested):
+            raise InputError(f"{name}: predicts none of the {len(tested)} records")
+        graded = grade(tested, _answers(tested, by_id), strict=strict)
+        rows = [g.row(r) for g, r in zip(graded, tested, strict=True)]
+        write_jsonl(out / "judgements" / f"{name}.jsonl", rows)
+        results.append(ModelResult(name, graded))
+    report = build_report(ReportData("predictions", results, tested, {}))
+    write_atomic(out / "report.html", report.html)
+    write_atomic(out / "report.md", report.markdown)
+    write_json(out / "report.json", report.json)
+    return report
+
+
+def _names(files: Sequence[Path]) -> dict[str, Path]:
+    """Return each file under a short name that tells it from the others."""
+    stems = [path.stem for path in files]
+    if len(set(stems)) < len(stems):
+        stems = [f"{path.parent.name}-{path.stem}" for path in files]
+    if len(set(stems)) < len(stems):
+        raise InputError("two of the files have the same name and folder name; rename one")
+    return dict(zip(stems, files, strict=True))
+
+
+def _read(path: Path) -> list[TestRecord]:
+    found = []
+    for number, row in enumerate(read_jsonl(path), 1):
+        if row.get("task") not in TASKS:
+            raise InputError(f"{path}:{number}: task {row.get('task')!r} is none of {list(TASKS)}")
+        found.append(as_test_record(row, TASKS[row["task"]]))
+    if not found:
+        raise InputError(f"{path}: no records")
+    return found
+
+
+def _from_files(
+    predicted: Mapping[str, Sequence[Prediction]], task: str | None
+) -> list[TestRecord]:
+    """Make records of what the first file says of them."""
+    name, predictions = next(iter(predicted.items()))
+    found = []
+    for p in predictions:
+        kind = task or p.task
+        if kind is None:
+            raise InputError(f"{name}: the rows do not say their task; give --task")
+        if kind == "judge":
+            raise InputError(f"{name}: verdicts are graded against their pairs; give --records")
+        if p.gold is None:
+            raise InputError(
+                f"{name}: record {p.id!r} has no gold answer in the file; give --records"
+            )
+        row: dict[str, Any] = {
+            "id": p.id,
+            "source": name,
+            "task": kind,
+            "messages": [{"role": "user", "content": p.question or f"Record {p.id}"}],
+            "solution": p.gold,
+            "options": list(p.options),
+        }
+        found.append(as_test_record(row, TASKS[kind]))
+    return found
+
+
+def _answers(
+    records: Sequence[TestRecord], predictions: Mapping[str, Prediction]
+) -> dict[str, dict[str, str]]:
+    answers: dict[str, dict[str, str]] = {}
+    for record in records:
+        texts = predictions[record.id].texts if record.id in predictions else ()
+        for number, name in enumerate(record.prompt_ids):
+            there = number < len(texts)
+            answers[name] = {"text": texts[number]} if there else {"error": NO_PREDICTION}
+    return answers
