@@ -19,7 +19,7 @@ from omnistage import redact as module
 from omnistage.errors import InputError, StageFailedError, TransientError
 from omnistage.events import Events
 from omnistage.redact import redact, redacted
-from omnistage.rewards.http_json import post_json
+from omnistage.rewards.served.client import JudgeSettings, post_json
 from omnistage.runs.folder import new_run
 from omnistage.runs.show import show
 from omnistage.runs.supervise import supervise
@@ -205,7 +205,9 @@ def test_the_folder_of_a_run_holds_no_secret_and_its_child_gets_them(tmp_path: P
 @pytest.mark.usefixtures("_canaries")
 def test_a_judge_that_does_not_answer_is_named_without_its_password() -> None:
     with pytest.raises(TransientError) as failed:
-        post_json(os.environ["OMNISTAGE_REWARD_URL"], {}, tries=1, timeout=1)
+        post_json(
+            os.environ["OMNISTAGE_REWARD_URL"], {}, settings=JudgeSettings(tries=1, timeout=1)
+        )
     assert leaks(str(failed.value)) == []
     assert "127.0.0.1:9/score" in str(failed.value)
 

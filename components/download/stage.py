@@ -10,6 +10,13 @@ import orjson
 
 from components.download.collect import Collected, Indexing, collect
 from components.download.config import AnySource, DownloadSettings, FetchSettings, ModelSettings
+from components.download.model_files import (
+    check_speakers,
+    check_weights,
+    model_type,
+    strip_remote_code,
+    unsafe,
+)
 from components.download.sources.listing import list_source
 from components.download.transfer.remote_file import Listing, RemoteFile
 from omnistage.archives.extract import safe_index_path
@@ -45,17 +52,34 @@ def download(context: Context[DownloadSettings]) -> Result:
 
 
 def download_model(context: Context[ModelSettings]) -> Result:
-    """Fetch a base model, verified.
+    """Fetch a base model, verified, without what could run code; its ``model_type`` is recorded.
 
     Raises:
-        InputError: If a source or a stated hash is wrong, or there is no ``config.json``.
+        InputError: If a source or a stated hash is wrong, there is no ``config.json``, or nothing
+            but pickles holds the weights.
         TransientError: If a source fails for too long.
     """
     listings = _list(context.config, context.config.sources, "model", context)
-    if not any(file.path == "config.json" for listing in listings for file in listing.files):
+    paths = [file.path for listing in listings for file in listing.files]
+    if "config.json" not in paths:
         raise InputError("download_model: no config.json among the files: not a model folder")
+    left_out = {path: reason for path in paths if (reason := unsafe(path))}
+    check_weights(paths, list(left_out))
+    for path, reason in left_out.items():
+        context.events.warn(f"{path} is left out: it is {reason}")
+    listings = [
+        Listing([file for file in listing.files if file.path not in left_out], listing.record)
+        for listing in listings
+    ]
     collected = _collect(context, listings, None)
-    return Result(counts=_counts(collected), metadata=_metadata(listings))
+    folder = context.out / FILES
+    check_speakers(folder)
+    stripped = strip_remote_code(folder)
+    for path in stripped:
+        context.events.warn(f"{path}: auto_map is taken out, since it runs the repository's code")
+    safety = {"left_out": sorted(left_out), "auto_map_removed": stripped}
+    metadata = {**_metadata(listings), **safety, "model_type": model_type(folder)}
+    return Result(counts=_counts(collected), metadata=metadata)
 
 
 STAGE = Stage(
@@ -72,7 +96,7 @@ STAGE = Stage(
 MODEL_STAGE = Stage(
     "download_model",
     kind="BaseModel",
-    version=1,
+    version=2,
     config=ModelSettings,
     inputs={},
     run=download_model,

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from components.grpo.watch.watch import WatchSettings
 from omnistage.rewards import REWARDS
 from omnistage.rewards.own import with_code
+from omnistage.rewards.served.client import JudgeSettings
 from omnistage.settings import Settings, operational
 from omnistage.swift.settings import TrainingSettings
 
@@ -47,6 +48,9 @@ class GRPOSettings(TrainingSettings):
     temperature: float = Field(default=1.0, gt=0, description="Sampling temperature.")
     top_p: float = Field(default=0.99, gt=0, le=1, description="Nucleus sampling, a share.")
     top_k: int = Field(default=50, description="Sample among the k likeliest tokens; -1 for all.")
+    judge: JudgeSettings = Field(
+        default=JudgeSettings(), description="How rewards that ask a server ask it."
+    )
     reward_code: dict[str, str] = Field(
         default={}, description="Text of the files of your own rewards; filled in from them."
     )

@@ -1,6 +1,7 @@
 """GRPO: SFT checkpoint and RL records in, LoRA adapter and reward curves out."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from omnistage.files import write_atomic
 from omnistage.records.training_data import write_training_file
 from omnistage.rewards import METRIC_NAMES, RANGES, register
 from omnistage.rewards.own import write_plugin
+from omnistage.rewards.served.client import CACHE_VARIABLE
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
@@ -192,6 +194,9 @@ def run(context: Context[GRPOSettings]) -> Result:
     model, adapter = start_model(context)
     family = family_of(context.inputs["model"], context.folder("model") / "files")
     register(config.reward_code)
+    # The processes that are started below inherit these; what decides a result is in the key.
+    os.environ.update(config.judge.variables())
+    os.environ[CACHE_VARIABLE] = f"{context.store.uri}/judgements"
     own = write_plugin(config.reward_code, context.work / "own_rewards.py")
     # The checks are the same on every node; the others wait at the rendezvous meanwhile.
     wanted = config.preflight and context.world.node_rank == 0

@@ -18,15 +18,14 @@ from omnistage.rewards.humanomni import (
     humanomni_format,
     humanomni_logical,
 )
-from omnistage.rewards.llm_judge import MODEL_VARIABLE
-from omnistage.rewards.llm_judge import URL_VARIABLE as JUDGE_URL_VARIABLE
 from omnistage.rewards.lmm_r1 import lmm_format, lmm_math
 from omnistage.rewards.omnicritic import mm_content, mm_format
 from omnistage.rewards.omnirl import omnirl_accuracy, omnirl_format, omnirl_length
 from omnistage.rewards.r1_omni import r1omni_accuracy, r1omni_format
-from omnistage.rewards.remote import URL_VARIABLE as REWARD_URL_VARIABLE
-from omnistage.rewards.remote import remote
 from omnistage.rewards.rubric import mm_rubric, mm_rubric_strict
+from omnistage.rewards.served.client import MODEL_VARIABLE, URL_VARIABLE
+from omnistage.rewards.served.critic import omnicritic
+from omnistage.rewards.served.reward_server import REWARD_URL_VARIABLE, remote
 from omnistage.rewards.successor import integrated_router, mm_format_light, unified_rl
 
 __all__ = [
@@ -48,7 +47,7 @@ class _Reward:
     variables: tuple[str, ...] = ()
 
 
-_JUDGE = (JUDGE_URL_VARIABLE, MODEL_VARIABLE)
+_JUDGE = (URL_VARIABLE, MODEL_VARIABLE)
 _TABLE = {
     "mm_format": _Reward(mm_format, 0, 1, "MMFormat"),
     "mm_content": _Reward(mm_content, -1, 1, "MMContent"),
@@ -70,6 +69,7 @@ _TABLE = {
     "humanomni_accuracy": _Reward(humanomni_accuracy, 0, 1, "HumanOmniAccuracy"),
     "humanomni_context": _Reward(humanomni_context, 0, 1, "HumanOmniContext", _JUDGE),
     "humanomni_logical": _Reward(humanomni_logical, 0, 1, "HumanOmniLogical", _JUDGE),
+    "omnicritic": _Reward(omnicritic, 0, 1, "OmniCritic", _JUDGE),
     "remote": _Reward(remote, float("-inf"), float("inf"), "RemoteReward", (REWARD_URL_VARIABLE,)),
 }
 

@@ -18,7 +18,7 @@ from omnistage.rewards.answers import (
     yes_no,
 )
 from omnistage.rewards.columns import column, gold_answer, tag_form, tagged
-from omnistage.rewards.llm_judge import CONSISTENCY, COVERAGE, RATIONALITY, LLMJudge
+from omnistage.rewards.served.chat import CONSISTENCY, COVERAGE, RATIONALITY, LLMJudge
 
 _JOINTS = (re.compile(r"</context>\s*<think>"), re.compile(r"</think>\s*<answer>"))
 

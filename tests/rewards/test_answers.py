@@ -173,7 +173,9 @@ def test_humanomni_grades_each_row_by_its_own_kind_of_problem():
 
 # All of them
 
-OFFLINE = sorted(REWARDS.keys() - {"remote", "humanomni_context", "humanomni_logical", "lmm_math"})
+OFFLINE = sorted(
+    REWARDS.keys() - {"remote", "omnicritic", "humanomni_context", "humanomni_logical", "lmm_math"}
+)
 kinds = st.sampled_from(["multiple choice", "numerical", "OCR", "regression", "emer_ov", "judge"])
 texts = st.text(max_size=30) | st.builds(answered, st.text(max_size=12) | json_values)
 
