@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from omnistage.cli import main as cli
-from omnistage.recipe.document import read_recipe, shipped_recipes, validate
-from pipelines.graph import STAGES
+from omnistage.recipe.document import read_recipe, shipped_recipes, validate, with_overrides
+from omnistage.store.folder import FolderStore
+from pipelines.graph import STAGES, graph_of, needed
 from pipelines.recipe import Recipe
+from tests.store.store_kit import store_results
 
 SMALL = "data.sources.0.settings={sft: 6, rl: 6, test: 6}"
 
@@ -86,6 +88,31 @@ def test_steps_before_from_are_taken_from_the_store_or_the_run_is_refused(
     (run,) = show(capsys, tmp_path)
     assert (run["state"], run["exit_code"]) == ("failed", 2)
     assert [s["stage"] for s in run["stages"]] == list(STAGES)
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        (["grpo.start_from=base", "eval.models=[base, grpo]"], ["grpo", "eval"]),
+        (["eval.models=[base, sft]"], ["sft", "eval"]),
+    ],
+)
+def test_a_run_leaves_out_what_its_recipe_does_not_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], steps: list[str]
+) -> None:
+    """Through ``kfp.local``, whose tasks take the results that are in the store."""
+    document = with_overrides(read_recipe(shipped_recipes()["tiny"]), overrides, Recipe)
+    graph = graph_of(validate(document, Recipe))
+    names = needed(graph, "eval")
+    assert names == ["download", "download_model", "rewrite_paths", *steps]
+    store_results(FolderStore(tmp_path / "store"), graph, names, tmp_path)
+    settings = [word for override in overrides for word in ("--set", override)]
+    assert cli.main(["run", "tiny", *settings, "--home", str(tmp_path)]) == 0
+    capsys.readouterr()
+    (run,) = show(capsys, tmp_path)
+    assert {s["stage"]: s["state"] for s in run["stages"]} == dict.fromkeys(names, "cached")
+    assert Path(run["report"]).read_text() == "<html>"
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from omnistage.recipe.document import find_recipe, read_recipe, validate
-from omnistage.stage.key import stage_key
 from omnistage.store.open import open_store
 from pipelines.graph import graph_of
 from pipelines.recipe import Recipe
 from tests.kubeflow import kfp_api
 from tests.pipelines.test_packages import PINNED
+from tests.store.store_kit import store_results
 
 PAGE = Path(__file__).parents[2] / "docs" / "kubeflow.md"
 CACHED = ("download", "download-model", "rewrite-paths", "sft", "grpo")
@@ -35,14 +35,8 @@ def store(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("OMNISTAGE_SCRATCH", str(tmp_path / "scratch"))
     recipe = validate(read_recipe(find_recipe("omnicritic-3b")), Recipe)
     uri = f"s3://{bucket}/page"
-    opened, digests = open_store(uri), {}
-    for name, step in list(graph_of(recipe).items())[:-1]:
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "file").write_text(name)
-        inputs = {i: digests[source] for i, source in step.sources.items()}
-        key = stage_key(step.stage, step.config, inputs)
-        digests[name] = opened.commit(folder, step.stage.kind, step.stage.name, key).digest
+    graph = graph_of(recipe)
+    store_results(open_store(uri), graph, list(graph)[:-1], tmp_path)
     return uri
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from omnistage.errors import InputError
 from omnistage.recipe.document import find_recipe, read_recipe, validate
-from omnistage.stage.key import stage_key
 from omnistage.store.folder import FolderStore
 from omnistage.store.manifest import Kind, Manifest
 from pipelines.graph import graph_of
 from pipelines.plan import plan, stored_inputs
 from pipelines.recipe import Recipe
+from tests.store.store_kit import store_results
 
 GRAPH = graph_of(validate(read_recipe(find_recipe("tiny")), Recipe))
 
@@ -33,13 +33,7 @@ class CountingStore(FolderStore):
 def store(tmp_path: Path) -> CountingStore:
     """A store that has what every step but eval makes, of a few bytes."""
     made = CountingStore(tmp_path / "store")
-    digests: dict[str, str] = {}
-    for name, step in list(GRAPH.items())[:-1]:
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "file").write_text(name)
-        key = stage_key(step.stage, step.config, {i: digests[s] for i, s in step.sources.items()})
-        digests[name] = made.commit(folder, step.stage.kind, step.stage.name, key).digest
+    store_results(made, GRAPH, list(GRAPH)[:-1], tmp_path)
     made.asked.clear()
     return made
 

@@ -1,23 +1,41 @@
-"""A store with what a training stage needs, of a few bytes."""
+"""Results of a recipe's steps in a store, of a few bytes each."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from omnistage.files import write_json
 from omnistage.recipe.document import find_recipe, read_recipe, validate
 from omnistage.stage.key import stage_key
 from omnistage.store.folder import FolderStore
-from pipelines.graph import graph_of
+from omnistage.store.layout import Store
+from pipelines.graph import Graph, graph_of
 from pipelines.recipe import Recipe
+
+
+def store_results(store: Store, graph: Graph, steps: Iterable[str], folder: Path) -> None:
+    """Put a small result for each step into a store, under the key that a run looks for.
+
+    Args:
+        store: The store.
+        graph: Of a resolved recipe.
+        steps: Names, each after its upstream steps.
+        folder: Where the files are made.
+    """
+    digests: dict[str, str] = {}
+    for name in steps:
+        step, made = graph[name], folder / "made" / name
+        made.mkdir(parents=True)
+        (made / "file").write_text(name)
+        if step.stage.kind == "EvalReport":
+            (made / "report.html").write_text("<html>")
+            write_json(made / "report.json", {"models": {}})
+        key = stage_key(step.stage, step.config, {i: digests[s] for i, s in step.sources.items()})
+        digests[name] = store.commit(made, step.stage.kind, step.stage.name, key).digest
 
 
 def tiny_inputs(folder: Path) -> FolderStore:
     """Return a store below ``folder`` that has the inputs of the tiny recipe's ``sft``."""
     recipe = validate(read_recipe(find_recipe("tiny")), Recipe)
-    made, digests = FolderStore(folder / "store"), {}
-    for name in ("download", "download_model", "rewrite_paths"):
-        made_of = folder / name
-        made_of.mkdir()
-        (made_of / "file").write_text(name)
-        step = graph_of(recipe)[name]
-        key = stage_key(step.stage, step.config, {i: digests[s] for i, s in step.sources.items()})
-        digests[name] = made.commit(made_of, step.stage.kind, step.stage.name, key).digest
-    return made
+    store = FolderStore(folder / "store")
+    store_results(store, graph_of(recipe), ("download", "download_model", "rewrite_paths"), folder)
+    return store
