@@ -10,7 +10,7 @@ SLOW_REGISTRY = {"reason": "ErrImagePull", "message": "i/o timeout"}
 PULLING = {"reason": "ContainerCreating"}
 NO_SECRET = {
     "reason": "CreateContainerConfigError",
-    "message": 'secret "omnistage-store" not found',
+    "message": 'secret "x" not found',
 }
 
 
