@@ -9,7 +9,7 @@ from omnistage.cluster.pod import CONFIG_KEYS, SECRET_KEYS
 from omnistage.cluster.settings import DEFAULTS_FILE, LaunchSettings
 from omnistage.errors import InputError
 from omnistage.stage.contract import LAUNCHER, Resources
-from omnistage.store.uris import uri_path
+from omnistage.store.uris import NAMESPACE_VARIABLE, SECRET_VARIABLE, uri_path
 from omnistage.task.run_record import POD_VARIABLE
 from pipelines.graph import Step
 
@@ -119,6 +119,7 @@ def _set_environment(
         (RUN_VARIABLE, "metadata.labels['pipeline/runid']"),
         (WORKFLOW_VARIABLE, "metadata.labels['workflows.argoproj.io/workflow']"),
         (POD_VARIABLE, "metadata.name"),
+        (NAMESPACE_VARIABLE, "metadata.namespace"),
     ):
         kubernetes.use_field_path_as_env(task, variable, path)
     if settings.store_config:
@@ -126,6 +127,7 @@ def _set_environment(
             task, settings.store_config, _same((*CONFIG_KEYS, *HUB_CONFIG_KEYS)), optional=True
         )
     if settings.store_secret:
+        task.set_env_variable(SECRET_VARIABLE, settings.store_secret)
         kubernetes.use_secret_as_env(task, settings.store_secret, _same(SECRET_KEYS), optional=True)
     if needs.hub:
         kubernetes.use_secret_as_env(task, names.hub_secret, _same(HUB_SECRET_KEYS), optional=True)

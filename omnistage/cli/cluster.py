@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -159,15 +160,23 @@ def _compile(options: argparse.Namespace) -> None:
 
 def _submit(options: argparse.Namespace) -> int:
     from omnistage.kubeflow.server import PipelinesServer
-    from omnistage.kubeflow.submit import Submission, follow, parse_parameters, start, task_titles
+    from omnistage.kubeflow.submit import (
+        STAND_ALONE,
+        Package,
+        Submission,
+        follow,
+        parse_parameters,
+        start,
+        task_titles,
+    )
     from pipelines.post_training import PIPELINE
 
     def say(text: str) -> None:
         print(text, flush=True)
 
-    (package,) = _compile_packages(
-        options, options.home / "packages", first=options.first, only=[PIPELINE]
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        (path,) = _compile_packages(options, Path(folder), first=options.first, only=[PIPELINE])
+        package = Package(path.read_bytes())
     submission = Submission(
         package,
         options.experiment,
@@ -179,12 +188,14 @@ def _submit(options: argparse.Namespace) -> int:
     )
     server = PipelinesServer(options.endpoint, options.namespace, say)
     run = start(submission, server, options.home, say)
-    say(server.run_url(run))
+    if page := server.run_url(run):
+        say(page)
     if not options.follow:
         return 0
     store = submission.parameters.get("store", store_option(options))
     try:
-        return follow(run, server, task_titles(package), store, say)
+        namespace = options.namespace or STAND_ALONE
+        return follow(run, server, task_titles(package), store, say, namespace=namespace)
     except (KeyboardInterrupt, TransientError):
         print("the run goes on; the same command follows it again", file=sys.stderr)
         raise

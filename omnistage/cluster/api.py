@@ -102,8 +102,14 @@ class Api:
         self._namespace = "default"
 
     @classmethod
-    def connect(cls, notice: Callable[[str], None] | None = None) -> "Api":
+    def connect(
+        cls, notice: Callable[[str], None] | None = None, patience: float = _PATIENCE
+    ) -> "Api":
         """Connect as the pod this runs in, else as the kubeconfig says.
+
+        Args:
+            notice: As of the class.
+            patience: As of the class.
 
         Raises:
             InputError: If there is neither, or the Kubernetes client is not installed.
@@ -132,7 +138,7 @@ class Api:
             ) from e
         settings.retries = False
         settings.connection_pool_maxsize = 64
-        api = cls(client.ApiClient(settings), notice)
+        api = cls(client.ApiClient(settings), notice, patience)
         api._namespace = namespace
         return api
 

@@ -16,6 +16,7 @@ from omnistage.cluster.watch import GangWatcher
 from omnistage.events import Events
 
 _LONGEST_DELAY = 600.0
+_FINISHED = ("succeeded", "failed")
 
 
 def run_gang(
@@ -67,6 +68,15 @@ def run_gang(
         raise
 
 
+def unfinished_jobs(api: Api, namespace: str, run: str) -> list[str]:
+    """Return the unfinished jobs that a run waits for, as kubectl takes them: ``kind/name``."""
+    return [
+        f"{backend.plural}/{manifest['metadata']['name']}"
+        for backend, manifest in list_jobs(api, namespace, KEY_LABEL)
+        if run in runs_of(manifest) and backend.status(manifest).phase not in _FINISHED
+    ]
+
+
 def cancel_run(api: Api, namespace: str, run: str) -> list[str]:
     """Delete the unfinished jobs that only one run waits for, and return their names.
 
@@ -78,7 +88,7 @@ def cancel_run(api: Api, namespace: str, run: str) -> list[str]:
         changed = False
         for backend, manifest in list(list_jobs(api, namespace, KEY_LABEL)):
             runs, metadata = runs_of(manifest), manifest["metadata"]
-            if run not in runs or backend.status(manifest).phase in ("succeeded", "failed"):
+            if run not in runs or backend.status(manifest).phase in _FINISHED:
                 continue
             name, version = metadata["name"], metadata["resourceVersion"]
             others = ",".join(r for r in runs if r != run)

@@ -14,6 +14,7 @@ from omnistage.cluster.job import (
     STAGE_LABEL,
     ClusterJob,
 )
+from omnistage.store.uris import NAMESPACE_VARIABLE, SECRET_VARIABLE
 
 SCRATCH = "/scratch"
 TERMINATION_VARIABLE = "OMNISTAGE_TERMINATION_LOG"
@@ -84,6 +85,8 @@ def environment(job: ClusterJob) -> list[dict[str, Any]]:
     own = {
         "HOME": "/tmp",
         TERMINATION_VARIABLE: TERMINATION_LOG,
+        NAMESPACE_VARIABLE: job.namespace,
+        **({SECRET_VARIABLE: settings.store_secret} if settings.store_secret else {}),
         "OMNISTAGE_SCRATCH": SCRATCH,
         "PYTHONUNBUFFERED": "1",
         "NCCL_DEBUG": "WARN",

@@ -302,14 +302,12 @@ def check_cluster(wanted: Wanted) -> Iterator[Check]:
         wanted: What it is looked at for.
     """
     try:
-        connected = Api.connect()
+        # An API server that does not answer is what is looked for here, not to be waited out.
+        api = Api.connect(lambda _: None, _PATIENCE)
     except InputError as e:
         yield fail("api", str(e), "run this in a pod, or set KUBECONFIG")
         return
-    # An API server that does not answer is what is looked for here, not to be waited out.
-    api = Api(connected._client, lambda _: None, _PATIENCE)
-    namespace = wanted.namespace or connected.own_namespace()
-    yield from Doctor(api, Wanted(**{**vars(wanted), "namespace": namespace})).checks()
+    yield from Doctor(api, wanted).checks()
 
 
 def pull_pod(name: str, reference: str, pool: NodePool, settings: LaunchSettings) -> dict[str, Any]:

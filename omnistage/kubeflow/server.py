@@ -62,8 +62,22 @@ class PipelinesServer:
         return self._client._existing_config.host
 
     def run_url(self, run_id: str) -> str:
-        """Return the address of a run's page."""
-        return f"{self._client._get_url_prefix().rstrip('/')}/#/runs/details/{run_id}"
+        """Return the address of a run's page; nothing where no page opens under it.
+
+        KFP's API, when it is reached past the user interface (a port-forward, a Service), has none.
+        """
+        from urllib3.exceptions import HTTPError
+
+        home = self._client._get_url_prefix().rstrip("/")
+        api = self._client._run_api.api_client
+        try:
+            page = api.rest_client.pool_manager.request(
+                "GET", f"{home}/", headers=api.default_headers, timeout=10.0, retries=2
+            )
+        except (HTTPError, OSError):
+            return ""
+        opens = page.status == 200 and "text/html" in page.headers.get("Content-Type", "")
+        return f"{home}/#/runs/details/{run_id}" if opens else ""
 
     def experiment(self, name: str) -> str:
         """Return the id of an experiment; create it if there is none by that name."""

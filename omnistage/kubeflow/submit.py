@@ -10,19 +10,23 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import orjson
 import yaml
 
+from omnistage.cluster.api import WORKFLOWS, Api
+from omnistage.cluster.backends import BACKENDS
+from omnistage.cluster.gang import unfinished_jobs
 from omnistage.errors import InputError, OmnistageError, machine_errors
 from omnistage.events import clock
-from omnistage.files import locked, read_json, write_json
+from omnistage.files import locked, read_json, write_atomic, write_json
 from omnistage.kubeflow.server import PipelinesServer
 from omnistage.retry import retry
 from omnistage.store.uris import uri_path
-from omnistage.task.exit_task import describe, read_summary
+from omnistage.task.exit_task import describe, read_summary, still_running
 from omnistage.task.run_record import EXIT, RunRecord
 
 ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
@@ -37,15 +41,43 @@ _WORDS = {
     "PAUSED": "paused",
 }
 _CREATE_TRIES = 8
+_CLUSTER_PATIENCE = 20.0
+_WRONG = ("Failed", "Error")
+STAND_ALONE = "kubeflow"
+"""Namespace in which a KFP without users of its own runs its tasks."""
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled package: its bytes are read once, and are what is parsed, named and sent."""
+
+    data: bytes
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of its bytes."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @cached_property
+    def pipeline(self) -> dict[str, Any]:
+        """The pipeline in it."""
+        return next(yaml.safe_load_all(self.data))
+
+    def stored(self, folder: Path) -> Path:
+        """Return the file of a folder that has these bytes, named after them."""
+        path = folder / f"{self.pipeline['pipelineInfo']['name']}-{self.digest[:12]}.yaml"
+        if not path.exists() or path.read_bytes() != self.data:
+            write_atomic(path, self.data)
+        return path
 
 
 @dataclass(frozen=True)
 class Submission:
     """A package and where to run it."""
 
-    package: Path
+    package: Package
     experiment: str
     name: str | None = None
     """Of the run; by default the pipeline's with the time."""
@@ -57,7 +89,7 @@ class Submission:
     def key(self) -> str:
         """Return a hash that identifies this submission: 16 hex digits."""
         parts = {
-            "package": hashlib.sha256(self.package.read_bytes()).hexdigest(),
+            "package": self.package.digest,
             "parameters": dict(self.parameters),
             "where": [self.endpoint, self.namespace, self.experiment, self.name],
             "service_account": self.service_account,
@@ -88,9 +120,11 @@ def start(submission: Submission, server: PipelinesServer, home: Path, say: Say)
                 say(f"run {state['name']} goes on; following it")
                 return state["run"]
             state = {}
-        pipeline, version = _names(submission)
+        package = submission.package
+        pipeline = package.pipeline["pipelineInfo"]["name"]
         where = server.experiment(submission.experiment)
-        uploaded = server.upload(submission.package, pipeline, version)
+        file = package.stored(home.absolute() / "packages")
+        uploaded = server.upload(file, pipeline, package.digest[:12])
         if not state:
             name = submission.name or _run_name(pipeline)
             state = {"name": name, "before": server.runs_named(where, name)}
@@ -108,6 +142,7 @@ def follow(
     store: str,
     say: Say,
     poll: float = 5.0,
+    namespace: str = STAND_ALONE,
 ) -> int:
     """Report the state of a run's tasks until it ends, and return the exit code.
 
@@ -118,6 +153,7 @@ def follow(
         store: URI of the run's store, where its summary is.
         say: Told every change.
         poll: Seconds between two looks.
+        namespace: Of the run's pods.
 
     Raises:
         InputError: If the run is gone.
@@ -125,35 +161,44 @@ def follow(
     """
     seen: dict[str, str] = {}
     records = _Records(store, run_id)
-    began = time.monotonic()
+    began, terminated = time.monotonic(), False
     while True:
         run = server.get_run(run_id)
         if run is None:
             raise InputError(f"run {run_id}: Kubeflow Pipelines no longer has it")
+        # A run that was terminated ends as FAILED, after CANCELING.
+        terminated = terminated or run.state in ("CANCELING", "CANCELED")
         for title, state in _states(run, titles).items():
             if seen.get(title) != state:
                 seen[title] = state
-                word = _WORDS.get(state, state)
-                if state == "SKIPPED" and "FAILED" in seen.values():
-                    word = "not run"
-                elif state == "SUCCEEDED" and records.cached(title):
-                    word = "cached"
+                word = _word(title, state, records, terminated, "FAILED" in seen.values())
                 say(f"{clock(time.monotonic() - began)} {title}: {word}")
         if run.state in ENDED:
-            return _end(run, run_id, titles, store, say)
+            return _end(run, run_id, titles, store, namespace, say)
         time.sleep(poll)
 
 
-def task_titles(package: Path) -> dict[str, str]:
+def _word(title: str, state: str, records: "_Records", terminated: bool, failed: bool) -> str:
+    """Return what a user calls the state of a task."""
+    if state == "FAILED" and terminated:
+        return "stopped"
+    if state == "SKIPPED" and (failed or terminated):
+        return "not run"
+    if state == "SUCCEEDED" and records.cached(title):
+        return "cached"
+    return _WORDS.get(state, state)
+
+
+def task_titles(package: Package) -> dict[str, str]:
     """Return the tasks of a package: name in KFP to display name, the step."""
-    pipeline = next(yaml.safe_load_all(package.read_text()))
+    pipeline = package.pipeline
     dags = [pipeline["root"]["dag"]]
     dags += [c["dag"] for c in pipeline["components"].values() if "dag" in c]
     titles = {name: task["taskInfo"]["name"] for dag in dags for name, task in dag["tasks"].items()}
     return {n: t for n, t in titles.items() if not n.startswith(("exit-handler", "importer"))}
 
 
-def parse_parameters(given: Sequence[str], package: Path) -> dict[str, Any]:
+def parse_parameters(given: Sequence[str], package: Package) -> dict[str, Any]:
     """Return the parameters of a run, of the types that the package declares.
 
     Args:
@@ -165,8 +210,7 @@ def parse_parameters(given: Sequence[str], package: Path) -> dict[str, Any]:
     """
     from omnistage.recipe.errors import nearest
 
-    pipeline = next(yaml.safe_load_all(package.read_text()))
-    declared = pipeline["root"]["inputDefinitions"]["parameters"]
+    declared = package.pipeline["root"]["inputDefinitions"]["parameters"]
     values: dict[str, Any] = {}
     for pair in given:
         name, equals, text = pair.partition("=")
@@ -182,13 +226,6 @@ def parse_parameters(given: Sequence[str], package: Path) -> dict[str, Any]:
         else:
             values[name] = text
     return values
-
-
-def _names(submission: Submission) -> tuple[str, str]:
-    """Return the names of the pipeline and of its version: the content decides the version."""
-    pipeline = next(yaml.safe_load_all(submission.package.read_text()))
-    digest = hashlib.sha256(submission.package.read_bytes()).hexdigest()
-    return pipeline["pipelineInfo"]["name"], digest[:12]
 
 
 def _run_name(pipeline: str) -> str:
@@ -252,7 +289,9 @@ class _Records:
         return found is None or found["state"] == "cached"
 
 
-def _end(run: Any, run_id: str, titles: Mapping[str, str], store: str, say: Say) -> int:
+def _end(
+    run: Any, run_id: str, titles: Mapping[str, str], store: str, namespace: str, say: Say
+) -> int:
     if run.state == "SUCCEEDED":
         return 0
     summary = read_summary(store, run_id)
@@ -262,16 +301,47 @@ def _end(run: Any, run_id: str, titles: Mapping[str, str], store: str, say: Say)
         error = summary["error"] or {}
         return error.get("exit_code") or 1
     failed = [t for t, s in _states(run, titles).items() if s == "FAILED"] or _drivers_failed(run)
-    reason = run.error.message if run.error and run.error.message else ""
+    reasons = [run.error.message] if run.error and run.error.message else []
+    said, jobs = _cluster_says(run_id, namespace)
+    for job in jobs:
+        say(still_running(job, namespace))
+    if not jobs:
+        kinds = ",".join(b.plural for b in BACKENDS)
+        say(
+            "its training jobs, if it left any, end within a quarter of an hour where the chart's "
+            f"reaper runs; `kubectl -n {namespace} get {kinds}` lists them"
+        )
     say(
-        f"error: the run ended as {run.state}"
-        + (f"; failed: {', '.join(failed)}" if failed else "")
-        + (f"; {reason}" if reason else "")
+        "; ".join(
+            [
+                f"error: the run ended as {run.state}",
+                *([f"failed: {', '.join(failed)}"] if failed else []),
+                *dict.fromkeys([*reasons, *said]),
+            ]
+        )
         + f". It left no summary that can be read from here ({store}/runs/{run_id}/summary.json); "
-        "the logs of its tasks are on the run's page, and its pods are those that `kubectl get "
-        f"pods -l pipeline/runid={run_id}` lists"
+        "the logs of its tasks are on the run's page, and its pods are those that `kubectl -n "
+        f"{namespace} get pods -l pipeline/runid={run_id}` lists"
     )
     return 1
+
+
+def _cluster_says(run_id: str, namespace: str) -> tuple[list[str], list[str]]:
+    """Return what a run's Workflow says of its end, and its unfinished jobs, if they can be read.
+
+    Kubeflow Pipelines does not hand on why a pod could not be made: a service account that is not
+    there, a quota.
+    """
+    try:
+        api = Api.connect(lambda _: None, _CLUSTER_PATIENCE)
+        found = api.list(WORKFLOWS, namespace, labels=f"pipeline/runid={run_id}")
+        statuses = [w.get("status", {}) for w in found]
+        nodes = [n for s in statuses for n in (s.get("nodes") or {}).values()]
+        wrong = [x.get("message") for x in [*statuses, *nodes] if x.get("phase") in _WRONG]
+        said = [m for m in wrong if m and not m.startswith("child ")]
+        return said[:3], unfinished_jobs(api, namespace, run_id)
+    except OmnistageError:
+        return [], []
 
 
 def _drivers_failed(run: Any) -> list[str]:

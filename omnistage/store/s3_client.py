@@ -23,6 +23,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from omnistage.errors import InputError, OmnistageError, TransientError
+from omnistage.store.uris import NAMESPACE_VARIABLE, SECRET_VARIABLE
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -106,7 +107,7 @@ def _ours(what: str, error: Exception) -> OmnistageError:
     if isinstance(error, S3UploadFailedError) and isinstance(error.__context__, ClientError):
         error = error.__context__
     if isinstance(error, NoCredentialsError):
-        return InputError(f"{what}: no S3 credentials; set AWS_ACCESS_KEY_ID or a profile")
+        return InputError(f"{what}: no S3 credentials; {_credentials_advice()}")
     if isinstance(error, ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code = error_code(error)
@@ -116,6 +117,17 @@ def _ours(what: str, error: Exception) -> OmnistageError:
         return InputError(text) if final else TransientError(text)
     kind = InputError if isinstance(error, _SETTINGS) else TransientError
     return kind(f"{what}: {_first_line(error)}")
+
+
+def _credentials_advice() -> str:
+    secret, namespace = os.environ.get(SECRET_VARIABLE), os.environ.get(NAMESPACE_VARIABLE)
+    if not secret:
+        return "set AWS_ACCESS_KEY_ID or a profile"
+    where = f" of namespace {namespace}" if namespace else ""
+    return (
+        f"this pod takes them from the Secret {secret}{where}, keys AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY: make it, or name another one (cluster.store_secret)"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,11 @@ from omnistage.errors import InputError
 from omnistage.store.layout import MANIFEST
 from omnistage.store.manifest import Manifest
 
+SECRET_VARIABLE = "OMNISTAGE_STORE_SECRET"
+"""Names, in a pod, the Secret that the store's credentials come from: for messages."""
+NAMESPACE_VARIABLE = "OMNISTAGE_NAMESPACE"
+"""Names, in a pod, its namespace: for messages."""
+
 
 def uri_path(uri: str) -> Path:
     """Return the folder of a ``file://`` URI or of a plain path.

@@ -32,6 +32,10 @@ from omnistage.store.open import open_store, read_manifest
 from omnistage.store.uris import store_uri
 from omnistage.torchrun.world import this_world
 
+_GONE = (
+    "If it was removed, have it made again: on Kubeflow Pipelines, whose cache may still name it, "
+    "submit with --no-cache"
+)
 _TERMINATION_BYTES = 4000
 """The kubelet cuts termination messages after 4096."""
 
@@ -121,7 +125,7 @@ def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:
         InputError: If the settings, an input or the store are wrong.
     """
     config = parse_config(stage.config, spec.config, stage.name)
-    inputs = {name: read_manifest(uri) for name, uri in spec.inputs.items()}
+    inputs = {name: _input(name, uri) for name, uri in spec.inputs.items()}
     if spec.verify_inputs:
         for name, manifest in inputs.items():
             _verify(name, manifest)
@@ -166,6 +170,13 @@ def _read_spec(given: str) -> Spec:
         raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from e
 
 
+def _input(name: str, uri: str) -> Manifest:
+    try:
+        return read_manifest(uri)
+    except InputError as e:
+        raise InputError(f"input {name!r}: {e}. {_GONE}") from e
+
+
 def _verify(name: str, manifest: Manifest) -> None:
     store = open_store(store_uri(manifest))
     try:
@@ -174,7 +185,7 @@ def _verify(name: str, manifest: Manifest) -> None:
         raise InputError(f"input {name!r}: {e}; run the stage that made it again") from e
     if found is None or found.digest != manifest.digest:
         raise InputError(
-            f"input {name!r}: the store no longer has {manifest.digest} at {manifest.uri}"
+            f"input {name!r}: the store no longer has {manifest.digest} at {manifest.uri}. {_GONE}"
         )
 
 

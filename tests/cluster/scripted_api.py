@@ -67,7 +67,9 @@ class Server:
             configuration=SimpleNamespace(host="https://api"),
             update_params_for_auth=lambda *_: None,
         )
-        return Api(client, options.pop("notice", lambda _: None), clock=self.clock, **options)
+        api = Api(client, options.pop("notice", lambda _: None), clock=self.clock, **options)
+        api._namespace = NAMESPACE
+        return api
 
     def close(self) -> None:
         """Let go of those who follow logs."""

@@ -7,7 +7,7 @@ import pytest
 from omnistage.cluster.claim import attempt_of, claim, runs_of
 from omnistage.cluster.gang import cancel_run
 from omnistage.errors import ErrorReport, InputError, StageFailedError, TransientError
-from tests.cluster.conftest import other_run
+from tests.cluster.scene import other_run
 from tests.cluster.scripted_api import NAMESPACE, Killed
 from tests.cluster.scripted_cluster import Pod
 

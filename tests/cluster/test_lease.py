@@ -8,7 +8,7 @@ from omnistage.cluster.gang import cancel_run
 from omnistage.cluster.job import LEASE_ANNOTATION
 from omnistage.cluster.lease import LEASE_SECONDS
 from omnistage.cluster.reaper import reap
-from tests.cluster.conftest import other_run
+from tests.cluster.scene import other_run
 from tests.cluster.scripted_api import NAMESPACE, Killed
 from tests.cluster.scripted_cluster import Pod
 

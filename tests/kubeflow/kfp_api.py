@@ -45,6 +45,8 @@ class Server:
     pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    page: bool = True
+    """Whether the user interface is served here too."""
     error: str = ""
     """KFP's own words about a run that failed."""
 
@@ -141,6 +143,8 @@ def serve() -> Iterator[Server]:
             with lock:
                 state.requests.append(f"{self.command} {parts.path.removeprefix(API)}")
                 fault = _fault(state, self.command, parts.path)
+                if self.path == "/" and state.page:
+                    return self._send(200, "<html>", "text/html; charset=utf-8")
                 if fault == 0:
                     return self.connection.close()
                 if fault is not None and fault > 0:
@@ -155,10 +159,10 @@ def serve() -> Iterator[Server]:
 
         do_GET = do_POST = _handle  # noqa: N815
 
-        def _send(self, status: int, answer: Any) -> None:
+        def _send(self, status: int, answer: Any, kind: str = "application/json") -> None:
             data = json.dumps(answer).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

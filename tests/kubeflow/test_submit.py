@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,21 @@ import pytest
 
 from omnistage.cli import main as cli
 from omnistage.cli.main import main
+from omnistage.cluster.api import Api
 from omnistage.errors import InputError, TransientError
 from omnistage.kubeflow import submit
 from omnistage.kubeflow.server import PipelinesServer
-from omnistage.kubeflow.submit import Submission, follow, parse_parameters, start, task_titles
+from omnistage.kubeflow.submit import (
+    Package,
+    Submission,
+    follow,
+    parse_parameters,
+    start,
+    task_titles,
+)
 from omnistage.task.run_record import SUMMARY, RunRecord
+from tests.cluster.scene import Scene
+from tests.cluster.scripted_cluster import Pod
 from tests.kubeflow import kfp_api
 from tests.pipelines.test_packages import PINNED, RECIPE, compiled
 
@@ -44,8 +56,9 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled(tmp_path_factory.mktemp("p"), only=["post_training"])["post_training"]
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    made = compiled(tmp_path_factory.mktemp("p"), only=["post_training"])["post_training"]
+    return Package(made.read_bytes())
 
 
 def connect(api: kfp_api.Server, patience: float = 600) -> PipelinesServer:
@@ -67,8 +80,10 @@ def test_a_recipe_is_compiled_uploaded_run_and_followed(
     (pipeline,) = api.pipelines.values()
     assert pipeline["display_name"] == "post-training-golden"
     (version,) = api.versions.values()
-    written = (tmp_path / ".omnistage/packages/post_training.yaml").read_bytes()
-    assert version["display_name"] == hashlib.sha256(written).hexdigest()[:12]
+    (written,) = (tmp_path / ".omnistage/packages").iterdir()
+    digest = hashlib.sha256(written.read_bytes()).hexdigest()[:12]
+    assert version["display_name"] == digest
+    assert written.name == f"post-training-golden-{digest}.yaml"
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"run {run['display_name']}: started"
     assert lines[1] == f"{api.url}/#/runs/details/{run['run_id']}"
@@ -83,7 +98,7 @@ def test_a_recipe_is_compiled_uploaded_run_and_followed(
 
 
 def test_what_was_there_before_is_called_cached_although_kfp_says_that_it_succeeded(
-    api: kfp_api.Server, package: Path, tmp_path: Path
+    api: kfp_api.Server, package: Package, tmp_path: Path
 ) -> None:
     """KFP 2.17 reports SUCCEEDED for a task that it took from its cache: it left no record."""
     names = ("download", "rewrite-paths", "sft", "end-run")
@@ -177,13 +192,12 @@ def test_what_is_wrong_is_refused_before_anything_is_sent(
 
 
 def test_what_the_server_refuses_is_an_input_error_in_its_words(
-    api: kfp_api.Server, package: Path, tmp_path: Path
+    api: kfp_api.Server, package: Package, tmp_path: Path
 ) -> None:
     wrong = Submission(package, "e", parameters={"node_pool": 1}, endpoint=api.url)
     with pytest.raises(InputError, match="400 input parameter node_pool requires type STRING"):
         start(wrong, connect(api), tmp_path, lambda _: None)
-    broken = tmp_path / "broken.yaml"
-    broken.write_text("pipelineInfo: {name: x}\n")
+    broken = Package(b"pipelineInfo: {name: x}\n")
     with pytest.raises(InputError, match="400 Failed to validate the pipeline template"):
         start(Submission(broken, "e"), connect(api), tmp_path, lambda _: None)
     assert api.runs == {}
@@ -216,7 +230,7 @@ def test_a_server_that_stumbles_is_waited_for(
 
 @pytest.mark.parametrize("status", [500, 0, -1])
 def test_a_run_whose_creation_was_not_answered_is_not_started_twice(
-    api: kfp_api.Server, package: Path, tmp_path: Path, status: int
+    api: kfp_api.Server, package: Package, tmp_path: Path, status: int
 ) -> None:
     api.faults = [("POST", "/runs", status)]
     run = start(Submission(package, "e"), connect(api), tmp_path, lambda _: None)
@@ -224,7 +238,7 @@ def test_a_run_whose_creation_was_not_answered_is_not_started_twice(
 
 
 def test_a_run_of_the_same_name_from_before_is_not_taken_for_ones_own(
-    api: kfp_api.Server, package: Path, tmp_path: Path
+    api: kfp_api.Server, package: Package, tmp_path: Path
 ) -> None:
     server = connect(api)
     first = start(Submission(package, "e", "mine"), server, tmp_path / "a", lambda _: None)
@@ -235,7 +249,7 @@ def test_a_run_of_the_same_name_from_before_is_not_taken_for_ones_own(
 
 
 def test_a_crash_between_creating_and_writing_it_down_loses_nothing(
-    api: kfp_api.Server, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: kfp_api.Server, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submission, server = Submission(package, "e"), connect(api)
     real = submit.write_json
@@ -254,7 +268,7 @@ def test_a_crash_between_creating_and_writing_it_down_loses_nothing(
 
 
 def test_a_server_that_is_gone_for_good_is_given_up(
-    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    package: Package, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with kfp_api.serve() as api:
         server = connect(api, patience=0.05)
@@ -270,7 +284,7 @@ def test_a_run_that_was_deleted_ends_the_wait(api: kfp_api.Server) -> None:
 
 
 def test_a_run_that_failed_ends_with_its_stages_error_and_exit_code(
-    api: kfp_api.Server, package: Path, tmp_path: Path
+    api: kfp_api.Server, package: Package, tmp_path: Path
 ) -> None:
     api.script = [("FAILED", {"sft": "FAILED", "grpo": "SKIPPED"})]
     store = (tmp_path / "store").as_uri()
@@ -286,7 +300,7 @@ def test_a_run_that_failed_ends_with_its_stages_error_and_exit_code(
 
 
 def test_a_run_whose_summary_is_out_of_reach_says_what_kfp_knows(
-    api: kfp_api.Server, package: Path, tmp_path: Path
+    api: kfp_api.Server, package: Package, tmp_path: Path
 ) -> None:
     api.script, api.error = [("FAILED", {"sft": "FAILED"})], "task exceeded its deadline"
     run = start(Submission(package, "e"), connect(api), tmp_path, lambda _: None)
@@ -299,7 +313,7 @@ def test_a_run_whose_summary_is_out_of_reach_says_what_kfp_knows(
 
 
 def test_a_run_that_ended_before_its_first_task_says_which_pod_failed(
-    api: kfp_api.Server, package: Path, tmp_path: Path
+    api: kfp_api.Server, package: Package, tmp_path: Path
 ) -> None:
     """Such as for an account without the rights that KFP's driver needs."""
     api.script = [("FAILED", {"root-driver": "FAILED", "root-driver(0)": "FAILED"})]
@@ -312,7 +326,7 @@ def test_a_run_that_ended_before_its_first_task_says_which_pod_failed(
 
 
 def test_a_store_that_does_not_answer_does_not_hide_how_the_run_ended(
-    api: kfp_api.Server, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: kfp_api.Server, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from omnistage.store.s3_client import client
 
@@ -328,14 +342,14 @@ def test_a_store_that_does_not_answer_does_not_hide_how_the_run_ended(
     assert "the run ended as FAILED; failed: sft" in said[-1]
 
 
-def test_titles_are_those_of_the_stages(package: Path) -> None:
+def test_titles_are_those_of_the_stages(package: Package) -> None:
     titles = task_titles(package)
     assert titles["evaluate"] == "eval"
     assert titles["end-run"] == "exit"
     assert len(titles) == 7
 
 
-def test_parameters_have_the_types_of_the_package(package: Path) -> None:
+def test_parameters_have_the_types_of_the_package(package: Package) -> None:
     given = ["nodes=2", "queue=7", "data=s3://b/a=b"]
     assert parse_parameters(given, package) == {"nodes": 2, "queue": "7", "data": "s3://b/a=b"}
 
@@ -345,3 +359,84 @@ def test_state_files_hold_no_more_than_names_and_ids(api: kfp_api.Server, tmp_pa
     (state,) = (tmp_path / "h" / "submits").glob("*.json")
     assert set(json.loads(state.read_text())) == {"name", "before", "run"}
     assert cli.main(["show", "--all", "--home", str(tmp_path / "h")]) == 0
+
+
+def test_two_submissions_from_one_folder_each_send_their_own_recipe(
+    api: kfp_api.Server, tmp_path: Path
+) -> None:
+    """What is named, sent and kept are the bytes that were read once."""
+    paths = [
+        compiled(tmp_path / first, only=["post_training"], first=first)["post_training"]
+        for first in ("sft", "grpo")
+    ]
+    made = [Package(path.read_bytes()) for path in paths]
+    both = threading.Barrier(2)
+
+    def submit_one(package: Package) -> None:
+        server = connect(api)
+        both.wait(300)
+        start(Submission(package, "e"), server, tmp_path / "home", lambda _: None)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(submit_one, made))
+
+    sent = {v["display_name"]: v["pipeline_spec"] for v in api.versions.values()}
+    assert sent == {p.digest[:12]: p.pipeline for p in made}
+    kept = {f.read_bytes() for f in (tmp_path / "home/packages").iterdir()}
+    assert kept == {p.data for p in made}
+
+
+def test_a_run_whose_page_does_not_open_is_followed_without_an_address(
+    api: kfp_api.Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.page = False
+    assert main(command(api)) == 0
+    assert "#/runs/details" not in capsys.readouterr().out
+
+
+def test_a_terminated_run_has_stopped_stages_and_stages_that_did_not_run(
+    api: kfp_api.Server, package: Package, tmp_path: Path
+) -> None:
+    api.script = [
+        ("RUNNING", {"download": "SUCCEEDED", "sft": "RUNNING"}),
+        ("CANCELING", {"sft": "RUNNING"}),
+        ("FAILED", {"sft": "FAILED", "grpo": "SKIPPED"}),
+    ]
+    run = start(Submission(package, "e"), connect(api), tmp_path, lambda _: None)
+    said: list[str] = []
+    store = tmp_path.as_uri() + "/nowhere"
+    assert follow(run, connect(api), task_titles(package), store, said.append) == 1
+    words = [line.partition(" ")[2] for line in said]
+    assert "sft: stopped" in words
+    assert "grpo: not run" in words
+
+
+def test_what_the_workflow_says_and_the_jobs_that_still_run_are_told(
+    api: kfp_api.Server,
+    package: Package,
+    tmp_path: Path,
+    scene: Callable[..., Scene],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No exit task ran, and the cluster can be read from here."""
+    api.script = [("FAILED", {})]
+    run = start(Submission(package, "e"), connect(api), tmp_path, lambda _: None)
+    here = scene(Pod(ends=5000))
+    here.leave(here.job(run=run))
+    status = {
+        "phase": "Error",
+        "message": 'pods "x" is forbidden: error looking up service account team/nobody',
+    }
+    metadata = {"name": "w", "labels": {"pipeline/runid": run}}
+    here.cluster.put("workflows", {"metadata": metadata, "status": status})
+    monkeypatch.setattr(Api, "connect", lambda *_: here.cluster.api())
+
+    said: list[str] = []
+    titles, store = task_titles(package), (tmp_path / "none").as_uri()
+    assert follow(run, connect(api), titles, store, said.append, namespace="team") == 1
+    text = "\n".join(said)
+    assert "error looking up service account team/nobody" in text
+    assert f"kubectl -n team get pods -l pipeline/runid={run}" in text
+    name = here.job().name
+    assert f"still running: job {name}" in text
+    assert f"`kubectl -n team delete pytorchjobs/{name}` ends it" in text

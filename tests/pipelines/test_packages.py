@@ -169,7 +169,8 @@ def test_nothing_that_decides_a_result_is_an_environment_variable(
 ) -> None:
     for package in packages.values():
         for task in tasks(package).values():
-            assert {e["name"] for e in task.container["env"]} == {"HOME", "OMNISTAGE_SCRATCH"}
+            names = {e["name"] for e in task.container["env"]}
+            assert names == {"HOME", "OMNISTAGE_SCRATCH", "OMNISTAGE_STORE_SECRET"}
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -225,6 +226,7 @@ def test_a_task_knows_its_run_its_workflow_and_its_pod(packages: dict[str, Path]
             "OMNISTAGE_RUN_ID": "metadata.labels['pipeline/runid']",
             "OMNISTAGE_WORKFLOW": "metadata.labels['workflows.argoproj.io/workflow']",
             "OMNISTAGE_POD_NAME": "metadata.name",
+            "OMNISTAGE_NAMESPACE": "metadata.namespace",
         }
 
 
@@ -283,7 +285,7 @@ def test_stages_before_the_first_are_taken_from_the_store(tmp_path: Path) -> Non
         title: {e["name"]: e["value"] for e in task.container["env"]}
         for title, task in tasks(made["post_training"]).items()
     }
-    only = {t: v["OMNISTAGE_CACHED_ONLY"] for t, v in variables.items() if len(v) == 3}
+    only = {t: v["OMNISTAGE_CACHED_ONLY"] for t, v in variables.items() if len(v) == 4}
     assert only == {n: n for n in ("download", "download_model", "rewrite_paths", "sft")}
 
 

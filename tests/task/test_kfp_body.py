@@ -1,5 +1,6 @@
 """A stage inside its KFP task, and the exit task: retries, records, the summary of a run."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from omnistage.store.folder import FolderStore
 from omnistage.store.layout import Store
 from omnistage.task import exit_task as run_end
 from omnistage.task import kfp_body
-from omnistage.task.exit_task import describe, end_run, read_summary, run_state, summarize
+from omnistage.task.exit_task import Jobs, describe, end_run, read_summary, run_state, summarize
 from omnistage.task.kfp_body import run_stage
 from omnistage.task.run_record import SUMMARY, RunRecord
 from pipelines.post_training import compile_packages
@@ -210,6 +211,7 @@ def failed(stage: str, time: float, message: str) -> dict[str, Any]:
         "stage": stage,
         "state": "failed",
         "time": time,
+        "kind": "StageFailedError",
         "exit_code": 1,
         "message": message,
     }
@@ -221,15 +223,22 @@ def test_the_summary_names_the_stage_that_failed_first() -> None:
         "download_model": failed("download_model", 10.0, "first"),
         "rewrite_paths": None,
     }
-    summary = summarize(records, "FAILED", "", ["sft-0-0"])
-    assert summary["error"] == {"stage": "download_model", "exit_code": 1, "message": "first"}
+    summary = summarize(records, "FAILED", "", Jobs("team", ["sft-0-0"], ["pytorchjobs/grpo-0-0"]))
+    assert summary["error"] == {
+        "stage": "download_model",
+        "kind": "StageFailedError",
+        "exit_code": 1,
+        "message": "first",
+    }
     assert [r["state"] for r in summary["stages"]] == ["failed", "failed", "no record"]
     assert describe(summary) == [
         "run: failed",
         "download: failed",
         "download_model: failed",
-        "rewrite_paths: not run, or its result was taken from the cache of Kubeflow Pipelines",
+        "rewrite_paths: not run",
         "cancelled: job sft-0-0",
+        "still running: job grpo-0-0; a run that needs its result follows it, "
+        "`kubectl -n team delete pytorchjobs/grpo-0-0` ends it",
         "error: download_model (exit code 1): first",
     ]
 
@@ -246,7 +255,7 @@ def test_the_summary_names_the_stage_that_failed_first() -> None:
 def test_a_run_that_was_stopped_or_never_began_says_so(
     records: dict[str, Any], state: str, message: str, said: str
 ) -> None:
-    assert said in summarize(records, state, message, [])["error"]["message"]
+    assert said in summarize(records, state, message, Jobs())["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -271,11 +280,11 @@ def test_the_state_of_a_run_is_understood_from_every_version_of_kfp(
 
 def test_a_run_that_succeeded_has_no_error() -> None:
     done = {"stage": "sft", "state": "done", "time": 1.0, "key": "abc"}
-    summary = summarize({"download": None, "sft": done}, "SUCCEEDED", "", [])
+    summary = summarize({"download": None, "sft": done}, "SUCCEEDED", "", Jobs())
     assert summary["error"] is None
     assert describe(summary) == [
         "run: succeeded",
-        "download: not run: taken from the cache of Kubeflow Pipelines",
+        "download: not run: taken from KFP's cache",
         "sft: done, key abc",
     ]
 
@@ -287,14 +296,20 @@ def test_the_exit_task_writes_one_summary_of_all_records(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(run_end, "cancel_jobs", lambda run: [f"sft-of-{run}"])
+    jobs = functools.partial(Jobs, "team")
+    monkeypatch.setattr(run_end, "end_jobs", lambda run, **_: jobs([f"sft-of-{run}"]))
     FAULTS.append(StageFailedError("no memory"))
     with pytest.raises(SystemExit):
         work(store.uri)
     end_run(store.uri, ["download", "sft"], "FAILED", "")
     summary = read_summary(store.uri, "run-1")
     assert summary is not None
-    assert summary["error"] == {"stage": "download", "exit_code": 1, "message": "no memory"}
+    assert summary["error"] == {
+        "stage": "download",
+        "kind": "StageFailedError",
+        "exit_code": 1,
+        "message": "no memory",
+    }
     assert summary["cancelled"] == ["sft-of-run-1"]
     out = capsys.readouterr().out
     assert "error: download (exit code 1): no memory" in out

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from omnistage.cluster.pod import TERMINATION_VARIABLE
 from omnistage.errors import ErrorReport, InputError
 from omnistage.stage.contract import Context, Result, Stage
+from omnistage.store.s3_client import s3_errors
+from omnistage.store.uris import NAMESPACE_VARIABLE, SECRET_VARIABLE
 from omnistage.task.program import main
 from omnistage.torchrun.job import TorchrunJob
 from omnistage.torchrun.run import run as run_job
@@ -91,3 +94,25 @@ def test_a_pod_that_is_told_to_stop_ends_its_training_processes_and_itself(tmp_p
     assert psutil.wait_procs(training, timeout=10)[1] == []
     assert log.read_text() == ""
     assert not any((tmp_path / "store").rglob("manifest.json"))
+
+
+def test_an_input_that_is_gone_is_named_with_what_brings_it_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = Stage("sft", "SFTCheckpoint", 1, Copy, {"records": "RewrittenJSONL"}, fail)
+    gone = (tmp_path / "store/rewrite_paths/abc/manifest.json").as_uri()
+    given = {"config": {"text": ""}, "store": (tmp_path / "store").as_uri()}
+    assert main(stage, ["--spec", json.dumps({**given, "inputs": {"records": gone}})]) == 2
+    said = capsys.readouterr().err
+    assert "input 'records'" in said
+    assert "--no-cache" in said
+
+
+def test_a_pod_without_credentials_is_told_the_name_of_the_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(SECRET_VARIABLE, "omnistage-store")
+    monkeypatch.setenv(NAMESPACE_VARIABLE, "team")
+    said = "Secret omnistage-store of namespace team"
+    with pytest.raises(InputError, match=said), s3_errors("reading s3://bucket/x"):
+        raise NoCredentialsError
