@@ -7,7 +7,7 @@ from omnistage.errors import InputError
 from omnistage.store.layout import MANIFEST
 from omnistage.store.manifest import Manifest
 
-SECRET_VARIABLE = "OMNISTAGE_STORE_SECRET"
+SECRET_VARIABLE = "OMNISTAGE_CREDENTIALS_FROM"
 """Names, in a pod, the Secret that the store's credentials come from: for messages."""
 NAMESPACE_VARIABLE = "OMNISTAGE_NAMESPACE"
 """Names, in a pod, its namespace: for messages."""

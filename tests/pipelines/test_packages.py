@@ -170,7 +170,7 @@ def test_nothing_that_decides_a_result_is_an_environment_variable(
     for package in packages.values():
         for task in tasks(package).values():
             names = {e["name"] for e in task.container["env"]}
-            assert names == {"HOME", "OMNISTAGE_SCRATCH", "OMNISTAGE_STORE_SECRET"}
+            assert names == {"HOME", "OMNISTAGE_SCRATCH", "OMNISTAGE_CREDENTIALS_FROM"}
 
 
 @pytest.mark.parametrize("name", PACKAGES)
