@@ -139,6 +139,7 @@ def rec_iou(completions: Sequence[str], **columns: Any) -> list[float | None]:
     | case | published | here | why |
     | --- | --- | --- | --- |
     | frames of answer and gold | one | ``image_size``, ``shown_size`` convert | they differ |
+    | the overlap of boxes | in whole pixels | in the plane | boxes have fractions |
     | first or last ``<answer>`` | the first | the last | a thought may quote the tag |
     | right < left, NaN, infinity | an area below 0 | no box | it is none |
     | no gold box | an error | None | it says nothing about the completion |
@@ -162,7 +163,7 @@ def rec_iou(completions: Sequence[str], **columns: Any) -> list[float | None]:
 def rec_iou_value(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay for a box by its IoU with the gold box, 0 to 1 (VLM-R1's present definition).
 
-    What differs from the published code is as for rec_iou.
+    Published (VLM-R1): the IoU, as described at rec_iou; what differs is as for rec_iou.
 
     Example:
         >>> rec_iou_value(["<answer>[0, 0, 1, 2]</answer>", "none"], solution=[[0, 0, 2, 2]] * 2)

@@ -54,21 +54,51 @@ _FREE_FORM = "free form"
 
 
 def humanomni_format(completions: Sequence[str], **columns: Any) -> list[float | None]:
-    """Pay 1 for ``<context>…</context><think>…</think><answer>…</answer>`` as a whole, else 0."""
+    """Pay for ``<context>…</context><think>…</think><answer>…</answer>`` as a whole, 0 or 1.
+
+    Published (HumanOmniV2): the three parts at the start, white space between them allowed.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | text behind the answer | ignored | 0 | it may be another answer |
+    | white space before it | 0 | ignored | it is no other form |
+
+    Example:
+        >>> whole = "<context>c</context><think>t</think> <answer>b</answer>"
+        >>> humanomni_format([whole, "<think>t</think><answer>b</answer>"])
+        [1.0, 0.0]
+    """
     return [tag_form(text, "<context>", _JOINTS, "</answer>") for text in completions]
 
 
 def humanomni_accuracy(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay for the ``<answer>`` by the row's ``problem_type``, 0 to 1.
 
-    Multiple choice: the same choice. Numerical: equal to 2 decimals. OCR: 1 - word error rate.
-    Regression: 1 - min(1, relative error). emer_ov and emer_ov_mc: F1 of the two sets of labels.
-    Judge: the same yes or no. Free-form: the LLM judge's score / 5. No ``<answer>``: 0. Without
-    gold, or with a problem type that is none of these: None.
+    Published (HumanOmniV2): multiple choice: the same text. Numerical: equal to 2 decimals. OCR:
+    1 - word error rate. Regression: 1 - min(1, relative error). emer_ov_mc: F1 of the two sets of
+    labels. Judge: the same yes or no. Free-form: the LLM judge's score / 5.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | problem types in a batch | the first row's for all | each row's own | a batch has many |
+    | first or last ``<answer>`` | the first | the last | a thought may quote the tag |
+    | ``(b)`` or ``B. dog`` for B | 0 | 1 | it is the same choice |
+    | 3 for 3.0 | 0 | 1 | it is the same number |
+    | ``a, b`` for ``a,b`` | other labels | the same labels | the space says nothing |
+    | emer_ov | 0, for its function is missing | as emer_ov_mc | as the text says |
+    | yes or no within a word | counts | does not | "know" is no "no" |
+    | no gold, another problem type | 0 | None | it says nothing about the completion |
 
     Raises:
         InputError: If there is a free-form row and no judge is set (``OMNISTAGE_JUDGE_URL``).
         TransientError: If the judge does not answer.
+
+    Example:
+        >>> kinds = {"problem_type": ["multiple choice", "numerical", "emer_ov"]}
+        >>> texts = [f"<answer>{a}</answer>" for a in ("(b)", "3.141", "calm")]
+        >>> rewards = humanomni_accuracy(texts, solution=["B", "3.14", "happy, calm"], **kinds)
+        >>> [round(reward, 2) for reward in rewards]
+        [1.0, 1.0, 0.67]
     """
     size = len(completions)
     golds = [gold_answer(solution) for solution in column(columns, "solution", size)]
@@ -93,12 +123,24 @@ def _kind(value: object) -> str:
 def humanomni_context(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay for how well ``<context>`` covers that of the ``solution``, by the LLM judge, 0 to 1.
 
-    No context: 0. No context in the solution: None. The judge is set by ``OMNISTAGE_JUDGE_URL``
-    and ``OMNISTAGE_JUDGE_MODEL``.
+    Published (HumanOmniV2): a score 0..5, over 5, from a judge with a prompt of their own; the code
+    computes it and does not use it.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | the score | not used | paid | as the text says |
+    | no context in the completion | asked all the same | 0 | there is nothing to judge |
+    | no context in the solution, no score in the reply | 0 | None | nothing was judged |
+
+    The judge is set by ``OMNISTAGE_JUDGE_URL`` and ``OMNISTAGE_JUDGE_MODEL``, or ``grpo.judge``.
 
     Raises:
         InputError: If a row needs the judge and none is set.
         TransientError: If the judge does not answer.
+
+    Example:
+        >>> humanomni_context(["a dog", "x"], solution=["<context>a dog</context>", "no context"])
+        [0.0, None]
     """
     solutions = column(columns, "solution", len(completions))
     golds = [tagged(s, "context") if isinstance(s, str) else None for s in solutions]
@@ -112,11 +154,21 @@ def humanomni_context(completions: Sequence[str], **columns: Any) -> list[float 
 def humanomni_logical(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay for reasoning drawn from the evidence: the LLM judge on ``<think>``, 0 to 1.
 
-    The evidence is the completion's own ``<context>``. One of the two missing: 0.
+    Published (HumanOmniV2): a score 0..5, over 5; the code computes it and does not use it. The
+    evidence is the completion's own ``<context>``.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | the score | not used | paid | as the text says |
+    | context or thought missing | asked all the same | 0 | there is nothing to judge |
 
     Raises:
         InputError: If a row needs the judge and none is set.
         TransientError: If the judge does not answer.
+
+    Example:
+        >>> humanomni_logical(["<think>It barks.</think>"])
+        [0.0]
     """
     parts = [(tagged(c, "context") or "", tagged(c, "think") or "") for c in completions]
     rewards: list[float | None] = [0.0] * len(completions)

@@ -16,18 +16,19 @@ _LETTER = re.compile(r"[A-H]")
 def lmm_math(completions: Sequence[str], **columns: Any) -> list[float | None]:
     r"""Pay for an answer that equals the gold one as mathematics, 0 or 1.
 
-    Published (LMM-R1): 1 if math-verify finds the answer equal to the gold one, else 0. The answer
-    is the ``<answer>`` if there is one, else the whole completion. Here math-verify compares what
-    :mod:`omnistage.rewards.mathematics` reads.
+    Published (LMM-R1): 1 if math-verify finds in the response what equals the gold answer, else 0.
+    Here math-verify compares what :mod:`omnistage.rewards.mathematics` reads in the ``<answer>``,
+    or in the whole completion without one.
 
     | case | published | here | why |
     | --- | --- | --- | --- |
     | an unparsable or missing gold | 1 | None | it says nothing about the completion |
+    | an error of math-verify | 1 | 0 | nothing was found equal |
+    | several expressions | boxed, else the first | boxed, else the last | an answer comes last |
     | ``2√{3}``, ``9πcm^{2}``, ``1.5e3`` | 2, 9πcm², 1.5·e·3 | 2√3, 9π, 1500 | what is meant |
     | no unit, or another of the kind | as the letters fall | by value | 100 cm is 1 m |
     | a gold of one letter | a variable | a choice: ``(B)``, ``B. 45`` | what is meant |
-    | the first or the last ``<answer>`` | the first | the last | a thought may quote the tag |
-    | a sentence | its first plain number | its last expression | "a cone of 9π cm²" is no 9 |
+    | no LaTeX in the answer | 0 | read all the same | 42 is 42 |
 
     Example:
         >>> lmm_math(["<think>t</think><answer>$2\\sqrt{3}$</answer>"], solution=["2√{3}"])
@@ -63,7 +64,8 @@ def lmm_format(completions: Sequence[str], **columns: Any) -> list[float | None]
 
     | case | published | here | why |
     | --- | --- | --- | --- |
-    | white space around it | 0 | ignored | a last line break is no other form |
+    | white space between the parts | 0 | ignored | it is no other form |
+    | ``</think>`` within the answer | 1 | 0 | each tag stands once |
 
     Example:
         >>> lmm_format(["<think>t</think><answer>2</answer>", "<answer>2</answer>"])

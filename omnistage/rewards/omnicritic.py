@@ -1,14 +1,4 @@
-"""OmniCritic-R1's rewards for verdicts (arXiv 2602.00846): ``mm_format`` and ``mm_content``.
-
-The formulas are the published ones; what differs from the published code, on purpose:
-
-* A Markdown fence costs ``mm_format`` its "valid JSON" part (.20) and nothing else, and
-  ``mm_content`` reads inside the fence: a right verdict in a fence is not graded as unreadable.
-* A JSON list, number, string or null is an unreadable verdict; it does not raise.
-* Gold taken from ``solution`` is each sample's own, not the first sample's.
-* A sample without gold is left out (None) instead of graded -1.
-* True and false are no scores; text after the tagged verdict spoils it.
-"""
+"""OmniCritic-R1's rewards for verdicts (arXiv 2602.00846): ``mm_format`` and ``mm_content``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,9 +47,24 @@ def read_verdict_object(completion: str) -> tuple[Mapping[str, Any] | None, bool
 def mm_format(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay for the verdict's form, 0 to 1.
 
-    .20 valid JSON without a fence + .20 exactly the five keys + .15 integer scores 0..10 and an
-    allowed ``better`` + .15 reasoning starts with ``<think>…</think>`` + .15 tagged verdict +
-    .15 its letter equals ``better``. Text that is no JSON object earns 0.
+    Published (OmniCritic-R1): .20 valid JSON + .20 exactly the five keys + .15 integer scores
+    0..10 and an allowed ``better`` + .15 reasoning starts with ``<think>…</think>`` + .15 tagged
+    verdict + .15 its letter equals ``better``.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | a JSON list, number, string, null | an error | 0 | it is an unreadable verdict |
+    | a fenced answer | 0 | all but the first .20 | the fence is one fault, not six |
+    | true or false as a score | an integer | no score | it is none |
+    | text behind the tagged verdict | ignored | no tagged verdict | it may take it back |
+    | NaN, a lone ``\\ud800`` | read | no JSON | RFC 8259 has neither |
+    | more than 1,024 levels of nesting | RecursionError | no JSON | it ended the run |
+
+    Example:
+        >>> verdict = '"score_A": 8, "score_B": 3, "better": "A", "reasoning": "<think>A</think>"'
+        >>> tag = '"final_verdict": "<answer>[[A]]</answer>"'
+        >>> mm_format(["{" + verdict + ", " + tag + "}", "{" + verdict + "}", "{}", "A"])
+        [1.0, 0.5, 0.2, 0.0]
     """
     return [_format(completion) for completion in completions]
 
@@ -83,13 +88,27 @@ def _format(completion: str) -> float:
 def mm_content(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay for the right winner and for scores close to the annotator's, -1 to 1.
 
-    -1 if the verdict is unreadable or its ``better`` contradicts its scores; else
-    ``.6 * direction + .4 * (1 - 2 * (|dA| + |dB|) / 20)`` with direction +1 if ``better`` equals
-    the gold one (``equal`` included) and -1 if not. Scores are cast to integers and clipped to
-    0..10.
+    Published (OmniCritic-R1): -1 if the verdict is unreadable or its ``better`` contradicts its
+    scores; else ``.6 * direction + .4 * (1 - 2 * (|dA| + |dB|) / 20)`` with direction +1 if
+    ``better`` equals the gold one (``equal`` included) and -1 if not. Scores are cast to integers
+    and clipped to 0..10. Gold comes from the columns ``better``, ``score_A`` and ``score_B``, and
+    where one is missing or not usable from that sample's ``solution`` (JSON text or object).
 
-    Gold comes from the columns ``better``, ``score_A`` and ``score_B``, and where one is missing
-    or not usable from that sample's ``solution`` (JSON text or object). Without gold: None.
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | a fenced answer | -1 | read inside the fence | a right verdict is readable |
+    | gold from ``solution`` | the first sample's for all | each sample's own | a batch has many |
+    | no gold | -1 | None | it says nothing about the completion |
+    | ``"8"`` or ``8.9`` as a score | cast | cast to 8 | the same |
+    | NaN, a lone ``\\ud800``, deep nesting | see mm_format | see mm_format | see mm_format |
+
+    Example:
+        >>> gold = '{"score_A": 8, "score_B": 3, "better": "A"}'
+        >>> wrong = '{"score_A": 5, "score_B": 6, "better": "B"}'
+        >>> [round(r, 2) for r in mm_content([gold, wrong, "A"], solution=[gold] * 3)]
+        [1.0, -0.44, -1.0]
+        >>> mm_content([gold], solution=["?"])
+        [None]
     """
     return [
         None if gold is None else _content(completion, gold)

@@ -13,11 +13,25 @@ _LENGTH, _DECAY = 500, 0.9
 
 
 def omnirl_accuracy(completions: Sequence[str], **columns: Any) -> list[float | None]:
-    """Pay for overlap with the gold answer, 0 to 1: mean of BLEU-2, ROUGE-1 F and METEOR.
+    """Pay for overlap with the gold answer, 0 to 1.
 
-    The published text names three parts (local match, coverage, coherence), its code averages the
-    first two; here it is all three. Texts are compared in lower case without punctuation; a right
-    answer of one word earns .833, since METEOR is .5 there. No ``<answer>``: 0. No gold: None.
+    Published (OmniRL): the text names a mean of local match, coverage and coherence; the code
+    averages BLEU (weights .5, .5) and ROUGE-1 F.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | METEOR | named, not computed | the third part of the mean | as the text says |
+    | one word | BLEU 0, for it has no pair | BLEU of the words alone | a right word is right |
+    | no ``<answer>`` | not said | 0 | the form is asked for |
+    | no gold | not said | None | it says nothing about the completion |
+
+    Texts are compared in lower case without punctuation. A right answer of one word earns .833,
+    since METEOR is .5 there.
+
+    Example:
+        >>> rewards = omnirl_accuracy(["<answer>A dog.</answer>", "dog"], solution=["a dog"] * 2)
+        >>> [round(reward, 3) for reward in rewards]
+        [0.979, 0.0]
     """
     solutions = column(columns, "solution", len(completions))
     return [
@@ -35,16 +49,33 @@ def _overlap(completion: str, solution: object) -> float | None:
 
 
 def omnirl_format(completions: Sequence[str], **columns: Any) -> list[float | None]:
-    """Pay 1 if the whole completion is ``<think>…</think>…<answer>…</answer>``, else 0."""
+    """Pay for ``<think>…</think>…<answer>…</answer>`` as the whole completion, 0 or 1.
+
+    Published (OmniRL): a full match.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | white space around it | 0 | ignored | a last line break is no other form |
+    | hundreds of repeated tags | minutes of matching | linear time | it stops the training |
+
+    Example:
+        >>> omnirl_format(["<think>t</think> so <answer>b</answer>", "<answer>b</answer>"])
+        [1.0, 0.0]
+    """
     return [tag_form(text, "<think>", _JOINTS, "</answer>") for text in completions]
 
 
 def omnirl_length(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay for length up to 500 characters and fade beyond, 0 to 2.
 
-    ``base * .9^(n // 500) * (.5 + .5 * density) / 500`` for n characters, with
-    ``base = n (1 + sin(pi n / 1000))`` up to n = 500 and ``1000 + ln(n - 499)`` beyond; density
-    is the share of ``,.;!`` among the characters.
+    Published (OmniRL): ``base * .9^(n // 500) * (.5 + .5 * density) / 500`` for n characters, with
+    ``base = n (1 + sin(pi n / 1000))`` up to n = 500 and ``1000 + ln(n - 499)`` beyond; density is
+    the share of ``,.;!`` among the characters. Here it is the same; an empty completion earns 0.
+    It pays for length whatever is said: see ``omnistage rewards audit``.
+
+    Example:
+        >>> [round(reward, 3) for reward in omnirl_length(["", "x" * 250, "x" * 500, "x" * 5000])]
+        [0.0, 0.427, 0.9, 0.352]
     """
     return [_length(completion) for completion in completions]
 

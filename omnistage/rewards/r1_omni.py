@@ -10,10 +10,21 @@ _JOINTS = (re.compile(r"</think>\s*<answer>"),)
 
 
 def r1omni_accuracy(completions: Sequence[str], **columns: Any) -> list[float | None]:
-    """Pay 1 if the ``<answer>`` is exactly the gold label, else 0; without gold None.
+    """Pay for an ``<answer>`` that is exactly the gold label, 0 or 1.
 
-    The gold label is the ``<answer>`` in ``solution``, or all of it. Space around is ignored,
-    letter case is not.
+    Published (R1-Omni): exact match of the answer. The gold label is the ``<answer>`` in
+    ``solution``, or all of it. Space around is ignored, letter case is not.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | of several ``<answer>`` | not said | the last | a thought may quote the tag |
+    | no ``<answer>`` | not said | 0 | the form is asked for |
+    | no gold | not said | None | it says nothing about the completion |
+
+    Example:
+        >>> texts = ["<answer> happy </answer>", "<answer>Happy</answer>"]
+        >>> r1omni_accuracy(texts, solution=["<answer>happy</answer>"] * 2)
+        [1.0, 0.0]
     """
     solutions = column(columns, "solution", len(completions))
     golds = [gold_answer(solution) for solution in solutions]
@@ -24,5 +35,16 @@ def r1omni_accuracy(completions: Sequence[str], **columns: Any) -> list[float | 
 
 
 def r1omni_format(completions: Sequence[str], **columns: Any) -> list[float | None]:
-    r"""Pay 1 if the whole completion is ``<think>…</think>\s*<answer>…</answer>``, else 0."""
+    r"""Pay for ``<think>…</think>\s*<answer>…</answer>`` as the whole completion, 0 or 1.
+
+    Published (R1-Omni): a full match.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | white space around it | 0 | ignored | a last line break is no other form |
+
+    Example:
+        >>> r1omni_format(["<think>t</think>\n<answer>b</answer>", "<answer>b</answer>"])
+        [1.0, 0.0]
+    """
     return [tag_form(text, "<think>", _JOINTS, "</answer>") for text in completions]

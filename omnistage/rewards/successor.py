@@ -37,10 +37,17 @@ _ASKS_FOR_SCORES = re.compile(
 def mm_format_light(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay for a three-key verdict without reasoning, 0 to 1.
 
-    .30 valid JSON without a fence + .25 exactly ``score_A``, ``score_B``, ``better`` + .25 integer
-    scores 0..10 and an allowed ``better`` + .10 no trace of the long format (``<think>``,
-    ``reasoning``, ``final_verdict``) + .10 at most 160 characters. The last two are paid only for
-    a JSON object: an empty answer earns 0.
+    Published (Omni-RRM): .30 valid JSON without a fence + .25 exactly ``score_A``, ``score_B``,
+    ``better`` + .25 integer scores 0..10 and an allowed ``better`` + .10 no trace of the long
+    format (``<think>``, ``reasoning``, ``final_verdict``) + .10 at most 160 characters.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | an empty answer | .20 for the last two | 0 | they are paid for a JSON object only |
+
+    Example:
+        >>> mm_format_light(['{"score_A": 8, "score_B": 3, "better": "A"}', ""])
+        [1.0, 0.0]
     """
     return [_format_light(completion) for completion in completions]
 
@@ -64,9 +71,17 @@ def _format_light(completion: str) -> float:
 def unified_rl(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Pay for the right winner or for a close score, whichever the sample's gold is, 0 to 1.
 
-    A pair (``better`` from that column or from ``solution``): 1 if the winner is the gold one,
-    else 0. A point (a score 0..100 in ``solution``; ``9/10`` is 90): ``max(0, 1 - |d| / 50)``, 0
-    without a score. Samples with neither are left out (None).
+    Published (Omni-RRM): of a pair (``better`` from that column or from ``solution``) 1 if the
+    winner is the gold one, else 0. Of a point (a score 0..100 in ``solution``; ``9/10`` is 90)
+    ``max(0, 1 - |d| / 50)``, 0 without a score.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | no gold | not said | None | it says nothing about the completion |
+
+    Example:
+        >>> unified_rl(['{"better": "A"}', "Score: 80"], solution=['{"better": "A"}', "Score: 90"])
+        [1.0, 0.8]
     """
     size = len(completions)
     return [
@@ -94,9 +109,19 @@ def _unified(completion: str, better: object, solution: object) -> float | None:
 def integrated_router(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Choose the reward by what the prompt asks for, -0.8 to 1.
 
-    A prompt that asks for scores: ``.2 * mm_format + .6 * mm_content + .2 * mm_rubric``. A prompt
-    that asks only for the better candidate: 1 if the winner is right, else 0. A sample without a
-    prompt (column ``messages``) counts as scored if its gold has both scores. Without gold: None.
+    Published (Omni-RRM): a prompt that asks for scores pays ``.2 * mm_format + .6 * mm_content +
+    .2 * mm_rubric``; one that asks only for the better candidate 1 if the winner is right, else 0.
+
+    | case | published | here | why |
+    | --- | --- | --- | --- |
+    | no prompt (column ``messages``) | not said | scored, if the gold has both scores | it can be |
+    | no gold | not said | None | it says nothing about the completion |
+    | its parts | as published | as here | see mm_format, mm_content and mm_rubric |
+
+    Example:
+        >>> asked = [[{"role": "user", "content": "Which is better?"}]]
+        >>> integrated_router(["better: first"], messages=asked, better=["A"])
+        [1.0]
     """
     size = len(completions)
     messages = column(columns, "messages", size)

@@ -29,6 +29,10 @@ def omnicritic(completions: Sequence[str], **columns: Any) -> list[float | None]
     Raises:
         InputError: If no critic is set, or it refuses.
         TransientError: If it does not answer.
+
+    Example:
+        >>> omnicritic(["a dog"], solution=[None])
+        [None]
     """
     size = len(completions)
     golds = [gold_answer(solution) for solution in column(columns, "solution", size)]

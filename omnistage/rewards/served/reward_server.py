@@ -38,7 +38,13 @@ def remote(completions: Sequence[str], **columns: Any) -> list[float | None]:
     Raises:
         InputError: If the variable is not set, or as ``get_rewards`` does.
         TransientError: If the server does not answer.
+
+    Example:
+        >>> remote([])
+        []
     """
+    if not completions:
+        return []
     url = required_variable(
         REWARD_URL_VARIABLE, "the address of the reward server, http://host:port"
     )
