@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from components.grpo.boxes import add_sizes
 from components.grpo.config import GRPOSettings
 from components.grpo.watch.watch import RunMonitor
 from omnistage.archives.media_root import media_root
@@ -193,6 +194,7 @@ def run(context: Context[GRPOSettings]) -> Result:
     )
     model, adapter = start_model(context)
     family = family_of(context.inputs["model"], context.folder("model") / "files")
+    add_sizes(dataset, family, config.media.max_pixels)
     register(config.reward_code)
     # The processes that are started below inherit these; what decides a result is in the key.
     os.environ.update(config.judge.variables())

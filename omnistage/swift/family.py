@@ -40,6 +40,8 @@ class Family:
     """Package that reads and resizes images and clips."""
     generator: str | None = None
     """Part of the model that reads and writes text; None where it is the model itself."""
+    boxes_in_thousandths: bool = False
+    """Whether it says boxes in thousandths of the image; else in pixels of the shown one."""
     special_files: tuple[str, ...] = ()
     """Files that the loader wants beside the weights."""
     sound_tokens: Callable[[int], int] = lambda frames: 0
@@ -88,6 +90,7 @@ FAMILIES = {
             sound_start="<|audio_start|>",
             vision_start="<|vision_start|>",
             token_side=32,
+            boxes_in_thousandths=True,
             utils="qwen_omni_utils",
             generator="thinker",
             sound_tokens=_sound_tokens_3,
@@ -110,6 +113,7 @@ FAMILIES = {
             sound_start=None,
             vision_start="<|vision_start|>",
             token_side=32,
+            boxes_in_thousandths=True,
             utils="qwen_vl_utils",
         ),
     )
