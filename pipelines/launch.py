@@ -11,7 +11,7 @@ from omnistage.errors import InputError
 from omnistage.events import Events
 from omnistage.stage.contract import ClusterRuntime
 from omnistage.stage.execute import execute
-from omnistage.stage.key import key_parts
+from omnistage.stage.key import input_digests, key_parts
 from omnistage.store.manifest import Manifest
 from omnistage.store.open import open_store
 from pipelines.graph import Step, graph_of, launched
@@ -46,7 +46,7 @@ def render_step(
         step.config,
         inputs,
         store,
-        key_parts(step.stage, step.config, {i: m.digest for i, m in inputs.items()}),
+        key_parts(step.stage, step.config, input_digests(step.stage, inputs)),
         _runtime(recipe, image),
         namespace=api.own_namespace() if api else "default",
         defaults=_defaults(api, launch_config) if api else None,

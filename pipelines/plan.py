@@ -1,12 +1,13 @@
 """What a run would do, from what the store already holds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omnistage.errors import DamagedError, InputError
-from omnistage.stage.key import stage_key
+from omnistage.stage.key import input_digests, stage_key
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
-from pipelines.graph import Graph, needed
+from pipelines.graph import Graph, Step, needed
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class PlannedStep:
     reason: str
 
 
+def step_key(step: Step, made: Mapping[str, Manifest]) -> str:
+    """Return the key of a step's result, given what the steps before it have made."""
+    inputs = {name: made[source] for name, source in step.sources.items()}
+    return stage_key(step.stage, step.config, input_digests(step.stage, inputs))
+
+
 def plan(graph: Graph, last: str, store: Store) -> list[PlannedStep]:
     """Return what a run would do, step by step, as far as it can be known before.
 
@@ -29,23 +36,22 @@ def plan(graph: Graph, last: str, store: Store) -> list[PlannedStep]:
         last: The step to run to.
         store: Where results are.
     """
-    digests: dict[str, str] = {}
+    made: dict[str, Manifest] = {}
     planned = []
     for step in (graph[name] for name in needed(graph, last)):
-        waits = [s for s in step.sources.values() if s not in digests]
+        waits = [s for s in step.sources.values() if s not in made]
         if waits:
             reason = f"depends on what {', '.join(waits)} will make"
             planned.append(PlannedStep(step.name, None, None, reason))
             continue
-        inputs = {i: digests[s] for i, s in step.sources.items()}
-        key = stage_key(step.stage, step.config, inputs)
+        key = step_key(step, made)
         try:
             found = store.find(step.stage.name, key, step.stage.kind)
             reason = "in the store, whole" if found else "not in the store"
         except DamagedError as e:
             found, reason = None, str(e)
         if found:
-            digests[step.name] = found.digest
+            made[step.name] = found
         planned.append(PlannedStep(step.name, key, found is not None, reason))
     return planned
 
@@ -65,8 +71,7 @@ def stored_inputs(graph: Graph, last: str, store: Store) -> dict[str, Manifest]:
     """
     made: dict[str, Manifest] = {}
     for step in (graph[name] for name in needed(graph, last)[:-1]):
-        digests = {i: made[s].digest for i, s in step.sources.items()}
-        key = stage_key(step.stage, step.config, digests)
+        key = step_key(step, made)
         found = store.find(step.stage.name, key, step.stage.kind)
         if found is None:
             raise InputError(

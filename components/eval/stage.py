@@ -7,6 +7,7 @@ from components.eval.config import EvalSettings, ModelName
 from components.eval.models import models_of, reward_weights
 from omnistage.archives.media_root import media_root
 from omnistage.files import write_atomic, write_json, write_jsonl
+from omnistage.records.media_facts import split_files
 from omnistage.records.plain_text import ControlTokens
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.swift.curve import read_curve
@@ -90,6 +91,8 @@ STAGE = Stage(
         "grpo": "LoRAAdapter",
     },
     optional=frozenset({"sft", "grpo"}),
+    # The media that are read are told by the split's own files.
+    reads={"data": (), "records": split_files("test")},
     run=run,
     libraries=LIBRARIES,
     program="components.eval",

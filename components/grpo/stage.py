@@ -12,6 +12,7 @@ from components.grpo.watch.watch import RunMonitor
 from omnistage.archives.media_root import media_root
 from omnistage.errors import InputError
 from omnistage.files import write_atomic
+from omnistage.records.media_facts import split_files
 from omnistage.records.training_data import write_training_file
 from omnistage.rewards import METRIC_NAMES, RANGES, register
 from omnistage.rewards.own import write_plugin
@@ -244,6 +245,8 @@ STAGE = Stage(
         "sft": "SFTCheckpoint",
     },
     optional=frozenset({"sft"}),
+    # The media that are read are told by the split's own files.
+    reads={"data": (), "records": split_files("rl")},
     run=run,
     libraries=LIBRARIES,
     program="components.grpo",

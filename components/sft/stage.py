@@ -2,6 +2,7 @@
 
 from components.sft.config import SFTSettings
 from omnistage.archives.media_root import media_root
+from omnistage.records.media_facts import split_files
 from omnistage.records.training_data import write_training_file
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.store.manifest import content_name
@@ -60,6 +61,8 @@ STAGE = Stage(
     version=1,
     config=SFTSettings,
     inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "model": "BaseModel"},
+    # The media that are read are told by the split's own files.
+    reads={"data": (), "records": split_files("sft")},
     run=run,
     libraries=LIBRARIES,
     program="components.sft",

@@ -130,6 +130,9 @@ class Stage(Generic[C]):
     run: Callable[[Context[C]], Result]
     optional: frozenset[str] = frozenset()
     """Inputs that may be left out."""
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The files of an input that decide the result, where not all of them do: its key depends on
+    these alone. None where other inputs already tell what is read."""
     libraries: tuple[str, ...] = ()
     """Packages whose version decides the result; pinned with ``==`` in pyproject.toml."""
     program: str = ""

@@ -19,7 +19,7 @@ from omnistage.stage.contract import (
     Stage,
     TaskRuntime,
 )
-from omnistage.stage.key import KeyParts, key_parts, pinned_version
+from omnistage.stage.key import KeyParts, input_digests, key_parts, pinned_version
 from omnistage.store.digest import Progress
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
@@ -167,7 +167,7 @@ def _checked_key(
     stage: Stage[C], config: C, inputs: Mapping[str, Manifest], expected: KeyParts | None
 ) -> KeyParts:
     check_inputs(stage, inputs)
-    parts = key_parts(stage, config, {name: m.digest for name, m in inputs.items()})
+    parts = key_parts(stage, config, input_digests(stage, inputs))
     if expected:
         expected.check(parts)
     return parts

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from omnistage.errors import InputError
 from omnistage.settings import C, key_config
 from omnistage.stage.contract import Stage
+from omnistage.store.manifest import Manifest, content_digest
 
 
 @cache
@@ -41,7 +42,7 @@ class KeyParts(BaseModel):
     config: dict[str, Any]
     """The settings that decide the result."""
     inputs: dict[str, str]
-    """Content digest of each input."""
+    """Digest of what is read of each input."""
     libraries: dict[str, str]
     """Pinned version of each library that decides the result."""
 
@@ -76,13 +77,23 @@ class KeyParts(BaseModel):
         )
 
 
+def input_digests(stage: Stage[C], inputs: Mapping[str, Manifest]) -> dict[str, str]:
+    """Return the digest of what a stage reads of each input, see ``Stage.reads``."""
+    return {
+        name: content_digest([f for f in manifest.files if f.path in stage.reads[name]])
+        if name in stage.reads
+        else manifest.digest
+        for name, manifest in inputs.items()
+    }
+
+
 def key_parts(stage: Stage[C], config: C, digests: Mapping[str, str]) -> KeyParts:
     """Return what decides a stage's output.
 
     Args:
         stage: The stage.
         config: Its settings.
-        digests: Content digest of each of its inputs.
+        digests: Of each of its inputs, see :func:`input_digests`.
     """
     return KeyParts(
         stage=stage.name,

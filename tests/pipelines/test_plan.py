@@ -10,7 +10,7 @@ from omnistage.recipe.document import find_recipe, read_recipe, validate
 from omnistage.store.folder import FolderStore
 from omnistage.store.manifest import Kind, Manifest
 from pipelines.graph import graph_of
-from pipelines.plan import plan, stored_inputs
+from pipelines.plan import plan, step_key, stored_inputs
 from pipelines.recipe import Recipe
 from tests.store.store_kit import store_results
 
@@ -54,3 +54,30 @@ def test_an_input_that_is_not_there_is_named_with_the_step_that_makes_it(tmp_pat
     empty = FolderStore(tmp_path / "empty")
     with pytest.raises(InputError, match="run the recipe up to download first"):
         stored_inputs(GRAPH, "sft", empty)
+
+
+def test_leaving_out_a_test_record_trains_nothing_again(tmp_path: Path) -> None:
+    def keys(run: str, test: str) -> dict[str, str]:
+        store = FolderStore(tmp_path / f"store-{run}")
+        made: dict[str, Manifest] = {}
+        found: dict[str, str] = {}
+        for name, step in GRAPH.items():
+            found[name] = step_key(step, made)
+            folder = tmp_path / run / name
+            folder.mkdir(parents=True)
+            texts = {"file": name}
+            if name == "download":
+                texts["files/test.jsonl"] = test
+            if name == "rewrite_paths":
+                texts = dict.fromkeys(("sft.jsonl", "rl.jsonl", "sft.media.jsonl"), "a")
+                texts["test.jsonl"] = test
+            for path, text in texts.items():
+                (folder / path).parent.mkdir(exist_ok=True)
+                (folder / path).write_text(text)
+            made[name] = store.commit(folder, step.stage.kind, step.stage.name, found[name])
+        return found
+
+    whole, fewer = keys("whole", "1\n2\n"), keys("fewer", "1\n")
+
+    changed = {name for name in whole if whole[name] != fewer[name]}
+    assert changed == {"rewrite_paths", "eval"}

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from omnistage.files import write_json
 from omnistage.recipe.document import find_recipe, read_recipe, validate
-from omnistage.stage.key import stage_key
 from omnistage.store.folder import FolderStore
 from omnistage.store.layout import Store
+from omnistage.store.manifest import Manifest
 from pipelines.graph import Graph, graph_of
+from pipelines.plan import step_key
 from pipelines.recipe import Recipe
 
 
@@ -21,7 +22,7 @@ def store_results(store: Store, graph: Graph, steps: Iterable[str], folder: Path
         steps: Names, each after its upstream steps.
         folder: Where the files are made.
     """
-    digests: dict[str, str] = {}
+    results: dict[str, Manifest] = {}
     for name in steps:
         step, made = graph[name], folder / "made" / name
         made.mkdir(parents=True)
@@ -29,8 +30,8 @@ def store_results(store: Store, graph: Graph, steps: Iterable[str], folder: Path
         if step.stage.kind == "EvalReport":
             (made / "report.html").write_text("<html>")
             write_json(made / "report.json", {"models": {}})
-        key = stage_key(step.stage, step.config, {i: digests[s] for i, s in step.sources.items()})
-        digests[name] = store.commit(made, step.stage.kind, step.stage.name, key).digest
+        key = step_key(step, results)
+        results[name] = store.commit(made, step.stage.kind, step.stage.name, key)
 
 
 def tiny_inputs(folder: Path) -> FolderStore:
