@@ -34,9 +34,7 @@ test: $(STAMP)
 test-cluster: $(STAMP)
 	@$(RUN)/python -m tests.on_cluster.tools
 	@# Most of them wait for pods most of the time, so that several files run side by side.
-	@# What fails runs once more, on a new cluster: a busy machine can make a pod too late.
-	$(RUN)/pytest tests/on_cluster -rf -n 3 --dist loadfile || \
-		$(RUN)/pytest tests/on_cluster -rf --last-failed
+	$(RUN)/pytest tests/on_cluster -rf -n 3 --dist loadfile
 
 lint: $(STAMP)
 	$(RUN)/ruff check .

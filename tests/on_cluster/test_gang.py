@@ -2,16 +2,16 @@
 
 import dataclasses
 import signal
-import time
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from omnistage.cluster import claim
 from omnistage.cluster.claim import runs_of
 from omnistage.cluster.gang import cancel_run
 from omnistage.cluster.settings import ClaimMount
-from omnistage.errors import InputError, StageFailedError
+from omnistage.errors import ErrorReport, InputError, StageFailedError
 from tests.on_cluster.cluster import Cluster
 from tests.on_cluster.launch_kit import Launcher, Place, Witness
 from tests.on_cluster.proxy import proxy
@@ -168,7 +168,9 @@ def test_a_live_job_with_other_settings_is_not_adopted_but_named_with_what_diffe
     assert running.result(60).error is None
 
 
-def test_a_job_that_another_run_waited_for_is_made_anew_when_it_has_ended(place: Place):
+def test_a_job_that_another_run_waited_for_is_made_anew_when_it_has_ended(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
     job = place.job("echo $NODE")
     assert place.launch(job).error is None
     (before,) = place.jobs(job)
@@ -177,7 +179,7 @@ def test_a_job_that_another_run_waited_for_is_made_anew_when_it_has_ended(place:
     assert place.launch(dataclasses.replace(job, run="run-2")).error is None
     assert [m["metadata"]["uid"] for m in place.jobs(job)] == [before["metadata"]["uid"]]
 
-    time.sleep(25)
+    monkeypatch.setattr(claim, "_NOTICE_SECONDS", 0.0)
     assert place.launch(dataclasses.replace(job, run="run-3")).error is None
     (after,) = place.jobs(job)
     assert after["metadata"]["uid"] != before["metadata"]["uid"]
@@ -213,7 +215,8 @@ def test_a_fault_that_does_not_pass_ends_the_job_after_its_retries(place: Place)
 
 
 def test_what_a_stage_calls_a_wrong_input_is_one_and_is_not_tried_again(place: Place):
-    job = place.job("echo 'sft: error: records.jsonl: line 7: no messages'; exit 2", nodes=1)
+    report = ErrorReport("InputError", 2, "records.jsonl: line 7: no messages").to_json().decode()
+    job = place.job(f"echo '{report}' > $OMNISTAGE_TERMINATION_LOG; exit 2", nodes=1)
     outcome = place.launch(job)
 
     assert isinstance(outcome.error, InputError)
