@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from components.download.config import Limits, Transfer
-from components.download.transfer.fetch import Fetcher, Job
+from components.download.transfer.fetch import Fetcher, FileTransfer
 from components.download.transfer.journal import Journal
 from components.download.transfer.remote_file import RemoteFile
 from omnistage.archives.names import Archive, group_archives
@@ -56,7 +56,7 @@ class Collected:
 class _Task:
     """A file on its way: what is fetched of it, and what the worker processes say of it."""
 
-    job: Job
+    job: FileTransfer
     archive: Archive | None
     """Indexed while it arrives; None for other files and for parts."""
     digest: "Future[dict[str, Any]] | None" = None
@@ -114,7 +114,7 @@ class _Collection:
         self._archives = group_archives(f.path for f in files) if indexing else []
         whole = {a.name: a for a in self._archives if len(a.parts) == 1}
         self._entries: dict[str, dict[str, Any]] = {}
-        self._tasks: dict[Job, _Task] = {}
+        self._tasks: dict[FileTransfer, _Task] = {}
         for file in files:
             part = self._parts / _id(file.path)
             archive = whole.get(file.path)
@@ -127,7 +127,7 @@ class _Collection:
                 self._entries[file.path] = entry
                 self._events.message(f"{file.path}: indexing it again")
                 continue
-            job = Job(file, part)
+            job = FileTransfer(file, part)
             self._tasks[job] = _Task(job, archive)
         kept = sum(e["size"] for e in self._entries.values())
         self._kept = kept

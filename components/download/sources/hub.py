@@ -4,9 +4,8 @@ import os
 import re
 
 from components.download.config import HubSource
-from components.download.transfer.http import PassingError
 from components.download.transfer.remote_file import Listing, Place, RemoteFile, XetFile
-from omnistage.errors import InputError
+from omnistage.errors import InputError, TransientError
 from omnistage.events import Events
 
 
@@ -23,7 +22,7 @@ def list_hub(source: HubSource, repo_type: str, events: Events) -> Listing:
 
     Raises:
         InputError: If it is not there or may not be read.
-        PassingError: If the hub does not answer.
+        TransientError: If the hub does not answer.
     """
     import httpx
     from huggingface_hub import HfApi, errors, hf_hub_url
@@ -57,9 +56,9 @@ def list_hub(source: HubSource, repo_type: str, events: Events) -> Listing:
             raise InputError(f"{where}: the hub answered {status}") from e
         said = e.response.headers.get("Retry-After", "") if e.response is not None else ""
         wait = min(float(said), 120.0) if said.isdigit() else None
-        raise PassingError(f"the hub answered {status}", wait) from e
+        raise TransientError(f"the hub answered {status}", wait) from e
     except (httpx.HTTPError, OSError) as e:
-        raise PassingError(f"{type(e).__name__}: {e}") from e
+        raise TransientError(f"{type(e).__name__}: {e}") from e
     if not re.fullmatch("[0-9a-f]{40}", source.revision):
         events.warn(
             f"{where}: {source.revision!r} may move; it is {commit} now. Name the commit in the "

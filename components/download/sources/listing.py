@@ -1,11 +1,7 @@
-"""List a source's files, whatever its type, and try again while the fault may pass."""
+"""List a source's files, whatever its type, retrying transient errors."""
 
 import dataclasses
-import random
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from components.download.config import (
     AnySource,
@@ -21,11 +17,11 @@ from components.download.sources.https import list_https
 from components.download.sources.hub import list_hub
 from components.download.sources.modelscope import list_modelscope
 from components.download.sources.tiny import list_tiny
-from components.download.transfer.http import PassingError
 from components.download.transfer.remote_file import Listing
 from omnistage.archives.names import safe_path
 from omnistage.errors import InputError, TransientError
 from omnistage.events import Events
+from omnistage.retry import retry
 
 
 def list_source(
@@ -44,7 +40,17 @@ def list_source(
         InputError: If it is not there, may not be read, or has a file with an unsafe name.
         TransientError: If it does not answer.
     """
-    listing = _tried(lambda: _list(source, repo_type, transfer, work, events), source, transfer)
+    try:
+        listing = retry(
+            lambda: _list(source, repo_type, transfer, work, events),
+            tries=transfer.tries,
+            longest=30.0,
+            jitter=0.25,
+        )
+    except TransientError as e:
+        raise TransientError(
+            f"source {name(source)}: could not be listed after {transfer.tries} tries: {e}"
+        ) from e
     if not listing.files:
         raise InputError(f"source {name(source)}: no file matches the patterns")
     files = []
@@ -93,17 +99,3 @@ def _list(
         case ModelScopeSource():
             return list_modelscope(source, transfer, events)
     return list_tiny(source, work, events)
-
-
-def _tried(call: Callable[[], Listing], source: Any, transfer: Transfer) -> Listing:
-    for attempt in range(transfer.tries):
-        try:
-            return call()
-        except PassingError as e:
-            if attempt + 1 == transfer.tries:
-                raise TransientError(
-                    f"source {name(source)}: could not be listed after {transfer.tries} tries: {e}"
-                ) from e
-            pause = min(30.0, 0.5 * 2**attempt) * random.uniform(0.5, 1)
-            time.sleep(pause if e.wait is None else e.wait)
-    raise AssertionError("tries is at least 1")

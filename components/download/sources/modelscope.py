@@ -19,9 +19,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from components.download.config import ModelScopeSource, Transfer
-from components.download.transfer.http import Http, PassingError
+from components.download.transfer.http import Http
 from components.download.transfer.remote_file import Listing, Place, RemoteFile
-from omnistage.errors import InputError
+from omnistage.errors import InputError, TransientError
 from omnistage.events import Events
 
 _LISTED = 3000  # entries; what the server leaves out above so many, it does not say
@@ -35,7 +35,7 @@ def list_modelscope(source: ModelScopeSource, transfer: Transfer, events: Events
 
     Raises:
         InputError: If it is not there or may not be read.
-        PassingError: If ModelScope does not answer.
+        TransientError: If ModelScope does not answer.
     """
     from huggingface_hub.utils import filter_repo_objects
 
@@ -117,7 +117,7 @@ class _Api:
         answer = self._http.json(self.place(path, **query))
         if not isinstance(answer, dict) or not isinstance(answer.get("Data"), dict):
             said = answer.get("Message") if isinstance(answer, dict) else None
-            raise PassingError(f"ModelScope answered without data: {said}")
+            raise TransientError(f"ModelScope answered without data: {said}")
         return answer["Data"]
 
     def files(self, revision: str, root: str = "", recursive: bool = True) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import base64
 from typing import Any
 
 from components.download.config import S3Source
-from components.download.transfer.http import PassingError
 from components.download.transfer.remote_file import Listing, Place, RemoteFile
 from omnistage.errors import InputError, TransientError
 from omnistage.store.s3_client import client, s3_errors, split
@@ -17,7 +16,7 @@ def list_s3(source: S3Source) -> Listing:
 
     Raises:
         InputError: If they are not there or may not be read.
-        PassingError: If the endpoint does not answer.
+        TransientError: If the endpoint does not answer.
     """
     from huggingface_hub.utils import filter_repo_objects
 
@@ -35,7 +34,7 @@ def list_s3(source: S3Source) -> Listing:
             )
             files = [_file(bucket, o) for o in chosen]
     except TransientError as e:
-        raise PassingError(str(e)) from e
+        raise TransientError(str(e)) from e
     return Listing(files, {"uri": source.uri})
 
 

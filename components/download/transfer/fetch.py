@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from components.download.config import Transfer
-from components.download.transfer.http import Http, PassingError
+from components.download.transfer.http import Http
 from components.download.transfer.part_file import SEGMENT, PartFile
 from components.download.transfer.remote_file import Place, RemoteFile
 from components.download.transfer.xet import fetch_by_xet
@@ -22,7 +22,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0  # seconds between tries
 
 
 @dataclass(eq=False)
-class Job:
+class FileTransfer:
     """A file being fetched."""
 
     file: RemoteFile
@@ -79,10 +79,10 @@ class Fetcher:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[FileTransfer],
         transfer: Transfer,
-        started: Callable[[Job], None],
-        fetched: Callable[[Job], None],
+        started: Callable[[FileTransfer], None],
+        fetched: Callable[[FileTransfer], None],
         failed: Callable[[BaseException], None],
         warn: Callable[[str], None],
     ) -> None:
@@ -91,7 +91,7 @@ class Fetcher:
         self._warn = warn
         self._http = Http(transfer.workers, transfer.stall_seconds)
         self._throttle = Throttle(transfer.bandwidth)
-        self._queue: deque[tuple[Job, int | None]] = deque((job, None) for job in jobs)
+        self._queue: deque[tuple[FileTransfer, int | None]] = deque((job, None) for job in jobs)
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._threads = [
@@ -111,7 +111,7 @@ class Fetcher:
         for thread in self._threads:
             thread.join(timeout=5)  # one in a silent connection ends with the process
 
-    def again(self, job: Job) -> None:
+    def again(self, job: FileTransfer) -> None:
         """Fetch a file anew from its first byte, from another place if it has one."""
         job.first_place = job.last_place + 1
         assert job.part is not None  # it was fetched before
@@ -141,7 +141,7 @@ class Fetcher:
                 self._failed(e)
                 return
 
-    def _open(self, job: Job) -> None:
+    def _open(self, job: FileTransfer) -> None:
         file = job.file
         if job.part is None:
             size, ranges, etag = file.size, True, file.etag
@@ -172,7 +172,7 @@ class Fetcher:
             self._queue.extendleft((job, n) for n in reversed(segments))
             self._changed.notify_all()
 
-    def _look(self, job: Job) -> tuple[int | None, bool, str | None]:
+    def _look(self, job: FileTransfer) -> tuple[int | None, bool, str | None]:
         """Return size, whether ranges are served, and entity tag, as the first place says."""
         file = job.file
 
@@ -190,7 +190,7 @@ class Fetcher:
 
         return self._tried(job, ask, lambda: 0)
 
-    def _segment(self, job: Job, segment: int) -> None:
+    def _segment(self, job: FileTransfer, segment: int) -> None:
         part = job.part
         assert part is not None  # opened before its segments are queued
         while not part.complete(segment):
@@ -208,7 +208,7 @@ class Fetcher:
             part.whole()
             self._fetched(job)
 
-    def _receive(self, job: Job, part: PartFile, segment: int, place: Place) -> None:
+    def _receive(self, job: FileTransfer, part: PartFile, segment: int, place: Place) -> None:
         start, end = part.span(segment)
         if place.path:
             with place.path.open("rb") as f:
@@ -222,14 +222,16 @@ class Fetcher:
                     self._take(part, segment, data)
                     start += len(data)
         if end is not None and start < end:
-            raise PassingError(f"the connection was dropped {end - start} bytes early")
+            raise TransientError(f"the connection was dropped {end - start} bytes early")
 
     def _take(self, part: PartFile, segment: int, data: bytes) -> None:
         self._halt()
         self._throttle.take(len(data))
         part.write(segment, data)
 
-    def _tried(self, job: Job, act: Callable[[Place], T], position: Callable[[], int]) -> T:
+    def _tried(
+        self, job: FileTransfer, act: Callable[[Place], T], position: Callable[[], int]
+    ) -> T:
         """Act on one place after another until it works, waiting longer after each failure."""
         failures, refused = 0, 0
         turn = job.first_place
@@ -247,7 +249,7 @@ class Fetcher:
                 if refused >= len(places):
                     raise InputError(f"{job.file.path}: {e}") from e
                 turn += 1
-            except PassingError as e:
+            except TransientError as e:
                 failures = 1 if position() - before >= _PROGRESS else failures + 1
                 if failures >= self._transfer.tries:
                     raise TransientError(

@@ -83,15 +83,17 @@ class Server:
 
 
 @contextmanager
-def serve(served: Served, handler: "type[Handler] | None" = None) -> Iterator[Server]:
+def serve(
+    served: Served, handler: "type[Handler] | None" = None, host: str = "127.0.0.1"
+) -> Iterator[Server]:
     """Run a server on a free port of the loopback interface."""
     bound = cast(type[Handler], type("Bound", (handler or Handler,), {"content": served}))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), bound)
+    server = ThreadingHTTPServer((host, 0), bound)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield Server(f"http://127.0.0.1:{server.server_port}", served)
+        yield Server(f"http://{host}:{server.server_port}", served)
     finally:
         server.shutdown()
         server.server_close()

@@ -147,7 +147,7 @@ def test_a_file_is_followed_only_after_xet_has_put_it_there(tmp_path, monkeypatc
     monkeypatch.setattr(fetch, "fetch_by_xet", by_xet)
     xet = XetFile(REPO, "dataset", COMMIT, "a.bin", None)
     file = RemoteFile("a.bin", "hub", lambda: [], size=len(data), etag="1", xet=xet)
-    job = fetch.Job(file, tmp_path / "part")
+    job = fetch.FileTransfer(file, tmp_path / "part")
 
     def started(job):
         order.append("started")
