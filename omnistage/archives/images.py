@@ -166,7 +166,7 @@ def _profile(icc: bytes | None) -> tuple[str, str] | None:
     try:
         profile = ImageCms.getOpenProfile(io.BytesIO(icc))
         name = ImageCms.getProfileDescription(profile).strip()
-        space = profile.profile.xcolor_space.strip()
+        space = profile.profile.xcolor_space.strip()  # pyright: ignore[reportAttributeAccessIssue]
     except (ImageCms.PyCMSError, OSError):
         return None
     if "srgb" in name.lower() or space not in ("GRAY", "RGB", "CMYK"):
