@@ -129,7 +129,7 @@ def make_dataset(folder: Path, rows: int) -> Manifest:
         kind="DatasetTarball",
         stage="download",
         key="0" * 32,
-        digest="sha256:0",
+        digest="sha256:" + "0" * 64,
         uri="",
         files=[],
     )

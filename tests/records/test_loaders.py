@@ -36,7 +36,9 @@ def test_ms_swift_loads_every_record(tmp_path: Path, folder: Path, split: str) -
 
     convert(folder, "ms_swift", tmp_path / "out", str(tmp_path / "media"))
 
-    loaded, _ = load_dataset(str(tmp_path / "out" / f"{split}.jsonl"), strict=True)
+    found, _ = load_dataset(str(tmp_path / "out" / f"{split}.jsonl"), strict=True)
+    assert found is not None
+    loaded: list[Any] = list(found)
 
     assert len(loaded) == len(ASKED)
     assert [len(row["images"] or []) for row in loaded] == [0, 1, 2, 0, 0]
@@ -51,13 +53,11 @@ def test_trl_fills_every_place(tmp_path: Path, folder: Path, split: str) -> None
 
     said: list[str] = []
     convert(folder, "trl", tmp_path / "out", str(tmp_path / "media"), said.append)
-    loaded = datasets.load_dataset(
-        "json",
-        data_files=str(tmp_path / "out" / f"{split}.jsonl"),
-        split="train",
-        cache_dir=str(tmp_path / "cache"),
+    table = datasets.Dataset.from_json(
+        str(tmp_path / "out" / f"{split}.jsonl"), cache_dir=str(tmp_path / "cache")
     )
-    loaded = loaded.cast_column("images", [datasets.Image()])
+    assert isinstance(table, datasets.Dataset)
+    loaded: list[Any] = list(table.cast_column("images", [datasets.Image()]))
 
     assert len(loaded) == 3
     assert f"{split}: 1 record left out: TRL fills no places for videos" in said
@@ -73,12 +73,10 @@ def test_trl_fills_every_place(tmp_path: Path, folder: Path, split: str) -> None
 def test_verl_gets_the_ending_and_the_columns_that_it_reads(tmp_path: Path, folder: Path) -> None:
     convert(folder, "verl", tmp_path / "out", str(tmp_path / "media"), print)
 
-    loaded = datasets.load_dataset(
-        "json",
-        data_files=str(tmp_path / "out" / "rl.json"),
-        split="train",
-        cache_dir=str(tmp_path / "cache"),
+    table = datasets.Dataset.from_json(
+        str(tmp_path / "out" / "rl.json"), cache_dir=str(tmp_path / "cache")
     )
+    loaded: list[Any] = list(table)
 
     assert [len(row["images"]) for row in loaded] == [0, 1, 2, 0]
     assert [len(row["videos"]) for row in loaded] == [0, 0, 0, 1]

@@ -205,7 +205,7 @@ def read_prompt(row: Row) -> Draft:
     return draft
 
 
-def _pairs(row: Mapping[str, Any]) -> tuple[list[tuple[Any, Any]], Any]:
+def _pairs(row: Row) -> tuple[list[tuple[Any, Any]], Any]:
     """Return the earlier pairs of one of ms-swift's older forms, and the answer to the last."""
     pairs: list[tuple[Any, Any]] = []
     for key in ("history", "conversation"):
@@ -322,7 +322,7 @@ def read_row(
     format: str,
     split: Form = "rl",
     seed: int = 0,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[Any, str] | None = None,
 ) -> Draft:
     """Read a parsed row.
 
@@ -367,7 +367,7 @@ def read_row(
     return draft
 
 
-def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str]:
+def _renamed(row: Mapping[str, Any], columns: Mapping[Any, str]) -> dict[str, str]:
     """Return the row's columns by the name they are read under.
 
     A column whose name the recipe gives to another one keeps out of its way, and is dropped.
