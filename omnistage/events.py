@@ -11,7 +11,7 @@ import orjson
 from omnistage.files import human_bytes
 from omnistage.redact import redact, redacted
 
-_INTERVAL = 0.5  # seconds between two progress lines: enough for a table, cheap for a long run
+_INTERVAL, _LONGEST = 0.5, 10.0  # seconds between two progress lines, at first and after hours
 
 
 class Events:
@@ -29,12 +29,14 @@ class Events:
         self.echo = echo
         self._progressed = 0.0
         self._echoed = 0.0
+        self._unwritten = False
         self._began: tuple[float, float] | None = None
 
     def progress(
         self, done: float, total: float | None = None, unit: str = "steps", **figures: Any
     ) -> None:
-        """Report how far the work is; called as often as one likes, written twice a second.
+        """Report how far the work is; called as often as one likes, written twice a second at
+        first, after hours every ten seconds.
 
         Args:
             done: Units done.
@@ -46,7 +48,9 @@ class Events:
         if self._began is None or done < self._began[1]:
             self._began = (now, done)
         last = total is not None and done >= total
-        if now - self._progressed < _INTERVAL and not last:
+        # A table wants the news at once, and a week's run must not fill the disk with them.
+        interval = min(_LONGEST, max(_INTERVAL, (now - self._began[0]) / 2000))
+        if now - self._progressed < interval and not last:
             return
         self._progressed = now
         rate = (done - self._began[1]) / (now - self._began[0]) if now > self._began[0] else 0.0
@@ -79,11 +83,16 @@ class Events:
             default=str,
             option=orjson.OPT_SERIALIZE_NUMPY,
         )
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(handle, line + b"\n")
-        finally:
-            os.close(handle)
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(handle, line + b"\n")
+            finally:
+                os.close(handle)
+        except OSError as e:  # the work goes on: a training is worth more than its progress
+            if not self._unwritten:
+                self._say(f"{self.stage}: warning: {self.path} cannot be written: {e.strerror}")
+            self._unwritten = True
 
     @staticmethod
     def _say(text: str) -> None:

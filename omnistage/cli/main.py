@@ -82,6 +82,15 @@ def _parser() -> argparse.ArgumentParser:
     verify = add_command(commands, "verify", _verify, "check every byte of stored artifacts")
     verify.add_argument("artifact", nargs="+", help="folder or URI of an artifact or its manifest")
 
+    prune = add_command(
+        commands, "prune", _prune, "list what no run needs any more, and remove it with --delete"
+    )
+    prune.add_argument("--keep", type=int, default=10, metavar="N", help="runs to keep: the latest")
+    prune.add_argument("--since", metavar="DATE", help="keep runs from then on too: 2026-11-30")
+    prune.add_argument("--delete", action="store_true", help="remove it (default: only list it)")
+    prune.add_argument("--store", help="folder of the store (default: store in --home)")
+    home_argument(prune)
+
     export = add_command(
         commands, "convert", _convert, "write canonical records for another trainer"
     )
@@ -191,6 +200,31 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"{artifact}: whole")
         wrong = wrong or bool(found)
     return 1 if wrong else 0
+
+
+def _prune(options: argparse.Namespace) -> None:
+    from datetime import datetime
+
+    from omnistage.files import human_bytes
+    from omnistage.runs.prune import remove, unneeded
+
+    try:
+        since = datetime.fromisoformat(options.since).timestamp() if options.since else None
+    except ValueError as e:
+        raise InputError(f"--since {options.since}: expected a date such as 2026-11-30") from e
+    store = store_option(options)
+    if store.startswith("s3://"):
+        print(f"{store}: artifacts in a bucket are left; give its prefix a lifecycle rule")
+    found = unneeded(options.home, store, max(options.keep, 1), since)
+    for item in found:
+        print(f"{human_bytes(item.size):>10}  {item.what:8}  {item.path}")
+    total = human_bytes(sum(item.size for item in found))
+    if not options.delete:
+        print(f"{total} in {len(found)} folders; --delete removes them")
+        return
+    for item in remove(found):
+        print(f"{item.path}: in use, left")
+    print(f"removed, of {total}, what is not in use")
 
 
 def _convert(options: argparse.Namespace) -> None:

@@ -112,7 +112,7 @@ def apply_event(stages: dict[str, StageView], event: dict[str, Any]) -> None:
         stage.key, stage.uri, stage.seconds = event["key"], event["uri"], event["seconds"]
     elif kind == "failed":
         stage.state, stage.error = "failed", event["message"]
-        stage.seconds = event["time"] - stage.began if stage.began else None
+        stage.seconds = max(0.0, event["time"] - stage.began) if stage.began else None
 
 
 class EventReader:

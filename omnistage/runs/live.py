@@ -160,5 +160,5 @@ def _time(stage: StageView) -> str:
     if stage.seconds is not None:
         return clock(stage.seconds)
     if stage.state == "running" and stage.began:
-        return clock(time.time() - stage.began)
+        return clock(max(0.0, time.time() - stage.began))
     return ""

@@ -73,8 +73,8 @@ def _how(run: Run) -> str:
 
 def _duration(run: Run) -> str:
     if run.state == "running":
-        return clock(time.time() - run.started)
-    return clock(run.finished - run.started) if run.finished else ""
+        return clock(max(0.0, time.time() - run.started))
+    return clock(max(0.0, run.finished - run.started)) if run.finished else ""
 
 
 def _print_json(value: object) -> None:

@@ -1,12 +1,13 @@
 """Starts a run in a child process, shows it while it goes on and says how it ended."""
 
+import errno
 import signal
 import subprocess
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from omnistage.runs.live import View, open_view, stage_table
 
 _POLL = 0.1  # seconds: how soon a finished child or a new event is seen
 _LOG_LINES = 20
+_NO_TERMINAL = {errno.EIO, errno.EPIPE}
+"""What writing to a terminal that was closed gives."""
 
 
 def supervise(
@@ -63,8 +66,11 @@ def supervise(
         try:
             with _interruptible(), view:
                 code = _follow(guard, reader, view)
-        except KeyboardInterrupt:
-            console.print("stopping …")
+        except (KeyboardInterrupt, OSError) as e:
+            if isinstance(e, OSError) and e.errno not in _NO_TERMINAL:
+                raise
+            with suppress(OSError):
+                console.print("stopping …")
             guard.terminate()
             guard.wait()
             code = STOPPED
@@ -77,7 +83,8 @@ def supervise(
     if code == 0:
         _say_success(folder, view, console)
     elif code == STOPPED:
-        _say_stopped(folder, view, console)
+        with suppress(OSError):  # nobody reads it when the terminal is gone
+            _say_stopped(folder, view, console)
     else:
         _say_failure(folder, view, guard.returncode)
     return code
