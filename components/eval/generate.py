@@ -115,6 +115,8 @@ def main(spec: JudgeSpec, rank: int, processes: int) -> None:
     import torch
     from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
 
+    import omnistage.swift.template  # noqa: F401 - registers the templates
+
     prompts = list(read_jsonl(Path(spec.prompts)))[rank::processes]
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     family = family_named(spec.model_type, "eval")
@@ -131,7 +133,7 @@ def main(spec: JudgeSpec, rank: int, processes: int) -> None:
             torch_dtype=getattr(torch, spec.dtype),
             attn_impl=spec.attn_impl,
             model_type=family.model_type,
-            template_type=family.template,
+            template_type=family.omnistage_template,
             device_map=device,
         )
         # A prompt that cannot be encoded comes back as its exception; ms-swift reads the attribute

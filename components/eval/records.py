@@ -10,7 +10,6 @@ from components.eval.tasks import TASKS
 from components.eval.tasks.task import Prompt, Record, Task, Ungradable
 from omnistage.errors import InputError
 from omnistage.files import read_jsonl
-from omnistage.records.plain_text import ControlTokens, for_ms_swift
 from omnistage.records.record import MEDIA, modality_of
 from omnistage.rewards.grounding import size_columns
 from omnistage.swift.family import Family
@@ -131,26 +130,22 @@ def as_test_record(row: Record, task: Task, error: str | None = None) -> TestRec
     return TestRecord(row, task, prompts, gold, error)
 
 
-def prompts_of(records: Sequence[TestRecord], control: ControlTokens) -> list[dict[str, Any]]:
+def prompts_of(records: Sequence[TestRecord]) -> list[dict[str, Any]]:
     """Return every prompt with ``id``, ``messages`` and media, of records without an error.
 
     They are sorted by medium and length, so that a batch needs little padding.
 
     Args:
-        records: The records.
-        control: The model's control tokens, which no text of a record may become.
+        records: The records. That a control token in a text of theirs stays text is the
+            template's doing, as in training.
     """
     prompts = [
-        {"id": name, "messages": _as_text(record, prompt, control), **_media(record.row)}
+        {"id": name, "messages": prompt.messages, **_media(record.row)}
         for record in records
         if record.error is None
         for name, prompt in zip(record.prompt_ids, record.prompts, strict=True)
     ]
     return sorted(prompts, key=_length)
-
-
-def _as_text(record: TestRecord, prompt: Prompt, control: ControlTokens) -> list[dict[str, Any]]:
-    return for_ms_swift({**record.row, "messages": prompt.messages}, control)
 
 
 def _media(row: Record) -> dict[str, list[str]]:

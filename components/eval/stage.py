@@ -8,7 +8,6 @@ from components.eval.models import models_of, reward_weights
 from omnistage.archives.media_root import media_root
 from omnistage.files import write_atomic, write_json, write_jsonl
 from omnistage.records.media_facts import split_files
-from omnistage.records.plain_text import ControlTokens
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.swift.curve import read_curve
 from omnistage.swift.family import family_of
@@ -39,7 +38,7 @@ def run(context: Context[EvalSettings]) -> Result:
     sizes = box_frame(family_of(context.inputs["model"], model), config.media)
     split = context.folder("records") / "test.jsonl"
     records = read_test_records(split, root, config.max_records, sizes)
-    prompts = prompts_of(records, ControlTokens.of_model(model))
+    prompts = prompts_of(records)
     answers = ask(context, models_of(context), prompts, root, config.media)
     weights, left_out = reward_weights(config, context.inputs.get("grpo"))
     notes = [f"Rewards of GRPO that ask a server are not computed here: {', '.join(left_out)}."]

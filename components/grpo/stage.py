@@ -9,11 +9,9 @@ from typing import Any
 from components.grpo.boxes import add_sizes
 from components.grpo.config import GRPOSettings
 from components.grpo.watch.watch import RunMonitor
-from omnistage.archives.media_root import media_root
 from omnistage.errors import InputError
 from omnistage.files import write_atomic
 from omnistage.records.media_facts import split_files
-from omnistage.records.training_data import write_training_file
 from omnistage.rewards import METRIC_NAMES, RANGES, register
 from omnistage.rewards.own import write_plugin
 from omnistage.rewards.served.client import CACHE_VARIABLE
@@ -22,7 +20,8 @@ from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
 from omnistage.swift.family import Family, family_of
 from omnistage.swift.media import environment
-from omnistage.swift.train import LIBRARIES, keep_logs, output_folder, train
+from omnistage.swift.rows import training_rows
+from omnistage.swift.train import LIBRARIES, TEMPLATES, keep_logs, output_folder, train
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import TorchrunJob, gpu_count
 
@@ -69,7 +68,10 @@ def grpo_arguments(
         "adapters": [str(adapter)] if adapter else None,
         "ref_adapters": [str(adapter)] if adapter and config.beta else None,
         "dataset": [str(dataset)],
-        "external_plugins": list(map(str, plugins)),
+        "external_plugins": [str(TEMPLATES), *map(str, plugins)],
+        # "delete" would draw another prompt in silence where one fails. Nothing is cut from the
+        # left: every prompt fits, and the template refuses to cut.
+        "truncation_strategy": "left",
         "reward_funcs": list(config.reward_weights),
         "reward_weights": list(config.reward_weights.values()),
         "num_generations": config.num_generations,
@@ -92,6 +94,27 @@ def grpo_arguments(
         "log_completions": True,
         "remove_unused_columns": False,
     }
+
+
+def prompts_per_step(config: GRPOSettings) -> int:
+    """Return how many distinct prompts the trainer draws at once."""
+    own = config.swift_arguments
+    batch = own.get("generation_batch_size") or config.batch_size
+    return max(1, batch // config.num_generations)
+
+
+def check_step(records: int, prompts: int) -> None:
+    """Check that there are records for a step; the trainer would wait for them for ever.
+
+    Raises:
+        InputError: If there are too few.
+    """
+    if records < prompts:
+        raise InputError(
+            f"grpo: {records} record{'s' * (records != 1)} to train on, but a step takes {prompts} "
+            "prompts (batch_size / num_generations): lower grpo.batch_size, raise "
+            "grpo.num_generations, or give more RL records"
+        )
 
 
 def preflight(
@@ -125,7 +148,6 @@ def preflight(
                 "rewards": config.reward_weights,
                 "reward_code": config.reward_code,
                 "env": environment(config.media, gpu_count(), family),
-                "max_length": config.max_length,
                 "torch_dtype": config.dtype,
                 "attn_impl": config.attn_impl,
                 "seed": config.seed,
@@ -175,27 +197,20 @@ class Watcher:
 def run(context: Context[GRPOSettings]) -> Result:
     """Train the adapter, and keep it with the trainer's logs.
 
-    The artifact has ``adapter/`` and ``logs/`` (curves, completions).
+    The artifact has ``adapter/``, ``logs/`` (curves, completions), and ``rejected.jsonl`` with the
+    records that cannot be trained on.
 
     Raises:
         InputError: If a check before the start fails or a setting does not fit ms-swift.
         StageFailedError: If the training fails, or is stopped because it learns nothing.
     """
     config = context.config
-    data = context.inputs["data"]
-    root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
-    dataset = context.work / "rl.jsonl"
-    records = write_training_file(
-        context.folder("records") / "rl.jsonl",
-        root,
-        dataset,
-        context.events,
-        model=context.folder("model") / "files",
-        gold=True,
-    )
     model, adapter = start_model(context)
     family = family_of(context.inputs["model"], context.folder("model") / "files")
-    add_sizes(dataset, family, config.media.max_pixels)
+    rows = training_rows(context, family, config, "rl")
+    prompts = prompts_per_step(config)
+    check_step(rows.counts["records"], prompts)
+    add_sizes(rows.path, family, config.media.max_pixels)
     register(config.reward_code)
     # The processes that are started below inherit these; what decides a result is in the key.
     os.environ.update(config.judge.variables())
@@ -203,14 +218,15 @@ def run(context: Context[GRPOSettings]) -> Result:
     own = write_plugin(config.reward_code, context.work / "own_rewards.py")
     # The checks are the same on every node; the others wait at the rendezvous meanwhile.
     wanted = config.preflight and context.world.node_rank == 0
-    checks = preflight(context, family, model, adapter, dataset) if wanted else {}
+    checks = preflight(context, family, model, adapter, rows.path) if wanted else {}
     watcher = Watcher(config, output_folder(context) / "completions.jsonl")
     trained = train(
         context,
         "rlhf",
-        grpo_arguments(config, model, adapter, dataset, [*own, PLUGIN]),
+        grpo_arguments(config, model, adapter, rows.path, [*own, PLUGIN]),
         config=config,
         family=family,
+        rows=rows,
         watch=watcher,
         figures=("reward", "loss"),
     )
@@ -218,9 +234,11 @@ def run(context: Context[GRPOSettings]) -> Result:
     keep_logs(trained, context.work, context.out / "logs")
     last = trained.curve[-1]
     return Result(
-        counts={"records": records, "steps": last["step"]},
+        counts={**rows.counts, "steps": last["step"]},
         metadata={
             "start_from": config.start_from,
+            "tokens": rows.tokens,
+            "steps_per_epoch": rows.counts["records"] // prompts,
             "reward": last.get("reward"),
             "rewards": {
                 n: last.get(f"rewards/{METRIC_NAMES[n]}/mean") for n in config.reward_weights
@@ -236,7 +254,7 @@ def run(context: Context[GRPOSettings]) -> Result:
 STAGE = Stage(
     name="grpo",
     kind="LoRAAdapter",
-    version=1,
+    version=2,
     config=GRPOSettings,
     inputs={
         "data": "DatasetTarball",

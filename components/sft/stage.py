@@ -1,41 +1,31 @@
 """Supervised fine-tuning: base model and SFT records in, checkpoint and curve out."""
 
 from components.sft.config import SFTSettings
-from omnistage.archives.media_root import media_root
 from omnistage.records.media_facts import split_files
-from omnistage.records.training_data import write_training_file
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
 from omnistage.swift.family import family_of
+from omnistage.swift.rows import training_rows
 from omnistage.swift.train import LIBRARIES, keep_logs, train
 
 
 def run(context: Context[SFTSettings]) -> Result:
     """Train, and keep the last checkpoint's weights and the trainer's logs.
 
-    The artifact has ``model/``, a whole model folder, or ``adapter/`` for LoRA, and ``logs/``.
+    The artifact has ``model/``, a whole model folder, or ``adapter/`` for LoRA, ``logs/``, and
+    ``rejected.jsonl`` with the records that cannot be trained on.
 
     Raises:
         InputError: If a record's medium is missing or a setting does not fit ms-swift.
         StageFailedError: If the training fails.
     """
     config = context.config
-    data = context.inputs["data"]
-    root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
-    dataset = context.work / "sft.jsonl"
     model = context.folder("model") / "files"
-    records = write_training_file(
-        context.folder("records") / "sft.jsonl",
-        root,
-        dataset,
-        context.events,
-        model=model,
-        gold=False,
-    )
     family = family_of(context.inputs["model"], model)
-    arguments = {"model": str(model), "dataset": [str(dataset)]}
-    trained = train(context, "sft", arguments, config=config, family=family)
+    rows = training_rows(context, family, config, "sft")
+    arguments = {"model": str(model), "dataset": [str(rows.path)]}
+    trained = train(context, "sft", arguments, config=config, family=family, rows=rows)
     copy_model(
         trained.checkpoint,
         context.out / ("model" if config.tuner == "full" else "adapter"),
@@ -44,10 +34,12 @@ def run(context: Context[SFTSettings]) -> Result:
     keep_logs(trained, context.work, context.out / "logs")
     last = trained.curve[-1]
     return Result(
-        counts={"records": records, "steps": last["step"]},
+        counts={**rows.counts, "steps": last["step"]},
         metadata={
             "tuner": config.tuner,
             "loss": last["loss"],
+            "tokens": rows.tokens,
+            "steps_per_epoch": -(-rows.counts["records"] // config.batch_size),
             "token_accuracy": last.get("token_acc"),
             "training_seconds": round(trained.seconds, 3),
             "resumed_from_step": trained.resumed_from,
@@ -58,7 +50,7 @@ def run(context: Context[SFTSettings]) -> Result:
 STAGE = Stage(
     name="sft",
     kind="SFTCheckpoint",
-    version=1,
+    version=2,
     config=SFTSettings,
     inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "model": "BaseModel"},
     # The media that are read are told by the split's own files.

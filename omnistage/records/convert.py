@@ -34,7 +34,7 @@ import orjson
 from omnistage.errors import InputError, machine_errors
 from omnistage.events import Events
 from omnistage.files import counted, write_json
-from omnistage.records.plain_text import ControlTokens, for_ms_swift, split_tags, unescape_tags
+from omnistage.records.plain_text import for_ms_swift, split_tags, unescape_tags
 from omnistage.records.record import GOLD, MEDIA, SPLITS, TAGS, prompt_of, read_records
 
 ExportFormat = Literal["ms_swift", "trl", "verl", "llama_factory", "openai"]
@@ -185,7 +185,7 @@ def _media(record: dict[str, Any]) -> dict[str, list[str]]:
 def _ms_swift(record: dict[str, Any]) -> dict[str, Any]:
     objects = {"objects": record["objects"]} if "objects" in record else {}
     return {
-        "messages": for_ms_swift(record, ControlTokens([])),
+        "messages": for_ms_swift(record),
         **_media(record),
         **objects,
         "solution": record["solution"],

@@ -48,6 +48,11 @@ class Family:
     """Mel frames of a sound to the tokens that it fills."""
 
     @property
+    def omnistage_template(self) -> str:
+        """ms-swift's template with the rules of :mod:`omnistage.swift.template`."""
+        return f"omnistage_{self.template}"
+
+    @property
     def hears(self) -> bool:
         """Whether it takes sound."""
         return self.sound_start is not None

@@ -1,9 +1,14 @@
 """How media are decoded, and the environment variables that ms-swift reads it from."""
 
+from functools import lru_cache
+
 from pydantic import Field
 
 from omnistage.settings import Settings
 from omnistage.swift.family import Family
+
+RECORDS_VARIABLE = "OMNISTAGE_RECORDS"
+"""Names the JSON Lines file of records in which a row that the trainer cannot encode is found."""
 
 _LEAST_VIDEO_TOKENS = 128  # the lower bound for a frame of the Qwen utilities
 
@@ -26,6 +31,15 @@ class MediaSettings(Settings):
         description="Whether a clip's sound track is part of the clip (true) or an item of its "
         "own in `audios` (false); the same as in rewrite_paths.",
     )
+
+
+@lru_cache(maxsize=100_000)
+def has_sound(clip: str) -> bool:
+    """Tell whether a clip has a sound track, from its header; clips are read-only."""
+    import av  # here and not above: a launcher has no decoders
+
+    with av.open(clip) as container:
+        return bool(container.streams.audio)
 
 
 def environment(media: MediaSettings, gpus: int, family: Family) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Run ms-swift to the end: launch, follow, resume, keep the result."""
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,14 +14,21 @@ from omnistage.swift.arguments import Command, check_arguments, command_line
 from omnistage.swift.checkpoints import checkpoints, is_last, newest_whole, step_of
 from omnistage.swift.curve import parse_log_line, read_curve
 from omnistage.swift.family import Family
-from omnistage.swift.media import environment
+from omnistage.swift.media import RECORDS_VARIABLE, environment
+from omnistage.swift.rows import TrainingRows
 from omnistage.swift.saved import SavedCheckpoints
 from omnistage.swift.settings import TrainingSettings, process_count, split_batch
 from omnistage.torchrun import run as local
-from omnistage.torchrun.job import TorchrunJob, gpu_count
+from omnistage.torchrun.job import SILENCE_SECONDS, TorchrunJob, gpu_count
+
+TEMPLATES = Path(__file__).with_name("plugins") / "templates.py"
+"""The plugin that registers omnistage's templates with ms-swift."""
 
 LIBRARIES = ("ms-swift", "peft", "torch", "transformers", "trl")
 """What decides the result of a training stage."""
+
+
+_LOADED = re.compile(r"train_dataset: Dataset\(\{[^}]*?num_rows: (\d+)")
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,8 @@ def common_arguments(
     lora = config.tuner == "lora"
     return {
         "model_type": family.model_type,
-        "template": family.template,
+        "template": family.omnistage_template,
+        "external_plugins": [str(TEMPLATES)],
         "check_model": False,
         "tuner_type": config.tuner,
         "lora_rank": config.lora_rank if lora else None,
@@ -73,8 +82,9 @@ def common_arguments(
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "max_length": config.max_length,
-        # Cutting a prompt from the left, GRPO's default, cuts media in two.
+        # Every row is known to fit and to be encodable: a surprise ends the run with its name.
         "truncation_strategy": "delete",
+        "strict": True,
         "torch_dtype": config.dtype,
         "attn_impl": config.attn_impl,
         "gradient_checkpointing": config.gradient_checkpointing,
@@ -108,6 +118,7 @@ def train(
     *,
     config: TrainingSettings,
     family: Family,
+    rows: TrainingRows,
     processes: int | None = None,
     watch: Callable[[bytes], str | None] | None = None,
     figures: tuple[str, ...] = ("loss",),
@@ -121,6 +132,7 @@ def train(
             :func:`common_arguments` and checked.
         config: The stage's settings.
         family: The model's.
+        rows: What is trained on.
         processes: Training processes of a node; by default what the runtime asks for.
         watch: Sees every line of ``logging.jsonl``; a text that it returns stops the training for
             that reason.
@@ -152,9 +164,13 @@ def train(
         name=f"swift {command}",
         program=(_program(command), *command_line(everything)),
         log=context.work / "train.log",
-        env=environment(config.media, gpu_count(), family),
+        env={
+            **environment(config.media, gpu_count(), family),
+            RECORDS_VARIABLE: str(rows.records),
+        },
         nproc_per_node=processes,
         world=world,
+        silence=SILENCE_SECONDS,
     )
     log = output / "logging.jsonl"
     follow = _Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)
@@ -166,7 +182,21 @@ def train(
     found, curve = checkpoints(output), read_curve(log)
     if not found or not curve:
         raise StageFailedError(f"{context.name}: the trainer ended without a checkpoint; {job.log}")
+    _check_rows(job.log, rows)
     return Trained(found[0], curve, output, seconds, step_of(resume) if resume else None)
+
+
+def _check_rows(log: Path, rows: TrainingRows) -> None:
+    """Compare the rows that the trainer says it has loaded with those it was given.
+
+    Raises:
+        StageFailedError: If it has left some out.
+    """
+    loaded = _LOADED.findall(log.read_text(errors="replace"))
+    if loaded and int(loaded[-1]) != rows.counts["records"]:
+        raise StageFailedError(
+            f"{log}: the trainer has loaded {loaded[-1]} of {rows.counts['records']} rows"
+        )
 
 
 def _saved_checkpoints(context: Context[Any], processes: int) -> SavedCheckpoints | None:

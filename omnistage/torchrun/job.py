@@ -6,6 +6,9 @@ from pathlib import Path
 
 from omnistage.torchrun.world import SINGLE_NODE, World
 
+SILENCE_SECONDS = 3600.0
+"""Silence that ends a training, the same on one machine as of a cluster's job."""
+
 
 @dataclass(frozen=True)
 class TorchrunJob:
@@ -21,6 +24,8 @@ class TorchrunJob:
     nproc_per_node: int = 1
     world: World = SINGLE_NODE
     """The nodes that run it together."""
+    silence: float | None = None
+    """Seconds without a byte of output after which it counts as hanging; None for ever."""
 
 
 def gpu_count() -> int:

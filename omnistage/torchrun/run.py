@@ -66,20 +66,25 @@ def render(job: TorchrunJob) -> Request:
 def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
     """Run a job to its end and return its seconds.
 
-    The job gets a process group of its own. It dies with this process, and what an earlier,
-    killed run of the same job left behind is ended first, so that never two of them write to
-    the same checkpoints.
+        The job gets a process group of its own. It dies with this process, and what an earlier,
+        killed run of the same job left behind is ended first, so that never two of them write to
+        the same checkpoints.
 
-    Args:
-        job: What to run.
-        follow: Called twice a second; when it returns a text, the job is stopped for that reason.
+        Args:
+            job: What to run.
+            follow: Called twice a second; when it returns a text, the job is stopped for that reason.
 
-    Raises:
-        StageFailedError: If the job fails or ``follow`` stopped it.
-        KilledError: If one of its processes was killed from outside.
-        InputError: If the job ends with exit code 2.
-        TransientError: If it ends with exit code 75.
-        LostPeerError: If another node went away.
+        Raises:
+    <<<<<<< HEAD
+            StageFailedError: If the job fails or ``follow`` stopped it.
+            KilledError: If one of its processes was killed from outside.
+    =======
+            StageFailedError: If the job fails, ``follow`` stopped it, or it prints nothing for
+                ``job.silence`` seconds.
+    >>>>>>> 1bc11ea (Encode every row before training, and train exactly those that can be)
+            InputError: If the job ends with exit code 2.
+            TransientError: If it ends with exit code 75.
+            LostPeerError: If another node went away.
     """
     request = render(job)
     leader = job.log.with_suffix(".pid")
@@ -99,8 +104,17 @@ def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
         )
     write_atomic(leader, orjson.dumps({"pid": process.pid, "start": _start_time(process.pid)}))
     try:
+        size, spoke = start, began
         while process.poll() is None:
             reason = follow()
+            now = time.monotonic()
+            if (grown := job.log.stat().st_size) != size:
+                size, spoke = grown, now
+            if reason is None and job.silence is not None and now - spoke > job.silence:
+                reason = (
+                    f"{job.name} has printed nothing for {job.silence:.0f} seconds and was ended; "
+                    f"its log is {job.log}, and ends:\n{diagnose(_text(job.log, start))}"
+                )
             if reason:
                 raise StageFailedError(reason)
             time.sleep(_POLL_SECONDS)
@@ -116,11 +130,14 @@ def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
     return time.monotonic() - began
 
 
-def _raise(job: TorchrunJob, code: int, start: int) -> None:
-    with job.log.open("rb") as f:
+def _text(log: Path, start: int) -> str:
+    with log.open("rb") as f:
         f.seek(start)
-        log = f.read().decode(errors="replace")
-    text = diagnose(log)
+        return f.read().decode(errors="replace")
+
+
+def _raise(job: TorchrunJob, code: int, start: int) -> None:
+    text = diagnose(_text(job.log, start))
     if code in (2, 75):
         raise (InputError if code == 2 else TransientError)(text)
     if job.world.nodes > 1 and lost_peer(text):

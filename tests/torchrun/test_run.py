@@ -1,5 +1,6 @@
 """The local launcher: what is started, how it ends, and that nothing outlives it."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -178,3 +179,9 @@ def test_out_of_memory_comes_with_advice() -> None:
 
 def test_a_log_without_an_error_gives_its_last_lines() -> None:
     assert diagnose(os.linesep.join(map(str, range(100)))).splitlines()[-1] == "99"
+
+
+def test_a_job_that_prints_nothing_is_ended(tmp_path: Path) -> None:
+    quiet = job(tmp_path, "import time; time.sleep(600)")
+    with pytest.raises(StageFailedError, match="printed nothing for 1 seconds and was ended"):
+        local.run(dataclasses.replace(quiet, silence=1.0), nothing)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from components.grpo.preflight.loaded_model import LoadedModel, encode, greedy_config, with_sound
-from components.grpo.preflight.records import MEDIA, has_sound, name_of, tag_count
+from components.grpo.preflight.records import MEDIA, name_of, tag_count
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
 from omnistage.records.record import modality_of
+from omnistage.swift.media import has_sound
 
 _FLAG = "use_audio_in_video"
 _TRUE = {"1", "true", "yes", "on", "y", "t"}
@@ -190,30 +191,6 @@ def _same_sound(template: Any, video: str, audio: str) -> bool:
     correlation = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return norm > 0 and float(np.abs(correlation).max()) / norm > _SAME_SOUND
-
-
-def check_lengths(
-    spec: PreflightSpec, sample: list[dict[str, Any]], encoded: list[dict[str, Any]]
-) -> Check:
-    """Check that the prompts fit into ``max_length``."""
-    name = "prompt lengths"
-    lengths = [len(inputs["input_ids"]) for inputs in encoded]
-    seen = f"{min(lengths)} to {max(lengths)} tokens"
-    if spec.max_length is None:
-        return passed(name, f"{seen}; no limit set")
-    over = [i for i, length in enumerate(lengths) if length > spec.max_length]
-    if not over:
-        return passed(name, f"{seen}, within max_length {spec.max_length}")
-    longest = sample[max(over, key=lambda i: lengths[i])]
-    found = (
-        f"{len(over)} of {len(lengths)} prompts are longer than max_length {spec.max_length} "
-        f"({seen}; {name_of(longest)} is the longest)"
-    )
-    if len(over) <= len(lengths) // 2:
-        return passed(name, f"{found}; they are left out", warning=True)
-    return failed(
-        name, f"{found}: most records are left out. Raise max_length or lower MAX_PIXELS and FPS"
-    )
 
 
 def check_bounds(loaded: LoadedModel, encoded: list[dict[str, Any]]) -> Check:

@@ -9,15 +9,14 @@ torch and ms-swift are imported by the functions: they cost ten seconds, and ms-
 its environment when it is imported.
 """
 
-import re
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 from components.grpo.preflight.spec import PreflightSpec
+from omnistage.records.plain_text import split_tags
 from omnistage.swift.family import Family, family_named
-
-_TAG = re.compile(r"<(image|audio|video)>")
+from omnistage.swift.media import has_sound
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,9 @@ def rollout_template(loaded: LoadedModel) -> Any:
     """Return ms-swift's template for the rollout, made from the environment as the trainer does."""
     from swift.template import get_template
 
-    template = get_template(loaded.processor)
+    import omnistage.swift.template  # noqa: F401 - registers the templates
+
+    template = get_template(loaded.processor, template_type=loaded.family.omnistage_template)
     template.model = loaded.model  # as the trainer sets it: positions are computed by the model
     template.set_mode("transformers")
     return template
@@ -194,6 +195,8 @@ def stand_alone(
 
     processor = loaded.processor
     conversation = _conversation(record)
+    # The rule of omnistage.swift.template: a clip without a sound track is a mute clip.
+    use_audio_in_video &= all(map(has_sound, record.get("videos") or []))
     sounds = [
         load_audio(part[part["type"]], template.sampling_rate)
         for message in conversation
@@ -240,10 +243,8 @@ def _conversation(record: dict[str, Any]) -> list[dict[str, Any]]:
         if message["role"] == "assistant":
             continue
         parts = []
-        for number, piece in enumerate(_TAG.split(message["content"])):
-            if number % 2:  # between two texts stands the name of a tag
-                parts.append({"type": piece, piece: next(media[piece])})
-            elif piece:
-                parts.append({"type": "text", "text": piece})
+        for text, kind in split_tags(message["content"]):
+            part = {"type": "text", "text": text}
+            parts.append({"type": kind, kind: next(media[kind])} if kind else part)
         turns.append({"role": message["role"], "content": parts})
     return turns

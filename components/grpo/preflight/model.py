@@ -78,10 +78,12 @@ def check_parity(
     token, with those of each prompt alone and without the trainer; then the logits of the next
     token on the rollout's path with those on the loss's path.
     """
-    records = sample[:PROMPTS]
+    # Plain inference takes control tokens in a text for what they are; the template does not.
+    chosen = [n for n, record in enumerate(sample) if template.is_plain(record)]
+    records = [sample[n] for n in chosen[:PROMPTS]]
     batch = rollout(loaded, template, records, NEW_TOKENS)
     rolled = _check_rollout(spec, loaded, template, records, batch)
-    trained = _check_loss(spec, loaded, template, records, encoded[:PROMPTS])
+    trained = _check_loss(spec, loaded, template, records, [encoded[n] for n in chosen[:PROMPTS]])
     return [rolled, trained]
 
 

@@ -27,7 +27,6 @@ class PreflightSpec(Settings):
         default_factory=dict,
         description="Environment of the trainer, such as MAX_PIXELS and USE_AUDIO_IN_VIDEO.",
     )
-    max_length: int | None = Field(default=None, ge=1, description="Longest prompt, in tokens.")
     torch_dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="Type of the weights."
     )

@@ -1,0 +1,130 @@
+"""The rows that a training stage trains on: those that the trainer can encode, and no others.
+
+Every record is trained, or rejected with a reason that is counted: nothing is swapped for another
+row, cut or left out while training.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omnistage.archives.media_root import media_root
+from omnistage.errors import InputError
+from omnistage.files import read_jsonl, write_jsonl
+from omnistage.records.record import Split
+from omnistage.records.training_data import write_training_file
+from omnistage.stage.contract import Context
+from omnistage.swift.encoding import Encoded, encode_records, token_figures
+from omnistage.swift.family import Family
+from omnistage.swift.media import MediaSettings
+from omnistage.swift.settings import TrainingSettings
+
+REJECTED = "rejected.jsonl"
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What a training stage trains on."""
+
+    path: Path
+    """The trainer's input file."""
+    records: Path
+    """The canonical records, with their ids."""
+    counts: dict[str, int]
+    """``read``, ``records`` (trained) and ``rejected``."""
+    tokens: dict[str, Any]
+    """:func:`omnistage.swift.encoding.token_figures` of the rows that are trained."""
+
+
+def training_rows(
+    context: Context[Any], family: Family, config: TrainingSettings, split: Split
+) -> TrainingRows:
+    """Encode a split's records, set aside those that cannot be trained on, write the others.
+
+    The rejected ones are written to ``rejected.jsonl`` of the artifact: ``id``, ``reason``
+    (``missing``, ``too long``, ``cannot be encoded``) and ``detail``.
+
+    Args:
+        context: The stage's, with inputs ``records``, ``data`` and ``model``.
+        family: The model's.
+        config: The stage's settings.
+        split: ``rl`` rows are prompts and keep their gold columns.
+
+    Raises:
+        InputError: If no row is left, or the recipe says to stop at such rows.
+    """
+    data = context.inputs["data"]
+    root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
+    records = context.folder("records") / f"{split}.jsonl"
+    if not records.is_file() or not records.stat().st_size:
+        raise InputError(f"{records}: the split is empty; see rejected.jsonl beside it")
+    check_hearing(records, family, config.media)
+    rows = encode_records(context, family, config.media, config.dtype, split, root)
+    reasons = [_reason(row, config.max_length) for row in rows]
+    rejected = [
+        {"id": record.get("id"), "reason": reason[0], "detail": reason[1]}
+        for record, reason in zip(read_jsonl(records), reasons, strict=True)
+        if reason
+    ]
+    write_jsonl(context.out / REJECTED, rejected)
+    if rejected:
+        _report(context, rejected, len(rows), records)
+    path = context.work / f"{split}.jsonl"
+    kept = [reason is None for reason in reasons]
+    trained = write_training_file(
+        records, root, path, context.events, gold=split == "rl", kept=kept
+    )
+    good = [row for row, keep in zip(rows, kept, strict=True) if keep]
+    counts = {"read": len(rows), "records": trained, "rejected": len(rejected)}
+    return TrainingRows(path, records, counts, token_figures(good))
+
+
+def check_hearing(records: Path, family: Family, media: MediaSettings) -> None:
+    """Check that a model hears if its data have sound.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    if family.hears:
+        return
+    if media.use_audio_in_video:
+        raise InputError(f"media.use_audio_in_video is on, but {family.title} cannot hear")
+    sounding = sum(bool(row.get("audios")) for row in read_jsonl(records))
+    if sounding:
+        raise InputError(
+            f"{records.name}: {sounding} records have sound, but {family.title} cannot hear; "
+            "choose an Omni model, or leave such records out with rewrite_paths.filters"
+        )
+
+
+def _reason(row: Encoded, max_length: int) -> tuple[str, str] | None:
+    if row.missing:
+        return "missing", row.missing
+    if row.error:
+        return "cannot be encoded", row.error
+    if row.length > max_length:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in row.tokens.items())
+        return "too long", f"{row.length} tokens ({kinds}), max_length is {max_length}"
+    return None
+
+
+def _report(
+    context: Context[Any], rejected: list[dict[str, Any]], total: int, records: Path
+) -> None:
+    """Warn of the rejected rows, or stop where the recipe says so."""
+    kinds = Counter(row["reason"] for row in rejected)
+    counted = ", ".join(f"{count} {reason}" for reason, count in kinds.items())
+    named = "; ".join(f"{row['id']}: {row['detail']}" for row in rejected[:_NAMED])
+    text = f"{len(rejected)} of {total} records cannot be trained on ({counted}): {named}"
+    rules = context.inputs["records"].produced_by.get("config", {})
+    for setting, found in (
+        ("on_missing", kinds["missing"]),
+        ("on_bad", kinds.total() - kinds["missing"]),
+    ):
+        if found and rules.get(setting) == "stop":
+            raise InputError(f"{text}. rewrite_paths.{setting} is stop; reject sets them aside")
+    if len(rejected) == total:
+        raise InputError(f"{records.name}: no record is left to train on; {text}")
+    context.events.warn(text)
