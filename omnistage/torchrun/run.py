@@ -66,25 +66,21 @@ def render(job: TorchrunJob) -> Request:
 def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
     """Run a job to its end and return its seconds.
 
-        The job gets a process group of its own. It dies with this process, and what an earlier,
-        killed run of the same job left behind is ended first, so that never two of them write to
-        the same checkpoints.
+    The job gets a process group of its own. It dies with this process, and what an earlier,
+    killed run of the same job left behind is ended first, so that never two of them write to
+    the same checkpoints.
 
-        Args:
-            job: What to run.
-            follow: Called twice a second; when it returns a text, the job is stopped for that reason.
+    Args:
+        job: What to run.
+        follow: Called twice a second; when it returns a text, the job is stopped for that reason.
 
-        Raises:
-    <<<<<<< HEAD
-            StageFailedError: If the job fails or ``follow`` stopped it.
-            KilledError: If one of its processes was killed from outside.
-    =======
-            StageFailedError: If the job fails, ``follow`` stopped it, or it prints nothing for
-                ``job.silence`` seconds.
-    >>>>>>> 1bc11ea (Encode every row before training, and train exactly those that can be)
-            InputError: If the job ends with exit code 2.
-            TransientError: If it ends with exit code 75.
-            LostPeerError: If another node went away.
+    Raises:
+        StageFailedError: If the job fails, ``follow`` stopped it, or it prints nothing for
+            ``job.silence`` seconds.
+        KilledError: If one of its processes was killed from outside.
+        InputError: If the job ends with exit code 2.
+        TransientError: If it ends with exit code 75.
+        LostPeerError: If another node went away.
     """
     request = render(job)
     leader = job.log.with_suffix(".pid")
@@ -137,7 +133,8 @@ def _text(log: Path, start: int) -> str:
 
 
 def _raise(job: TorchrunJob, code: int, start: int) -> None:
-    text = diagnose(_text(job.log, start))
+    log = _text(job.log, start)
+    text = diagnose(log)
     if code in (2, 75):
         raise (InputError if code == 2 else TransientError)(text)
     if job.world.nodes > 1 and lost_peer(text):
