@@ -23,7 +23,7 @@ def manifest(**metadata: Any) -> Manifest:
         kind="BaseModel",
         stage="download_model",
         key="k",
-        digest="sha256:0",
+        digest="sha256:" + "0" * 64,
         uri="file:///store/download_model/k",
         files=[],
         metadata=metadata,
