@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from components.eval.gate import read_rule
 from omnistage.rewards import REWARDS
 from omnistage.rewards.own import OWN
 from omnistage.settings import Settings
@@ -44,6 +45,11 @@ class EvalSettings(Settings):
         description="Rewards to report, with their weight in the sum; by default those of the GRPO "
         f"step that is evaluated. Of {', '.join(REWARDS)}.",
     )
+    require: dict[str, str] = Field(
+        default={},
+        description="What the last model must reach, or the step fails with the numbers: "
+        "`task.metric` to `>= sft + 0.01`, `> constant` (the best constant baseline) or `>= 0.7`.",
+    )
     bootstrap_samples: int = Field(
         default=2000, ge=100, description="Resamples behind every interval."
     )
@@ -51,6 +57,13 @@ class EvalSettings(Settings):
     notes: list[str] = Field(
         default=[], description="Statements for the report's reader about the data or the run."
     )
+
+    @field_validator("require")
+    @classmethod
+    def _readable_rules(cls, require: dict[str, str]) -> dict[str, str]:
+        for name, text in require.items():
+            read_rule(name, text)
+        return require
 
     @field_validator("reward_weights")
     @classmethod

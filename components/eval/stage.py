@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from components.eval.config import EvalSettings, ModelName
+from components.eval.gate import check_gate
 from components.eval.models import models_of, reward_weights
 from omnistage.archives.media_root import media_root
 from omnistage.files import write_atomic, write_json, write_jsonl
@@ -20,7 +21,8 @@ def run(context: Context[EvalSettings]) -> Result:
     The report is ``report.html``, and the same as ``report.json`` and ``report.md``.
 
     Raises:
-        InputError: If no test record can be evaluated.
+        InputError: If no test record can be evaluated, or the last model does not reach what the
+            settings require; the report is written all the same.
         StageFailedError: If the models cannot be asked.
     """
     # Here and not above: a look-up in the store needs neither numpy nor the page's template.
@@ -68,6 +70,7 @@ def run(context: Context[EvalSettings]) -> Result:
     write_json(context.out / "report.json", report.json)
     for row in report.json["errors"][:10]:
         context.events.warn(f"{row['model']}: {row['id']}: {row['error']}; counted as wrong")
+    check_gate(report.json, config.require, str(context.out / "report.html"))
     headline = report.json["headline"]
     values = {name: value["value"] for name, value in headline["models"].items()}
     errors = len({row["id"] for row in report.json["errors"]})
