@@ -64,13 +64,12 @@ def box_frame(family: Family, media: MediaSettings) -> BoxFrame:
     """Return what tells, for an image, in which frame a model's boxes are.
 
     Args:
-        family: Of the model: Qwen3 says boxes in thousandths, the others in pixels of the image as
-            it was shown.
+        family: Of the model, which says in which frame its boxes are.
         media: Bounds on a shown image.
     """
     return partial(
         size_columns,
-        thousandths=family.model_type.startswith("qwen3"),
+        thousandths=family.boxes_in_thousandths,
         token_side=family.token_side,
         max_pixels=media.max_pixels,
     )
