@@ -47,7 +47,7 @@ _PROBLEM_TASKS = {
     "judge": "yes_no",
 }
 _JUDGED = {
-    "preference": "chosen, rejected or rejected_response",
+    "preference": "rejected or rejected_response",
     "pair": "better",
     "vl_rewardbench": "human_ranking",
     "mm_rewardbench": "Better",

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from components.rewrite_paths.draft import RowError
+from omnistage.files import counted
 from omnistage.records.record import TAGS, count_tags
 
 LINES = {"images": "Image file: ", "audios": "Audio file: ", "videos": "Video file: "}
@@ -109,5 +110,6 @@ def check_tags(messages: list[dict[str, Any]], counts: dict[str, int]) -> None:
             tag = TAGS[field]
             hint = f"; where the tag itself is meant, write <\\{tag[1:]}" if tags > count else ""
             raise RowError(
-                "tags_mismatch", f"{tags} {tag} tags in the text but {count} {field}{hint}"
+                "tags_mismatch",
+                f"{counted(tags, f'{tag} tag')} in the text but {counted(count, field[:-1])}{hint}",
             )
