@@ -183,8 +183,8 @@ def _overlap(box: Box | None, solution: object, shown: object, image: object) ->
         return None
     if box is None:
         return 0.0
-    sizes = _size(shown), _size(image)
-    return iou(in_image(box, *sizes) if sizes[0] and sizes[1] else box, gold)
+    shown_as, size = _size(shown), _size(image)
+    return iou(in_image(box, shown_as, size) if shown_as and size else box, gold)
 
 
 def _size(value: object) -> Size | None:
