@@ -31,6 +31,27 @@ def add_cluster_commands(commands: Any) -> None:
     build.add_argument("--out", type=Path, default=Path("build"), help="folder (default: build)")
     _package_arguments(build)
 
+    _add_submit(commands)
+
+    inputs = add_command(
+        commands, "inputs", _inputs, "where a step's inputs are, as its own package takes them"
+    )
+    recipe_arguments(inputs)
+    inputs.add_argument("step", help="the step")
+
+    launch = add_command(
+        commands, "launch", _launch, "run one step as a job of the kubeconfig's cluster"
+    )
+    recipe_arguments(launch)
+    launch.add_argument("step", help="a step of training or evaluation")
+    launch.add_argument("--dry-run", action="store_true", help="print the job's exact manifest")
+    _image_argument(launch, "trainer=REF, the image of the job")
+    _names_arguments(launch, "launch_config")
+
+    _add_doctor(commands)
+
+
+def _add_submit(commands: Any) -> None:
     submit = add_command(
         commands, "submit", _submit, "run a recipe on Kubeflow Pipelines and follow it"
     )
@@ -62,21 +83,8 @@ def add_cluster_commands(commands: Any) -> None:
         help="stay until the run has ended, and end with its result",
     )
 
-    inputs = add_command(
-        commands, "inputs", _inputs, "where a step's inputs are, as its own package takes them"
-    )
-    recipe_arguments(inputs)
-    inputs.add_argument("step", help="the step")
 
-    launch = add_command(
-        commands, "launch", _launch, "run one step as a job of the kubeconfig's cluster"
-    )
-    recipe_arguments(launch)
-    launch.add_argument("step", help="a step of training or evaluation")
-    launch.add_argument("--dry-run", action="store_true", help="print the job's exact manifest")
-    _image_argument(launch, "trainer=REF, the image of the job")
-    _names_arguments(launch, "launch_config")
-
+def _add_doctor(commands: Any) -> None:
     doctor = add_command(commands, "doctor", _doctor, "check this machine, or a cluster")
     doctor.add_argument("--cluster", action="store_true", help="check the cluster instead")
     doctor.add_argument("--namespace", help="of the cluster (default: this pod's or kubeconfig's)")

@@ -76,14 +76,9 @@ def execute(
     cached = manifest is not None
     if manifest is None and launch is None:
         with store.lock(stage.name, key):
-            if force and not cached_only:
-                store.discard(stage.name, key)
-            elif not force:
-                manifest = store.recover(stage.name, key, stage.kind, events.warn)
-                cached = manifest is not None
-            if manifest is None and not cached_only:
-                context = _context(stage, config, inputs, store, key, how, events, world)
-                manifest = _make(stage, context, force, began)
+            # Only now: the context makes folders.
+            context = _context(stage, config, inputs, store, key, how, events, world)
+            manifest, cached = _recover_or_make(stage, context, force, cached_only, began)
     elif manifest is None and launch and not cached_only:
         if force:
             with store.lock(stage.name, key):
@@ -200,6 +195,23 @@ def _context(
         events,
         world,
     )
+
+
+def _recover_or_make(
+    stage: Stage[C], context: Context[C], force: bool, cached_only: bool, began: float
+) -> tuple[Manifest | None, bool]:
+    """Return the output and whether it was there; None where it was not and may not be made.
+
+    The caller holds the lock.
+    """
+    store, key = context.store, context.key
+    if force and not cached_only:
+        store.discard(stage.name, key)
+    elif not force:
+        found = store.recover(stage.name, key, stage.kind, context.events.warn)
+        if found:
+            return found, True
+    return None if cached_only else _make(stage, context, force, began), False
 
 
 def _make(stage: Stage[C], context: Context[C], force: bool, began: float) -> Manifest:

@@ -24,7 +24,7 @@ from omnistage.store.manifest import Manifest
 from omnistage.store.open import open_store
 from omnistage.store.uris import manifest_uri, store_uri
 from omnistage.task.program import main
-from omnistage.task.run_record import record_here
+from omnistage.task.run_record import RunRecord, record_here
 
 EVENTS_VARIABLE = "OMNISTAGE_EVENTS"
 FORCE_VARIABLE = "OMNISTAGE_FORCE"
@@ -63,7 +63,7 @@ def run_stage(
     Raises:
         SystemExit: With the stage's exit code if it fails; its message is in the log.
     """
-    given = {name: artifact for name, artifact in (inputs or {}).items() if artifact is not None}
+    given = {name: a for name, a in (inputs or {}).items() if a is not None}
     record = record_here(store)
     if record:
         record.note(stage.name, "running")
@@ -92,18 +92,26 @@ def run_stage(
             write_json(spec, values)
             code = _run(stage, spec, events, _RETRY_SECONDS if record else ())
         ended = _ended(stage.name, events)
-        if code:
-            if record:
-                told = {"kind": "", "message": "", **{k: ended[k] for k in _REPORT if k in ended}}
-                record.note(stage.name, "failed", exit_code=code, **told)
-            raise SystemExit(code)
-        made = Manifest.from_json(manifest.read_bytes(), str(manifest))
+        made = None if code else Manifest.from_json(manifest.read_bytes(), str(manifest))
     if record:
-        state = "cached" if ended.get("cached") else "done"
-        what = {"key": made.key, "manifest": manifest_uri(made), "seconds": ended.get("seconds")}
-        record.note(stage.name, state, **what)
+        _note_end(record, stage.name, ended, made, code)
+    if made is None:
+        raise SystemExit(code)
     _fill_in(output, made)
     return made
+
+
+def _note_end(
+    record: RunRecord, stage: str, ended: Mapping[str, Any], made: Manifest | None, code: int
+) -> None:
+    """Write down for the exit task how a stage ended: from its last event, or its exit code."""
+    if made is None:
+        told = {"kind": "", "message": "", **{k: ended[k] for k in _REPORT if k in ended}}
+        record.note(stage, "failed", exit_code=code, **told)
+        return
+    state = "cached" if ended.get("cached") else "done"
+    uri = manifest_uri(made)
+    record.note(stage, state, key=made.key, manifest=uri, seconds=ended.get("seconds"))
 
 
 def _names(stage: Stage[Any], variable: str) -> bool:

@@ -29,7 +29,7 @@ def store_results(store: Store, graph: Graph, steps: Iterable[str], folder: Path
         (made / "file").write_text(name)
         if step.stage.kind == "EvalReport":
             (made / "report.html").write_text("<html>")
-            write_json(made / "report.json", {"models": {}})
+            write_json(made / "report.json", {"headline": {"metric": "accuracy", "models": {}}})
         key = step_key(step, results)
         results[name] = store.commit(made, step.stage.kind, step.stage.name, key)
 
