@@ -1,12 +1,25 @@
 """``omnistage rewards``: list, score, audit."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from omnistage import rewards
 from omnistage.cli.main import main
 from omnistage.rewards import REWARDS
+
+
+@pytest.fixture(autouse=True)
+def _tables_are_left_as_they_were() -> Iterator[None]:
+    """An own reward is registered for the process, which other tests share."""
+    tables = (rewards.REWARDS, rewards.RANGES, rewards.METRIC_NAMES)
+    before = [dict(table) for table in tables]
+    yield
+    for table, rows in zip(tables, before, strict=True):
+        table.clear()
+        table.update(rows)
 
 
 def test_every_reward_is_listed(capsys: pytest.CaptureFixture[str]):
