@@ -1,7 +1,7 @@
 """Evaluation: base, SFT and GRPO model on the same test records, and the report."""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from components.eval.config import EvalSettings, ModelName
 from components.eval.gate import check_gate
@@ -13,6 +13,9 @@ from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.swift.curve import read_curve
 from omnistage.swift.family import family_of
 from omnistage.swift.train import LIBRARIES
+
+if TYPE_CHECKING:  # numpy and the template are loaded only where a report is made
+    from components.eval.report.page import Report
 
 
 def run(context: Context[EvalSettings]) -> Result:
@@ -65,17 +68,22 @@ def run(context: Context[EvalSettings]) -> Result:
             bootstrap_seed=config.seed,
         )
     )
+    return _finish(context, report, len(records))
+
+
+def _finish(context: Context[EvalSettings], report: "Report", records: int) -> Result:
+    """Write the report, name what went wrong, and check it against what is required."""
     write_atomic(context.out / "report.html", report.html)
     write_atomic(context.out / "report.md", report.markdown)
     write_json(context.out / "report.json", report.json)
     for row in report.json["errors"][:10]:
         context.events.warn(f"{row['model']}: {row['id']}: {row['error']}; counted as wrong")
-    check_gate(report.json, config.require, str(context.out / "report.html"))
+    check_gate(report.json, context.config.require, str(context.out / "report.html"))
     headline = report.json["headline"]
     values = {name: value["value"] for name, value in headline["models"].items()}
     errors = len({row["id"] for row in report.json["errors"]})
     return Result(
-        counts={"records": len(records), "errors": errors},
+        counts={"records": records, "errors": errors},
         metadata={headline["metric"]: values, "headline": headline},
     )
 
