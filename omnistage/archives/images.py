@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pillow_heif
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 pillow_heif.register_heif_opener()
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the error comes at twice as many
@@ -44,7 +44,10 @@ def open_image(file: BinaryIO) -> ImageFile.ImageFile:
     Raises:
         OSError: If it is none of them.
     """
-    return Image.open(file, formats=FORMATS)
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as e:
+        raise OSError(f"cannot identify it as an image ({', '.join(FORMATS)})") from e
 
 
 def deviation(image: ImageFile.ImageFile) -> str | None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import Any
 
 from components.download.config import HubSource
 from components.download.transfer.remote_file import Listing, Place, RemoteFile, XetFile
@@ -24,41 +25,14 @@ def list_hub(source: HubSource, repo_type: str, events: Events) -> Listing:
         InputError: If it is not there or may not be read.
         TransientError: If the hub does not answer.
     """
-    import httpx
-    from huggingface_hub import HfApi, errors, hf_hub_url
-    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers, filter_repo_objects
 
     endpoint = os.environ.get("HF_ENDPOINT") or None
     token = os.environ.get("HF_TOKEN") or False
-    api = HfApi(endpoint=endpoint, token=token)
     where = f"hub {repo_type} {source.repo}"
-    try:
-        info = api.repo_info(source.repo, repo_type=repo_type, revision=source.revision)
-        commit = info.sha
-        if not commit:
-            raise InputError(f"{where}: the hub names no commit for {source.revision!r}")
-        tree = api.list_repo_tree(source.repo, recursive=True, revision=commit, repo_type=repo_type)
-        entries = [entry for entry in tree if isinstance(entry, RepoFile)]
-    except errors.GatedRepoError as e:
-        raise InputError(
-            f"{where}: access is gated; accept its terms on its page and set HF_TOKEN"
-        ) from e
-    except errors.RepositoryNotFoundError as e:
-        raise InputError(
-            f"{where}: not found, or private; check the name, and set HF_TOKEN if it is private"
-        ) from e
-    except errors.RevisionNotFoundError as e:
-        raise InputError(f"{where}: has no revision {source.revision!r}") from e
-    except errors.HfHubHTTPError as e:
-        status = e.response.status_code if e.response is not None else 0
-        if 400 <= status < 500 and status not in (408, 429):
-            raise InputError(f"{where}: the hub answered {status}") from e
-        said = e.response.headers.get("Retry-After", "") if e.response is not None else ""
-        wait = min(float(said), 120.0) if said.isdigit() else None
-        raise TransientError(f"the hub answered {status}", wait) from e
-    except (httpx.HTTPError, OSError) as e:
-        raise TransientError(f"{type(e).__name__}: {e}") from e
+    info, entries = _entries(source, repo_type, where, endpoint, token)
+    commit = info.sha
     if not re.fullmatch("[0-9a-f]{40}", source.revision):
         events.warn(
             f"{where}: {source.revision!r} may move; it is {commit} now. Name the commit in the "
@@ -88,16 +62,57 @@ def list_hub(source: HubSource, repo_type: str, events: Events) -> Listing:
                 xet=xet if entry.xet_hash else None,
             )
         )
-    return Listing(
-        files,
-        {
-            "repo": source.repo,
-            "repo_type": repo_type,
-            "revision": source.revision,
-            "resolved_revision": commit,
-            "licence": _licence(info),
-        },
-    )
+    record = {
+        "repo": source.repo,
+        "repo_type": repo_type,
+        "revision": source.revision,
+        "resolved_revision": commit,
+        "licence": _licence(info),
+    }
+    return Listing(files, record)
+
+
+def _entries(
+    source: HubSource, repo_type: str, where: str, endpoint: str | None, token: str | bool
+) -> tuple[Any, list[Any]]:
+    """Return what the hub says of a repository, and its files at the commit that it names.
+
+    Raises:
+        InputError: If it is not there or may not be read.
+        TransientError: If the hub does not answer.
+    """
+    import httpx
+    from huggingface_hub import HfApi, errors
+    from huggingface_hub.hf_api import RepoFile
+
+    api = HfApi(endpoint=endpoint, token=token)
+    try:
+        info = api.repo_info(source.repo, repo_type=repo_type, revision=source.revision)
+        if not info.sha:
+            raise InputError(f"{where}: the hub names no commit for {source.revision!r}")
+        tree = api.list_repo_tree(
+            source.repo, recursive=True, revision=info.sha, repo_type=repo_type
+        )
+        return info, [entry for entry in tree if isinstance(entry, RepoFile)]
+    except errors.GatedRepoError as e:
+        raise InputError(
+            f"{where}: access is gated; accept its terms on its page and set HF_TOKEN"
+        ) from e
+    except errors.RepositoryNotFoundError as e:
+        raise InputError(
+            f"{where}: not found, or private; check the name, and set HF_TOKEN if it is private"
+        ) from e
+    except errors.RevisionNotFoundError as e:
+        raise InputError(f"{where}: has no revision {source.revision!r}") from e
+    except errors.HfHubHTTPError as e:
+        status = e.response.status_code if e.response is not None else 0
+        if 400 <= status < 500 and status not in (408, 429):
+            raise InputError(f"{where}: the hub answered {status}") from e
+        said = e.response.headers.get("Retry-After", "") if e.response is not None else ""
+        wait = min(float(said), 120.0) if said.isdigit() else None
+        raise TransientError(f"the hub answered {status}", wait) from e
+    except (httpx.HTTPError, OSError) as e:
+        raise TransientError(f"{type(e).__name__}: {e}") from e
 
 
 def _licence(info: object) -> str | None:

@@ -53,17 +53,8 @@ def list_modelscope(source: ModelScopeSource, transfer: Transfer, events: Events
         )
     commit, begins = _commit(source.revision, tree)
     entries = api.entries(commit or source.revision, tree["Files"])
-    if commit is None:
-        events.warn(
-            f"{where}: ModelScope does not name the commit of {source.revision!r}"
-            f"{f', which begins {begins},' if begins else ''} and the revision may move; what "
-            "holds the bytes is the sha256 of each file, which is recorded"
-        )
-    elif commit != source.revision:
-        events.warn(
-            f"{where}: {source.revision!r} may move; it is {commit} now. Name the commit in the "
-            "recipe to fetch the same bytes the next time"
-        )
+    if commit != source.revision:
+        events.warn(f"{where}: {_moving(source.revision, commit, begins)}")
     files = []
     for entry in filter_repo_objects(
         [entry for entry in entries if entry["Type"] != "tree"],
@@ -91,6 +82,20 @@ def list_modelscope(source: ModelScopeSource, transfer: Transfer, events: Events
             "commit_begins": begins,
             "licence": info.get("License") or None,
         },
+    )
+
+
+def _moving(revision: str, commit: str | None, begins: str | None) -> str:
+    """Say what a revision that may move is now."""
+    if commit is None:
+        return (
+            f"ModelScope does not name the commit of {revision!r}"
+            f"{f', which begins {begins},' if begins else ''} and the revision may move; what "
+            "holds the bytes is the sha256 of each file, which is recorded"
+        )
+    return (
+        f"{revision!r} may move; it is {commit} now. Name the commit in the recipe to fetch the "
+        "same bytes the next time"
     )
 
 

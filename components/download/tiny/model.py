@@ -134,13 +134,10 @@ def write_model(
         (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
         # The loader asks for the talker's voices even where there is no talker.
         torch.save({}, folder / "spk_dict.pt")
-    counts = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
+    parameters, vocabulary = model.num_parameters(), len(tokenizer)
     if events:
-        events.message(
-            f"built a Qwen2.5-Omni of {counts['parameters']:,} parameters "
-            f"and {counts['vocabulary']} tokens"
-        )
-    return counts
+        events.message(f"built a Qwen2.5-Omni of {parameters:,} parameters, {vocabulary} tokens")
+    return {"parameters": parameters, "vocabulary": vocabulary}
 
 
 def _config(tokenizer: "Qwen2Tokenizer", settings: TinyModelSettings) -> "Qwen2_5OmniConfig":
