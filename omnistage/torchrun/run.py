@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+import psutil
 
 from omnistage.errors import (
     InputError,
@@ -154,7 +156,10 @@ def _die_with_parent() -> None:
 
 
 def _start_time(pid: int) -> str | None:
-    """Return when a process began, in clock ticks since boot, or None when there is none."""
+    """Return when a process began, in clock ticks since boot, or None when there is none.
+
+    psutil tells it by the wall clock, which may be set in between.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -175,14 +180,12 @@ def _end_leftover(leader: Path) -> None:
 
 
 def _group(pgid: int) -> list[int]:
+    """Return the living processes of a group."""
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == pgid and fields[0] != "Z":
-            found.append(int(stat.parent.name))
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getpgid(pid) == pgid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
     return found
 
 
