@@ -112,6 +112,8 @@ def pod_specs(rendered: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, one["spec"]
         elif one["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
             yield name, one["spec"]["template"]["spec"]
+        elif one["kind"] == "CronJob":
+            yield name, one["spec"]["jobTemplate"]["spec"]["template"]["spec"]
 
 
 def offences(pod: dict[str, Any]) -> list[str]:

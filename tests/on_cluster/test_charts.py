@@ -91,6 +91,7 @@ def test_with_everything_on_only_the_results_stay(cluster: Cluster, namespace: s
         "NetworkPolicy/omnistage-trainer",
         "NetworkPolicy/omnistage-launcher",
         "NetworkPolicy/omnistage-tensorboard",
+        "NetworkPolicy/omnistage-reaper",
         "PersistentVolumeClaim/omnistage-store",
         f"PriorityClass/urgent-{namespace}",
         f"ClusterRole/{namespace}-omnistage-launcher-reader",
@@ -110,17 +111,14 @@ def test_with_everything_on_only_the_results_stay(cluster: Cluster, namespace: s
 
 LAUNCHER_MAY = [
     *(("kubeflow.org/pytorchjobs", verb) for verb in ("create", "get", "list", "patch", "delete")),
-    ("kubeflow.org/pytorchjobs/status", "get"),
     *(
         ("trainer.kubeflow.org/trainjobs", verb)
         for verb in ("create", "get", "list", "patch", "delete")
     ),
-    ("trainer.kubeflow.org/trainjobs/status", "get"),
     ("/pods", "get"),
     ("/pods", "list"),
     ("/pods/log", "get"),
     ("/events", "list"),
-    ("kueue.x-k8s.io/workloads", "get"),
     ("kueue.x-k8s.io/workloads", "list"),
     ("kueue.x-k8s.io/localqueues", "get"),
     ("argoproj.io/workflows", "get"),
@@ -139,6 +137,7 @@ NOBODY_MAY = [
     ("batch/jobs", "get"),
     ("kubeflow.org/pytorchjobs", "deletecollection"),
     ("kubeflow.org/pytorchjobs", "update"),
+    ("kubeflow.org/pytorchjobs/status", "get"),
     ("kubeflow.org/pytorchjobs/status", "patch"),
     ("kueue.x-k8s.io/workloads", "patch"),
     ("argoproj.io/workflows", "list"),

@@ -148,6 +148,7 @@ def test_every_pod_meets_the_restricted_pod_standard(platform: Path) -> None:
     pods = dict(pair for rendered in both for pair in chart_kit.pod_specs(rendered))
     assert {
         "Pod/omnistage-doctor",
+        "CronJob/omnistage-reaper",
         "Deployment/omnistage-tensorboard",
         "Deployment/training-operator",
         "StatefulSet/omnistage-store",
@@ -198,7 +199,7 @@ def test_the_trainers_account_has_no_role_and_no_token() -> None:
     found = chart_kit.objects(application("everything"))
     bindings = [o for o in found if o["kind"].endswith("RoleBinding")]
     bound = {s["name"] for b in bindings for s in b["subjects"]}
-    assert bound == {"omnistage-launcher", "pipeline-runner", "editor"}
+    assert bound == {"omnistage-launcher", "omnistage-reaper", "pipeline-runner", "editor"}
     (trainer,) = (
         o
         for o in found
