@@ -80,14 +80,18 @@ def supervise(
             guard.wait()
     code = code if code in {0, 2, 75, STOPPED} else 1
     finish(folder, code)
+    _say_end(folder, view, console, code, guard.returncode)
+    return code
+
+
+def _say_end(folder: Path, view: View, console: Console, code: int, ended: int) -> None:
     if code == 0:
         _say_success(folder, view, console)
     elif code == STOPPED:
         with suppress(OSError):  # nobody reads it when the terminal is gone
             _say_stopped(folder, view, console)
     else:
-        _say_failure(folder, view, guard.returncode)
-    return code
+        _say_failure(folder, view, ended)
 
 
 def _follow(guard: "subprocess.Popen[bytes]", reader: EventReader, view: View) -> int:

@@ -59,15 +59,14 @@ def execute(
         cached_only: Never make it.
         world: The nodes that make it together; this is node 0.
         expected: What the key was made of in the process that decided to run, if another.
-        launch: Runs the stage as a job on a cluster, instead of here.
+        launch: Runs the stage as a job on a cluster, which takes the lock, instead of here.
 
     Raises:
         InputError: If an input is missing or of the wrong kind, the key is not the expected one,
-            the machine cannot write, or the output is not there and ``cached_only`` forbids to
-            make it.
+            the machine cannot write, or ``cached_only`` forbids to make what is not there.
     """
-    events, how = events or Events(stage.name, echo=False), runtime or TaskRuntime()
-    began = time.monotonic()
+    began, how = time.monotonic(), runtime or TaskRuntime()
+    events = events or Events(stage.name, echo=False)
     parts = _checked_key(stage, config, inputs, expected)
     key = parts.key
     events.emit("started", key=key)
@@ -81,18 +80,12 @@ def execute(
             manifest, cached = _recover_or_make(stage, context, force, cached_only, began)
     elif manifest is None and launch and not cached_only:
         if force:
-            with store.lock(stage.name, key):
-                store.discard(stage.name, key)
-        # The job takes the lock itself, on a volume that it may share with this process.
+            _discard(stage, key, store)
         manifest = launch(stage, config, inputs, store, parts, events)
     if manifest is None:
-        raise InputError(
-            f"{stage.name}: the store has no result {key} for these settings and inputs; "
-            f"run from {stage.name} or an earlier stage"
-        )
+        raise _not_stored(stage, key)
     seconds = time.monotonic() - began
-    where = {"uri": manifest.uri, "manifest": manifest_uri(manifest)}
-    events.emit("finished", key=key, cached=cached, seconds=seconds, **where)
+    _finished(events, manifest, cached, seconds)
     return Outcome(manifest, cached=cached, seconds=seconds)
 
 
@@ -256,6 +249,23 @@ def _run(stage: Stage[C], context: Context[C]) -> Result:
     context.work.mkdir(parents=True, exist_ok=True)
     context.out.mkdir(exist_ok=True)
     return stage.run(context)
+
+
+def _finished(events: Events, manifest: Manifest, cached: bool, seconds: float) -> None:
+    where = {"uri": manifest.uri, "manifest": manifest_uri(manifest)}
+    events.emit("finished", key=manifest.key, cached=cached, seconds=seconds, **where)
+
+
+def _discard(stage: Stage[Any], key: str, store: Store) -> None:
+    with store.lock(stage.name, key):
+        store.discard(stage.name, key)
+
+
+def _not_stored(stage: Stage[Any], key: str) -> InputError:
+    return InputError(
+        f"{stage.name}: the store has no result {key} for these settings and inputs; "
+        f"run from {stage.name} or an earlier stage"
+    )
 
 
 def _look(stage: Stage[Any], key: str, store: Store, events: Events | None) -> Manifest | None:
