@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from omnistage.cluster.api import Kind
 from omnistage.cluster.settings import LaunchSettings
@@ -77,7 +77,7 @@ class Backend(Protocol):
     version: str
     plural: str
     kind: str
-    custom_resources: Mapping[str, str]
+    custom_resources: ClassVar[Mapping[str, str]]
     """CRDs that it needs, and the version of each that is used."""
     operator: str
     """End of the name of the Deployment that makes the pods of its jobs."""
