@@ -78,7 +78,9 @@ def encode_records(
     """
     folder = context.work / "encoded"
     folder.mkdir(exist_ok=True)
-    keys = {name: _key(context, family, media, dtype, name) for name in _present(context)}
+    keys: dict[Split, str] = {
+        name: _key(context, family, media, dtype, name) for name in _present(context)
+    }
     if not _fetched(context, keys[split], _ROWS, folder / f"{split}.jsonl"):
         if context.world.node_rank:
             _wait(context, keys[split], folder / f"{split}.jsonl")
@@ -147,7 +149,7 @@ def _is_weight(path: str) -> bool:
 
 def _along(context: Context[Any], keys: Mapping[Split, str], split: Split) -> dict[Split, str]:
     """Return the splits to encode: the one that is wanted, and small ones that will be."""
-    wanted = {split: keys[split]}
+    wanted: dict[Split, str] = {split: keys[split]}
     for other, key in keys.items():
         kept = _ROWS in context.store.list_work(_AREA, key)
         if other != split and not kept and _count(_records(context, other)) <= _SMALL:

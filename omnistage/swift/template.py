@@ -144,7 +144,8 @@ class _OmniRules(_Rules, Qwen2_5OmniTemplate):
                 )
             if not sounding:
                 mute = self._copy(use_audio_in_video=False)  # rows are encoded in threads
-                return super(_OmniRules, mute)._encode_truncated(inputs)
+                encode: Any = super(_OmniRules, mute)
+                return encode._encode_truncated(inputs)
         return super()._encode_truncated(inputs)
 
     def _copy(self, *, use_audio_in_video: bool) -> Any:
@@ -163,7 +164,8 @@ class _OmniRules(_Rules, Qwen2_5OmniTemplate):
         for row in rows:
             template = self._copy(use_audio_in_video=not row.pop("mute"))
             template.mode = "train"  # ms-swift leaves the positions to the model otherwise
-            found.append(super(_OmniRules, template)._get_position_ids(row)["position_ids"])
+            above: Any = super(_OmniRules, template)
+            found.append(above._get_position_ids(row)["position_ids"])
         positions = torch.cat(found, dim=1)
         if self.is_training:
             inputs.pop("video_second_per_grid", None)  # as ms-swift does
@@ -213,7 +215,8 @@ class _OmniRules(_Rules, Qwen2_5OmniTemplate):
             family.placeholders["image"],
             family.placeholders["video"],
         )
-        return tuple(self.tokenizer.convert_tokens_to_ids(list(tokens)))
+        ids: Any = self.tokenizer.convert_tokens_to_ids(list(tokens))
+        return tuple(ids)
 
 
 class OmniTemplate(_OmniRules):
