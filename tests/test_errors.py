@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,10 +17,9 @@ def test_a_report_says_kind_exit_code_and_message() -> None:
 
 
 def test_an_error_that_was_not_raised_on_purpose_is_shown_with_its_place() -> None:
-    try:
+    with pytest.raises(KeyError) as found:
         {}["rows"]
-    except KeyError as e:
-        report = ErrorReport.of(e)
+    report = ErrorReport.of(found.value)
     assert (report.kind, report.exit_code) == ("KeyError", 1)
     assert report.message.startswith("KeyError: 'rows' (")
     assert re.search(r"/test_errors\.py:\d+, in test_an_error_\w+\)$", report.message)

@@ -69,8 +69,12 @@ def test_leaving_out_a_test_record_trains_nothing_again(tmp_path: Path) -> None:
             if name == "download":
                 texts["files/test.jsonl"] = test
             if name == "rewrite_paths":
-                texts = dict.fromkeys(("sft.jsonl", "rl.jsonl", "sft.media.jsonl"), "a")
-                texts["test.jsonl"] = test
+                texts = {
+                    "sft.jsonl": "a",
+                    "rl.jsonl": "a",
+                    "sft.media.jsonl": "a",
+                    "test.jsonl": test,
+                }
             for path, text in texts.items():
                 (folder / path).parent.mkdir(exist_ok=True)
                 (folder / path).write_text(text)

@@ -115,8 +115,9 @@ _REAL_FLOCK = fcntl.flock
 @contextmanager
 def stepped_disk() -> Iterator[None]:
     """Have actors stop before each operation on the disk."""
+    steps: dict[str, Any] = {name: _stepped(getattr(os, name)) for name in _DISK}
     with (
-        mock.patch.multiple(os, **{name: _stepped(getattr(os, name)) for name in _DISK}),
+        mock.patch.multiple(os, **steps),
         mock.patch.object(io, "open", _stepped(builtins.open)),
         mock.patch.object(fcntl, "flock", _flock),
     ):

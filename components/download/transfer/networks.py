@@ -71,11 +71,11 @@ class _HTTPS(_Guarded, HTTPSConnection):
 
 
 class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _HTTP
+    ConnectionCls = _HTTP  # pyright: ignore[reportAssignmentType]  # typed as a protocol
 
 
 class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _HTTPS
+    ConnectionCls = _HTTPS  # pyright: ignore[reportAssignmentType]  # typed as a protocol
 
 
 class GuardedPools(urllib3.PoolManager):

@@ -70,7 +70,7 @@ if __name__ == "__main__":
     with processes.Manager() as manager:
         results = manager.dict()
         cut = (completions[:6], ids[:6], folder, results)
-        processes.spawn(on_one_of_two, cut, nprocs=2)
+        processes.spawn(on_one_of_two, cut, nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
         two = results[0] + results[1]
     found = {
         "none": advantages(rewards, scale_rewards="none"),

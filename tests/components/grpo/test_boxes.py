@@ -58,7 +58,7 @@ def test_other_records_stay_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("images", [None, [], ["gone.png"]])
 def test_a_box_without_its_image_is_named(tmp_path: Path, images: object) -> None:
-    row = {"id": "a:7", "task": "rec", "solution": "[1,2,3,4]"}
+    row: dict[str, object] = {"id": "a:7", "task": "rec", "solution": "[1,2,3,4]"}
     dataset = write(tmp_path / "rl.jsonl", [row if images is None else {**row, "images": images}])
     with pytest.raises(InputError, match="a:7: a record with a box needs its image"):
         add_sizes(dataset, FAMILIES["qwen2_5_vl"], 262_144)
