@@ -14,6 +14,24 @@ _RUNTIMES = Resource("trainer.kubeflow.org", "v1alpha1", "trainingruntimes")
 _ENDS: dict[str, Phase] = {"Complete": "succeeded", "Failed": "failed"}
 
 
+def _node(job: ClusterJob) -> dict[str, Any]:
+    """Return what is put over the runtime's pods."""
+    return {
+        "serviceAccountName": job.settings.service_account,
+        "securityContext": pod.pod_security(job),
+        **pod.placement(job),
+        **pod.pull_secrets(job),
+        "containers": [
+            {
+                "name": "node",
+                "volumeMounts": pod.volume_mounts(job),
+                "securityContext": pod.container_security(job),
+            }
+        ],
+        "volumes": pod.volumes(job),
+    }
+
+
 class TrainJobs:
     """Renders TrainJobs and reads their status.
 
@@ -50,21 +68,7 @@ class TrainJobs:
                     f"cluster.{name}: a TrainJob has no field for it; leave it out, set it in the "
                     f"TrainingRuntime {settings.training_runtime!r}, or use backend pytorchjob"
                 )
-        node = {
-            "serviceAccountName": settings.service_account,
-            "securityContext": pod.pod_security(job),
-            **pod.placement(job),
-            **pod.pull_secrets(job),
-            "containers": [
-                {
-                    "name": "node",
-                    "volumeMounts": pod.volume_mounts(job),
-                    "securityContext": pod.container_security(job),
-                }
-            ],
-            "volumes": pod.volumes(job),
-        }
-        template = {"metadata": pod.pod_metadata(job), "spec": node}
+        template = {"metadata": pod.pod_metadata(job), "spec": _node(job)}
         patch = {"name": "node", "template": {"spec": {"template": template}}}
         spec: dict[str, Any] = {
             "runtimeRef": {

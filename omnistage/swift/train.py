@@ -154,20 +154,15 @@ def train(
     }
     check_arguments(command, everything, f"{context.name}.swift_arguments")
     saved = _saved_checkpoints(context, processes)
-    resume = newest_whole(output)
-    over = resume is not None and is_last(resume)
+    resume, over = _earlier(context, output)
     if resume:
         everything["resume_from_checkpoint"] = str(resume)
-        how = "the training had ended at" if over else "going on from"
-        context.events.message(f"{how} step {step_of(resume)}")
+    env = {**environment(config.media, gpu_count(), family), RECORDS_VARIABLE: str(rows.records)}
     job = TorchrunJob(
         name=f"swift {command}",
         program=(_program(command), *command_line(everything)),
         log=context.work / "train.log",
-        env={
-            **environment(config.media, gpu_count(), family),
-            RECORDS_VARIABLE: str(rows.records),
-        },
+        env=env,
         nproc_per_node=processes,
         world=world,
         silence=SILENCE_SECONDS,
@@ -184,6 +179,17 @@ def train(
         raise StageFailedError(f"{context.name}: the trainer ended without a checkpoint; {job.log}")
     _check_rows(job.log, rows)
     return Trained(found[0], curve, output, seconds, step_of(resume) if resume else None)
+
+
+def _earlier(context: Context[Any], output: Path) -> tuple[Path | None, bool]:
+    """Return the newest whole checkpoint of an earlier attempt, and whether it is the last one."""
+    resume = newest_whole(output)
+    if resume is None:
+        return None, False
+    over = is_last(resume)
+    how = "the training had ended at" if over else "going on from"
+    context.events.message(f"{how} step {step_of(resume)}")
+    return resume, over
 
 
 def _check_rows(log: Path, rows: TrainingRows) -> None:

@@ -102,23 +102,7 @@ def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
         )
     write_atomic(leader, orjson.dumps({"pid": process.pid, "start": _start_time(process.pid)}))
     try:
-        size, spoke = start, began
-        while process.poll() is None:
-            reason = follow()
-            now = time.monotonic()
-            if (grown := job.log.stat().st_size) != size:
-                size, spoke = grown, now
-            if reason is None and job.silence is not None and now - spoke > job.silence:
-                reason = (
-                    f"{job.name} has printed nothing for {job.silence:.0f} seconds and was ended; "
-                    f"its log is {job.log}, and ends:\n{diagnose(_text(job.log, start))}"
-                )
-            if reason:
-                raise StageFailedError(reason)
-            time.sleep(_POLL_SECONDS)
-        reason = follow() if process.returncode == 0 else None
-        if reason:
-            raise StageFailedError(reason)
+        _wait(job, process, follow, start)
     finally:
         _end_group(process.pid)
         process.wait()
@@ -126,6 +110,39 @@ def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
     if process.returncode:
         _raise(job, process.returncode, start)
     return time.monotonic() - began
+
+
+def _wait(
+    job: TorchrunJob, process: subprocess.Popen[bytes], follow: Callable[[], str | None], start: int
+) -> None:
+    """Wait for a job's end, unless ``follow`` or its silence ends it before.
+
+    Args:
+        job: What runs.
+        process: Its process.
+        follow: See :func:`run`.
+        start: Size of the log when the job began.
+
+    Raises:
+        StageFailedError: If it has to be stopped.
+    """
+    size, spoke = start, time.monotonic()
+    while process.poll() is None:
+        reason = follow()
+        now = time.monotonic()
+        if (grown := job.log.stat().st_size) != size:
+            size, spoke = grown, now
+        if reason is None and job.silence is not None and now - spoke > job.silence:
+            reason = (
+                f"{job.name} has printed nothing for {job.silence:.0f} seconds and was ended; "
+                f"its log is {job.log}, and ends:\n{diagnose(_text(job.log, start))}"
+            )
+        if reason:
+            raise StageFailedError(reason)
+        time.sleep(_POLL_SECONDS)
+    reason = follow() if process.returncode == 0 else None
+    if reason:
+        raise StageFailedError(reason)
 
 
 def _text(log: Path, start: int) -> str:
