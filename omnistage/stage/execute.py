@@ -198,12 +198,12 @@ def _recover_or_make(
     The caller holds the lock.
     """
     store, key = context.store, context.key
-    if force and not cached_only:
-        store.discard(stage.name, key)
-    elif not force:
-        found = store.recover(stage.name, key, stage.kind, context.events.warn)
-        if found:
-            return found, True
+    with machine_errors(f"stage {stage.name}"):
+        if force and not cached_only:
+            store.discard(stage.name, key)
+        found = None if force else store.recover(stage.name, key, stage.kind, context.events.warn)
+    if found:
+        return found, True
     return None if cached_only else _make(stage, context, force, began), False
 
 
