@@ -47,6 +47,22 @@ def make_pipeline(
     return dsl.pipeline(name=name, description=about)(pipeline)
 
 
+def register_artifact_types(*classes: type[Any]) -> None:
+    """Make artifact types known to KFP's executor by their schema titles.
+
+    The executor of KFP 2.17 takes the class of a type that it does not know from the annotation of
+    the input. Of an optional input that is ``Optional[...]``, which it tries to instantiate
+    (``kfp/dsl/executor.py``, ``make_artifact``).
+
+    Args:
+        classes: Artifact types with a ``schema_title``.
+    """
+    from kfp.dsl.types import artifact_types
+
+    known = artifact_types._SCHEMA_TITLE_TO_TYPE
+    known.update({cls.schema_title: cls for cls in classes})
+
+
 def check_health(client: Any, timeout: Any) -> None:
     """Ask a server once whether it is there; ``kfp.Client`` asks five times and has no time-out.
 

@@ -2,6 +2,8 @@
 
 from kfp import dsl
 
+from omnistage.kubeflow.sdk import register_artifact_types
+
 
 class DatasetTarball(dsl.Dataset):
     """Archives as they were published, with an index of their members."""
@@ -37,3 +39,8 @@ class EvalReport(dsl.Artifact):
     """The judgements and the report."""
 
     schema_title = "system.EvalReport"
+
+
+register_artifact_types(
+    DatasetTarball, BaseModel, RewrittenJSONL, SFTCheckpoint, LoRAAdapter, EvalReport
+)
