@@ -15,7 +15,7 @@ from omnistage.rewards import REWARDS
 @pytest.fixture(autouse=True)
 def _tables_are_left_as_they_were() -> Iterator[None]:
     """An own reward is registered for the process, which other tests share."""
-    tables: tuple[dict[str, Any], ...] = (rewards.REWARDS, rewards.RANGES, rewards.METRIC_NAMES)
+    tables: list[Any] = [rewards.REWARDS, rewards.RANGES, rewards.METRIC_NAMES]
     before = [dict(table) for table in tables]
     yield
     for table, rows in zip(tables, before, strict=True):
