@@ -87,7 +87,7 @@ def _is_whole(root: Path, index: Path, events: Events | None) -> bool:
         if _unsynced(root).read_text() != boot_id():
             return False
     except FileNotFoundError:
-        pass
+        pass  # all of it was flushed to the disk
     try:
         sealed = _seal(root).read_bytes().splitlines(keepends=True)
     except FileNotFoundError:

@@ -119,8 +119,8 @@ def take_part(
     try:
         if store.find(stage.name, key, stage.kind):
             return  # node 0 takes it
-    except DamagedError:
-        pass  # node 0 makes it again
+    except DamagedError as e:
+        events.warn(f"{e}; node 0 makes it again")
     context = _context(stage, config, inputs, store, key, runtime, events, world)
     try:
         with machine_errors(f"stage {stage.name}"):
