@@ -32,7 +32,7 @@ test: $(STAMP)
 	$(RUN)/pytest
 
 test-cluster: $(STAMP)
-	@$(RUN)/python -m tests.on_cluster.tools
+	@$(RUN)/python -m tests.on_cluster.harness.tools
 	@# Most of them wait for pods most of the time, so that several files run side by side.
 	$(RUN)/pytest tests/on_cluster -rf -n 3 --dist loadfile
 

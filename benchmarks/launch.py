@@ -23,14 +23,14 @@ import uuid
 from pathlib import Path
 
 from omnistage.cluster.api import PODS
-from omnistage.cluster.backends import backend_of
 from omnistage.cluster.claim import claim, remove
 from omnistage.cluster.gang import run_gang
-from omnistage.cluster.job import ClusterJob
+from omnistage.cluster.jobs.backends import backend_of
+from omnistage.cluster.jobs.job import ClusterJob
 from omnistage.events import Events
-from tests.on_cluster import operators, storage
-from tests.on_cluster.cluster import Cluster, own_cluster, running
-from tests.on_cluster.launch_kit import Place
+from tests.on_cluster.gangs.launch_kit import Place
+from tests.on_cluster.harness import operators, storage
+from tests.on_cluster.harness.cluster import Cluster, own_cluster, running
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 ``python charts/generate.py`` fills in the table of values in each chart's README.md from the
 comments of its values.yaml; the definition of ``launch.settings`` in the schema of the chart
 ``omnistage`` from :class:`omnistage.cluster.settings.LaunchSettings`; and the rules of its Roles
-from what the back ends need (:mod:`omnistage.cluster.backends`). With ``--check`` it changes
+from what the back ends need (:mod:`omnistage.cluster.jobs.backends`). With ``--check`` it changes
 nothing and exits with 1 when a file is not up to date.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from omnistage.cluster.backends import all_launcher_rights, reaper_rights, rules
+from omnistage.cluster.jobs.backends import all_launcher_rights, reaper_rights, rules
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from omnistage.cluster.api import Api
-from omnistage.cluster.backends import backend_of
+from omnistage.cluster.jobs.backends import backend_of
 from omnistage.cluster.launch import launch_stage, read_defaults, stage_job
 from omnistage.errors import InputError
 from omnistage.events import Events

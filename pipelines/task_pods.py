@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from omnistage.cluster.jobs.pod import CONFIG_KEYS, SECRET_KEYS
 from omnistage.cluster.launch import RUN_VARIABLE, WORKFLOW_VARIABLE
-from omnistage.cluster.pod import CONFIG_KEYS, SECRET_KEYS
 from omnistage.cluster.settings import DEFAULTS_FILE, LaunchSettings
 from omnistage.errors import InputError
 from omnistage.stage.contract import LAUNCHER, Resources

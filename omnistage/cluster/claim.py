@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from omnistage.cluster.api import PODS, Api, ApiError, Kind, seconds
-from omnistage.cluster.backends import BACKENDS, backend_of
-from omnistage.cluster.job import (
+from omnistage.cluster.jobs.backends import BACKENDS, backend_of
+from omnistage.cluster.jobs.job import (
     ATTEMPT_LABEL,
     HASH_ANNOTATION,
     KEY_LABEL,

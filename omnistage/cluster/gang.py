@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from omnistage.cluster.api import Api, ApiError
-from omnistage.cluster.backends import backend_of
 from omnistage.cluster.claim import claim, list_jobs, remove, runs_of, wait_gone
-from omnistage.cluster.job import KEY_LABEL, RUNS_ANNOTATION, ClusterJob
+from omnistage.cluster.jobs.backends import backend_of
+from omnistage.cluster.jobs.job import KEY_LABEL, RUNS_ANNOTATION, ClusterJob
 from omnistage.cluster.watch import GangWatcher
 from omnistage.events import Events
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from omnistage.cluster.api import CONFIG_MAPS, WORKFLOWS, Api
 from omnistage.cluster.gang import run_gang
-from omnistage.cluster.job import ClusterJob
+from omnistage.cluster.jobs.job import ClusterJob
 from omnistage.cluster.settings import (
     DEFAULTS_FILE,
     LaunchSettings,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from omnistage.cluster.api import WORKFLOWS, Api, ApiError, seconds
-from omnistage.cluster.job import LEASE_ANNOTATION, Backend
+from omnistage.cluster.jobs.job import LEASE_ANNOTATION, Backend
 
 LEASE_SECONDS = 600.0
 """How long a job goes on without a launcher once its run has ended."""

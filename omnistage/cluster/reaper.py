@@ -8,8 +8,8 @@ import sys
 from typing import Any
 
 from omnistage.cluster.api import Api, ApiError
-from omnistage.cluster.backends import BACKENDS
-from omnistage.cluster.job import KEY_LABEL, Backend
+from omnistage.cluster.jobs.backends import BACKENDS
+from omnistage.cluster.jobs.job import KEY_LABEL, Backend
 from omnistage.cluster.lease import has_lapsed, runs_have_ended
 from omnistage.errors import OmnistageError
 

@@ -7,7 +7,7 @@ from omnistage.cluster.api import EVENTS, PODS, WORKLOADS, Api, ApiError, second
 from omnistage.cluster.blocked import StartWatch, ended, started, unscheduled, waits_for
 from omnistage.cluster.claim import changed_at, runs_of
 from omnistage.cluster.failures import Failure, PodView, containers, explain, told
-from omnistage.cluster.job import Backend, ClusterJob, JobStatus
+from omnistage.cluster.jobs.job import Backend, ClusterJob, JobStatus
 from omnistage.cluster.lease import RENEW_SECONDS, renew
 from omnistage.cluster.pod_log import PodLog
 from omnistage.errors import StageFailedError

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omnistage.cluster.api import CONFIG_MAPS, PODS, Api, ApiError, Kind, Resource
-from omnistage.cluster.backends import backend_of, custom_resources
+from omnistage.cluster.jobs.backends import backend_of, custom_resources
+from omnistage.cluster.jobs.pod import SECRET_KEYS
 from omnistage.cluster.launch import read_defaults
-from omnistage.cluster.pod import SECRET_KEYS
 from omnistage.cluster.settings import (
     LaunchSettings,
     NodePool,

@@ -5,7 +5,7 @@ from typing import Any
 
 from kubernetes.utils import parse_quantity
 
-from omnistage.cluster.backends import backend_of, launcher_rights
+from omnistage.cluster.jobs.backends import backend_of, launcher_rights
 from omnistage.cluster.settings import LaunchSettings, NodePool
 from omnistage.doctor.check import Check, fail, ok, warn
 

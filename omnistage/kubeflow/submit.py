@@ -18,8 +18,8 @@ import orjson
 import yaml
 
 from omnistage.cluster.api import WORKFLOWS, Api
-from omnistage.cluster.backends import BACKENDS
 from omnistage.cluster.gang import unfinished_jobs
+from omnistage.cluster.jobs.backends import BACKENDS
 from omnistage.errors import InputError, OmnistageError, machine_errors
 from omnistage.events import clock
 from omnistage.files import locked, read_json, write_atomic, write_json

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from omnistage.cluster.pod import TERMINATION_VARIABLE
+from omnistage.cluster.jobs.pod import TERMINATION_VARIABLE
 from omnistage.errors import DamagedError, ErrorReport, InputError, OmnistageError
 from omnistage.events import Events
 from omnistage.files import read_json, write_atomic

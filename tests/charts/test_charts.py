@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 import yaml
 
-from omnistage.cluster.backends import BACKENDS
-from omnistage.cluster.job import ClusterJob
+from omnistage.cluster.jobs.backends import BACKENDS
+from omnistage.cluster.jobs.job import ClusterJob
 from omnistage.cluster.settings import LaunchSettings, merge_settings
 from omnistage.doctor.rules import rights
 from pipelines.graph import STAGES

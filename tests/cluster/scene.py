@@ -8,7 +8,7 @@ import pytest
 
 from omnistage.cluster import pod_log
 from omnistage.cluster.gang import run_gang
-from omnistage.cluster.job import ClusterJob
+from omnistage.cluster.jobs.job import ClusterJob
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import OmnistageError
 from omnistage.events import Events

@@ -4,10 +4,10 @@ from typing import get_args
 
 import pytest
 
-from omnistage.cluster import backends
-from omnistage.cluster.backends import BACKENDS, backend_of, custom_resources, rules
-from omnistage.cluster.job import Right
-from omnistage.cluster.pytorchjob import PyTorchJobs
+from omnistage.cluster.jobs import backends
+from omnistage.cluster.jobs.backends import BACKENDS, backend_of, custom_resources, rules
+from omnistage.cluster.jobs.job import Right
+from omnistage.cluster.jobs.pytorchjob import PyTorchJobs
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.doctor.rules import operator_check, rights
 

@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from omnistage.cluster.gang import cancel_run
-from omnistage.cluster.job import LEASE_ANNOTATION
+from omnistage.cluster.jobs.job import LEASE_ANNOTATION
 from omnistage.cluster.lease import LEASE_SECONDS
 from omnistage.cluster.reaper import reap
 from tests.cluster.scene import other_run

@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnistage.cluster import pytorchjob, trainjob
-from omnistage.cluster.backends import backend_of
-from omnistage.cluster.job import ClusterJob
-from omnistage.cluster.pod import SECRET_KEYS
+from omnistage.cluster.jobs import pytorchjob, trainjob
+from omnistage.cluster.jobs.backends import backend_of
+from omnistage.cluster.jobs.job import ClusterJob
+from omnistage.cluster.jobs.pod import SECRET_KEYS
 from omnistage.cluster.settings import LaunchSettings, cluster_defaults, merge_settings
 from omnistage.errors import InputError
 

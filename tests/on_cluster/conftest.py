@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from omnistage.cluster.settings import ClaimMount
-from tests.on_cluster import operators, site, storage, tools
-from tests.on_cluster.cluster import Cluster, own_cluster, restricted_namespace, running
+from tests.on_cluster import site
+from tests.on_cluster.harness import operators, storage, tools
+from tests.on_cluster.harness.cluster import Cluster, own_cluster, restricted_namespace, running
 from tests.on_cluster.site import Site
 
 # Kueue comes last: until its webhook answers, no deployment of another can be made.

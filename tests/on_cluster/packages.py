@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omnistage.task.run_record import RunRecord
-from tests.on_cluster.cluster import REPOSITORY, Cluster, ClusterError
+from tests.on_cluster.harness.cluster import REPOSITORY, Cluster, ClusterError
 from tests.on_cluster.site import Site
 from tests.pipelines import kfp_tasks
 

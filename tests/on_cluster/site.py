@@ -22,9 +22,9 @@ from omnistage.store.open import open_store
 from omnistage.swift.curve import read_curve
 from pipelines.graph import graph_of
 from pipelines.recipe import Recipe
-from tests.on_cluster.cluster import REPOSITORY, Cluster
-from tests.on_cluster.images import HOST
-from tests.on_cluster.storage import S3
+from tests.on_cluster.harness.cluster import REPOSITORY, Cluster
+from tests.on_cluster.harness.images import HOST
+from tests.on_cluster.harness.storage import S3
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
 CHART = REPOSITORY / "charts" / "omnistage"

@@ -10,9 +10,9 @@ import yaml
 
 from omnistage.cli.main import main
 from omnistage.cluster.settings import ClaimMount
-from tests.on_cluster.cluster import REPOSITORY, Cluster, ClusterError
-from tests.on_cluster.images import HOST
-from tests.on_cluster.storage import S3, pod_volumes
+from tests.on_cluster.harness.cluster import REPOSITORY, Cluster, ClusterError
+from tests.on_cluster.harness.images import HOST
+from tests.on_cluster.harness.storage import S3, pod_volumes
 
 CHART = REPOSITORY / "charts" / "omnistage"
 SMALL = {"cpu": "100m", "memory": "256Mi"}

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from omnistage.cluster.settings import ClaimMount
-from tests.on_cluster import images, storage
-from tests.on_cluster.cluster import Cluster, ClusterError
-from tests.on_cluster.components import GPU_TAINT
+from tests.on_cluster.harness import images, storage
+from tests.on_cluster.harness.cluster import Cluster, ClusterError
+from tests.on_cluster.harness.components import GPU_TAINT
 
 TOLERATION = {"key": GPU_TAINT["key"], "operator": "Exists", "effect": "NoSchedule"}
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from omnistage.store.open import open_store
-from tests.on_cluster import images, site, storage
-from tests.on_cluster.cluster import REPOSITORY
+from tests.on_cluster import site
+from tests.on_cluster.harness import images, storage
+from tests.on_cluster.harness.cluster import REPOSITORY
 from tests.on_cluster.packages import Finished, Kubeflow
 from tests.on_cluster.site import Site
 

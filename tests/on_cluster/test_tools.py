@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.on_cluster import tools
-from tests.on_cluster.cluster import Cluster
-from tests.on_cluster.tools import Module, ToolsError
+from tests.on_cluster.harness import tools
+from tests.on_cluster.harness.cluster import Cluster
+from tests.on_cluster.harness.tools import Module, ToolsError
 
 
 def test_without_root_one_line_says_so() -> None:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from omnistage.cluster.pod import TERMINATION_VARIABLE
+from omnistage.cluster.jobs.pod import TERMINATION_VARIABLE
 from omnistage.errors import ErrorReport, InputError
 from omnistage.stage.contract import Context, Result, Stage
 from omnistage.store.s3_client import s3_errors

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from omnistage.cluster.backends import backend_of
+from omnistage.cluster.jobs.backends import backend_of
 from omnistage.cluster.settings import ClaimMount
 from omnistage.errors import InputError, StageFailedError
-from tests.on_cluster.cluster import Cluster
-from tests.on_cluster.launch_kit import Place, Witness, connect, launch
-from tests.on_cluster.proxy import FAULTS, proxy
-from tests.on_cluster.storage import claim
+from tests.on_cluster.gangs.launch_kit import Place, Witness, connect, launch
+from tests.on_cluster.harness.cluster import Cluster
+from tests.on_cluster.harness.proxy import FAULTS, proxy
+from tests.on_cluster.harness.storage import claim
 
 pytestmark = pytest.mark.usefixtures("training_operator")
 

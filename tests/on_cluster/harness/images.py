@@ -14,8 +14,8 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.on_cluster.cluster import REPOSITORY
-from tests.on_cluster.components import NODES, Node
+from tests.on_cluster.harness.cluster import REPOSITORY
+from tests.on_cluster.harness.components import NODES, Node
 
 PAUSE = "docker.io/local/pause:1"
 HOST = "docker.io/local/host:1"

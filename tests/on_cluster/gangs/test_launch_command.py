@@ -7,7 +7,7 @@ import yaml
 
 from omnistage.cli.main import main
 from omnistage.store.folder import FolderStore
-from tests.on_cluster.cluster import REPOSITORY, Cluster, ClusterError
+from tests.on_cluster.harness.cluster import REPOSITORY, Cluster, ClusterError
 from tests.store.store_kit import tiny_inputs
 
 IMAGE = "registry.example/trainer@sha256:" + "2" * 64

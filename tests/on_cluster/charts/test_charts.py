@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from omnistage.cluster.settings import ClaimMount
-from tests.on_cluster import chart_kit, images, storage
-from tests.on_cluster.chart_kit import APPLICATION, EVERYTHING
-from tests.on_cluster.cluster import Cluster, ClusterError
+from tests.on_cluster.charts import chart_kit
+from tests.on_cluster.charts.chart_kit import APPLICATION, EVERYTHING
+from tests.on_cluster.harness import images, storage
+from tests.on_cluster.harness.cluster import Cluster, ClusterError
 
 KINDS = (
     "serviceaccounts,roles,rolebindings,configmaps,networkpolicies,resourcequotas,limitranges,"

@@ -1,7 +1,7 @@
 """The programs of the cluster, built once from pinned Go modules into a folder outside the tree.
 
-``python -m tests.on_cluster.tools`` builds what is missing and says how long each took: about 15
-minutes from nothing on two cores, a minute with a warm Go build cache. The folder is
+``python -m tests.on_cluster.harness.tools`` builds what is missing and says how long each took:
+about 15 minutes from nothing on two cores, a minute with a warm Go build cache. The folder is
 ``$OMNISTAGE_CLUSTER_CACHE``, else ``omnistage/cluster`` in the user's cache.
 """
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.on_cluster import machine
-from tests.on_cluster.certs import Authority, service_account_key
+from tests.on_cluster.harness import machine
+from tests.on_cluster.harness.certs import Authority, service_account_key
 
 ADDRESS = machine.NODE_ADDRESSES[0]
 """Where the control plane and the cluster's DNS listen."""

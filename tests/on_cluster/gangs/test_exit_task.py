@@ -13,16 +13,17 @@ import pytest
 import yaml
 
 from omnistage.cluster.claim import claim
-from omnistage.cluster.job import ClusterJob
+from omnistage.cluster.jobs.job import ClusterJob
 from omnistage.cluster.settings import ClaimMount
 from omnistage.recipe.document import read_recipe, validate
 from omnistage.task.run_record import SUMMARY, RunRecord
 from pipelines.post_training import compile_packages
 from pipelines.recipe import Recipe
-from tests.on_cluster.cluster import REPOSITORY, Cluster
-from tests.on_cluster.images import HOST
-from tests.on_cluster.launch_kit import Place
-from tests.on_cluster.storage import S3
+from tests.on_cluster import site
+from tests.on_cluster.gangs.launch_kit import Place
+from tests.on_cluster.harness.cluster import REPOSITORY, Cluster
+from tests.on_cluster.harness.images import HOST
+from tests.on_cluster.harness.storage import S3
 from tests.pipelines import kfp_tasks
 from tests.pipelines.kfp_tasks import executor_input, package_tasks
 
@@ -77,7 +78,7 @@ def gang(place: Place, key: str, *runs: str) -> ClusterJob:
 
 def end(place: Place, store: str, run: str) -> dict[str, Any]:
     """Run the exit task of a terminated run as a pod and return the summary."""
-    recipe = validate(read_recipe(Path(__file__).with_name("recipe.yaml")), Recipe)
+    recipe = validate(read_recipe(site.RECIPE), Recipe)
     (package,) = compile_packages(recipe, place.folder, store, IMAGES, only=["post_training"])
     task = package_tasks(package)[-1]
     pod = kfp_tasks.pod(

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from omnistage.cluster.job import (
+from omnistage.cluster.jobs.job import (
     ATTEMPT_LABEL,
     HASH_ANNOTATION,
     KEY_LABEL,

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.on_cluster import machine, tools
-from tests.on_cluster.components import ADDRESS
+from tests.on_cluster.harness import machine, tools
+from tests.on_cluster.harness.components import ADDRESS
 
 STATE = machine.ROOT / "state.json"
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class ClusterError(Exception):
@@ -94,7 +94,7 @@ def running() -> Cluster | None:
         return None
     state = json.loads(STATE.read_text())
     process = Path(f"/proc/{state['process']}/cmdline")
-    alive = process.exists() and b"tests.on_cluster.node" in process.read_bytes()
+    alive = process.exists() and b"tests.on_cluster.harness.node" in process.read_bytes()
     if not (alive and state["shared"]):
         return None
     os.environ["OMNISTAGE_CLUSTER_CACHE"] = state["cache"]  # its programs, kubectl among them
@@ -111,7 +111,12 @@ def own_cluster(shared: bool) -> Iterator[Cluster]:
     Raises:
         ClusterError: If it does not start.
     """
-    server = [sys.executable, "-m", "tests.on_cluster.node", *([] if shared else ["--exclusive"])]
+    server = [
+        sys.executable,
+        "-m",
+        "tests.on_cluster.harness.node",
+        *([] if shared else ["--exclusive"]),
+    ]
     child = subprocess.Popen(
         ["setpriv", "--pdeathsig", "TERM", *server],
         cwd=REPOSITORY,

@@ -68,7 +68,7 @@ class Backend(Protocol):
     """A kind of job, and all that is known of it.
 
     Each is a module of its own with an instance ``BACKEND``, which is a row of
-    :data:`omnistage.cluster.backends.BACKENDS`.
+    :data:`omnistage.cluster.jobs.backends.BACKENDS`.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Backend(Protocol):
     install: str
     """What to install where the cluster does not know the kind."""
     rights: tuple[Right, ...]
-    """Of a launcher: what it needs beside :data:`omnistage.cluster.backends.COMMON_RIGHTS`."""
+    """Of a launcher: what it needs beside :data:`omnistage.cluster.jobs.backends.COMMON_RIGHTS`."""
 
     def render(self, job: ClusterJob) -> dict[str, Any]:
         """Return the exact manifest, with labels and the annotation of its hash."""

@@ -15,7 +15,7 @@ import boto3
 from mypy_boto3_s3 import S3Client
 
 from omnistage.cluster.settings import ClaimMount
-from tests.on_cluster.cluster import REPOSITORY, ClusterError
+from tests.on_cluster.harness.cluster import REPOSITORY, ClusterError
 
 
 def host_folders() -> dict[str, Path]:

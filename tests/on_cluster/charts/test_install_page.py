@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from omnistage.cluster.job import ClusterJob
-from omnistage.cluster.pytorchjob import BACKEND
+from omnistage.cluster.jobs.job import ClusterJob
+from omnistage.cluster.jobs.pytorchjob import BACKEND
 from omnistage.cluster.settings import merge_settings
-from tests.on_cluster import chart_kit, images, storage
-from tests.on_cluster.cluster import REPOSITORY, Cluster
+from tests.on_cluster.charts import chart_kit
+from tests.on_cluster.harness import images, storage
+from tests.on_cluster.harness.cluster import REPOSITORY, Cluster
 
 PAGE = REPOSITORY / "docs" / "install.md"
 TEAM = "team"

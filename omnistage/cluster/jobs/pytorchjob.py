@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from omnistage.cluster import pod
-from omnistage.cluster.job import JOB_VERBS, ClusterJob, JobStatus, Phase, Right
+from omnistage.cluster.jobs import pod
+from omnistage.cluster.jobs.job import JOB_VERBS, ClusterJob, JobStatus, Phase, Right
 from omnistage.cluster.settings import LaunchSettings
 
 _REPLICA_TYPE = "training.kubeflow.org/replica-type"

@@ -1,9 +1,9 @@
 """A cluster of two nodes on this machine: a pool of CPU nodes and a pool of GPU nodes.
 
-``python -m tests.on_cluster.node`` starts one for use by hand and tears it down on Ctrl-C or
-SIGTERM; tests that start meanwhile run on it. ``--with training-operator,trainer,kueue`` installs
-operators. Else the tests start one of their own, in a child process of this module, which takes
-the cluster down when the tests end, however they end.
+``python -m tests.on_cluster.harness.node`` starts one for use by hand and tears it down on Ctrl-C
+or SIGTERM; tests that start meanwhile run on it. ``--with training-operator,trainer,kueue``
+installs operators. Else the tests start one of their own, in a child process of this module, which
+takes the cluster down when the tests end, however they end.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.on_cluster import images, machine, tools
-from tests.on_cluster.cluster import STATE, Cluster, ClusterError, say
-from tests.on_cluster.components import NODES, Plan, Program
-from tests.on_cluster.operators import install, require_known
+from tests.on_cluster.harness import images, machine, tools
+from tests.on_cluster.harness.cluster import STATE, Cluster, ClusterError, say
+from tests.on_cluster.harness.components import NODES, Plan, Program
+from tests.on_cluster.harness.operators import install, require_known
 
 LOCK = Path("/run/omnistage-cluster.lock")
 START_TIMEOUT = 120.0
@@ -153,7 +153,9 @@ class Server:
 
 def main() -> None:
     """Run a cluster until Ctrl-C, SIGTERM or the end of one of its processes."""
-    parser = argparse.ArgumentParser(prog="python -m tests.on_cluster.node", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.on_cluster.harness.node", description=__doc__
+    )
     parser.add_argument("--with", dest="operators", default="", metavar="NAME,…")
     parser.add_argument("--exclusive", action="store_true", help="for one run of the tests")
     arguments = parser.parse_args()

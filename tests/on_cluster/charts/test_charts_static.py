@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from omnistage.cluster.settings import LaunchSettings
-from tests.on_cluster import chart_kit, schemas, tools
-from tests.on_cluster.chart_kit import APPLICATION, CHARTS, CLOUDS, EVERYTHING, KUEUE_API
+from tests.on_cluster.charts import chart_kit
+from tests.on_cluster.charts.chart_kit import APPLICATION, CHARTS, CLOUDS, EVERYTHING, KUEUE_API
+from tests.on_cluster.harness import schemas, tools
 
-GOLDEN = Path(__file__).resolve().parents[1] / "charts" / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "charts" / "golden"
 ALL_ON: dict[str, Any] = {
     "kubeflow-trainer": {"enabled": True},
     "queues": {"create": True},

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from omnistage.cluster import pod
 from omnistage.cluster.api import Resource
-from omnistage.cluster.job import JOB_VERBS, ClusterJob, JobStatus, Phase, Right
+from omnistage.cluster.jobs import pod
+from omnistage.cluster.jobs.job import JOB_VERBS, ClusterJob, JobStatus, Phase, Right
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
 

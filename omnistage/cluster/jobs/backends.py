@@ -1,14 +1,14 @@
 """The back ends there are, and what all of them need.
 
-A further back end is a module with a ``BACKEND`` (:class:`omnistage.cluster.job.Backend`), a row
-of :data:`BACKENDS` and its name among the values of ``cluster.backend``. Doctor, the chart's
+A further back end is a module with a ``BACKEND`` (:class:`omnistage.cluster.jobs.job.Backend`), a
+row of :data:`BACKENDS` and its name among the values of ``cluster.backend``. Doctor, the chart's
 rights, the schema of its values and the launcher's messages follow.
 """
 
 from collections.abc import Iterable
 
-from omnistage.cluster import pytorchjob, trainjob
-from omnistage.cluster.job import Backend, Right
+from omnistage.cluster.jobs import pytorchjob, trainjob
+from omnistage.cluster.jobs.job import Backend, Right
 from omnistage.cluster.settings import LaunchSettings
 
 BACKENDS: tuple[Backend, ...] = (pytorchjob.BACKEND, trainjob.BACKEND)

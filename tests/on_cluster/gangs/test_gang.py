@@ -12,9 +12,9 @@ from omnistage.cluster.claim import runs_of
 from omnistage.cluster.gang import cancel_run
 from omnistage.cluster.settings import ClaimMount
 from omnistage.errors import ErrorReport, InputError, StageFailedError
-from tests.on_cluster.cluster import Cluster
-from tests.on_cluster.launch_kit import Launcher, Place, Witness
-from tests.on_cluster.proxy import proxy
+from tests.on_cluster.gangs.launch_kit import Launcher, Place, Witness
+from tests.on_cluster.harness.cluster import Cluster
+from tests.on_cluster.harness.proxy import proxy
 
 pytestmark = pytest.mark.usefixtures("training_operator")
 

@@ -1,6 +1,6 @@
 """What the tests of launching share: jobs of a shell script, and launchers that may be killed.
 
-``python -m tests.on_cluster.launch_kit`` is a launcher in a process of its own; it reads the
+``python -m tests.on_cluster.gangs.launch_kit`` is a launcher in a process of its own; it reads the
 job from stdin.
 """
 
@@ -23,13 +23,13 @@ from kubernetes import client, config
 from omnistage.cluster.api import PODS, Api
 from omnistage.cluster.claim import list_jobs
 from omnistage.cluster.gang import run_gang
-from omnistage.cluster.job import KEY_LABEL, ClusterJob
+from omnistage.cluster.jobs.job import KEY_LABEL, ClusterJob
 from omnistage.cluster.settings import ClaimMount, LaunchSettings, NodePool
 from omnistage.errors import OmnistageError
 from omnistage.events import Events
-from tests.on_cluster import images, storage
-from tests.on_cluster.cluster import REPOSITORY, Cluster
-from tests.on_cluster.components import GPU_TAINT
+from tests.on_cluster.harness import images, storage
+from tests.on_cluster.harness.cluster import REPOSITORY, Cluster
+from tests.on_cluster.harness.components import GPU_TAINT
 
 POOL = NodePool(
     node_selector={"omnistage.dev/pool": "gpu"},
@@ -182,7 +182,7 @@ class Launcher:
         text = {**dataclasses.asdict(job), "settings": job.settings.model_dump(mode="json")}
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.on_cluster.launch_kit"],
+                [sys.executable, "-m", "tests.on_cluster.gangs.launch_kit"],
                 cwd=REPOSITORY,
                 env={**os.environ, "KUBECONFIG": str(kubeconfig)},
                 stdin=subprocess.PIPE,

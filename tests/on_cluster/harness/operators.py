@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from tests.on_cluster import images, machine, tools
-from tests.on_cluster.cluster import Cluster, ClusterError, say
-from tests.on_cluster.components import CPU_NODE
+from tests.on_cluster.harness import images, machine, tools
+from tests.on_cluster.harness.cluster import Cluster, ClusterError, say
+from tests.on_cluster.harness.components import CPU_NODE
 
 TRAINING_OPERATOR_IMAGE = "ghcr.io/kubeflow/training-v1/training-operator:v1-93c5489"
 JOBSET_IMAGE = "registry.k8s.io/jobset/jobset:v0.12.0"

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from tests.on_cluster import tools
-from tests.on_cluster.cluster import REPOSITORY
+from tests.on_cluster.harness import tools
+from tests.on_cluster.harness.cluster import REPOSITORY
 
 CHARTS = REPOSITORY / "charts"
 APPLICATION = CHARTS / "omnistage"

@@ -1,0 +1,1 @@
+"""The charts, on a real API server and as helm renders them."""

@@ -1,0 +1,1 @@
+"""Gangs on the real operators: launched, adopted, disturbed and ended."""

@@ -1,0 +1,1 @@
+"""The cluster that the tests run on: its programs, nodes, operators and images."""
