@@ -47,20 +47,26 @@ def make_pipeline(
     return dsl.pipeline(name=name, description=about)(pipeline)
 
 
-def register_artifact_types(*classes: type[Any]) -> None:
-    """Make artifact types known to KFP's executor by their schema titles.
+class _Types(dict[str, type[Any]]):
+    """Artifact types by schema title, for KFP's executor."""
 
-    The executor of KFP 2.17 takes the class of a type that it does not know from the annotation of
-    the input. Of an optional input that is ``Optional[...]``, which it tries to instantiate
-    (``kfp/dsl/executor.py``, ``make_artifact``).
+    def get(self, title: str, default: Any = None) -> type[Any]:
+        """The type of a title, else the class in the annotation, else ``dsl.Artifact``."""
+        from kfp import dsl
 
-    Args:
-        classes: Artifact types with a ``schema_title``.
+        return super().get(title, default if isinstance(default, type) else dsl.Artifact)
+
+
+def allow_optional_inputs() -> None:
+    """Have KFP's executor make artifacts of optional inputs.
+
+    The executor of KFP 2.17 takes the class of an artifact whose schema title it does not know from
+    the annotation of the input. Of an optional input that is ``Optional[...]``, which it tries to
+    instantiate (``kfp/dsl/executor.py``, ``create_artifact_instance``).
     """
     from kfp.dsl.types import artifact_types
 
-    known = artifact_types._SCHEMA_TITLE_TO_TYPE
-    known.update({cls.schema_title: cls for cls in classes})
+    artifact_types._SCHEMA_TITLE_TO_TYPE = _Types(artifact_types._SCHEMA_TITLE_TO_TYPE)
 
 
 def check_health(client: Any, timeout: Any) -> None:

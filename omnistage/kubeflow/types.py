@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from omnistage.kubeflow.sdk import register_artifact_types
+from omnistage.kubeflow.sdk import allow_optional_inputs
 
 
 class DatasetTarball(dsl.Dataset):
@@ -41,6 +41,4 @@ class EvalReport(dsl.Artifact):
     schema_title = "system.EvalReport"
 
 
-register_artifact_types(
-    DatasetTarball, BaseModel, RewrittenJSONL, SFTCheckpoint, LoRAAdapter, EvalReport
-)
+allow_optional_inputs()

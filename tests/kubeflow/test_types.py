@@ -18,9 +18,22 @@ TYPES = (
 )
 
 
+@pytest.mark.parametrize("title", ["", "Model", "system.Unheard"])
 @pytest.mark.parametrize("kind", TYPES)
-def test_an_optional_input_becomes_an_artifact_of_its_type(kind: type[dsl.Artifact]) -> None:
+def test_an_optional_input_becomes_an_artifact(kind: type[dsl.Artifact], title: str) -> None:
     annotation = Optional[dsl.Input[kind]]  # noqa: UP045 - as the components have it
-    from_backend = {"type": {"schemaTitle": kind.schema_title}, "uri": "s3://b/m", "name": "m"}
+    from_backend = {"type": {"schemaTitle": title}, "uri": "s3://b/m", "metadata": {"key": "k"}}
     made = create_artifact_instance(from_backend, annotation)  # pyright: ignore[reportArgumentType]
-    assert type(made) is kind
+    assert isinstance(made, dsl.Artifact)
+    assert (made.uri, made.metadata) == ("s3://b/m", {"key": "k"})
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_an_input_becomes_an_artifact_of_its_type(kind: type[dsl.Artifact]) -> None:
+    from_backend = {"type": {"schemaTitle": kind.schema_title}, "uri": "s3://b/m"}
+    assert type(create_artifact_instance(from_backend, kind)) is kind
+
+
+def test_a_type_of_kfp_is_still_found_by_its_title() -> None:
+    from_backend = {"type": {"schemaTitle": "system.Metrics"}, "uri": "s3://b/m"}
+    assert type(create_artifact_instance(from_backend)) is dsl.Metrics
