@@ -7,7 +7,42 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-class Section(io.RawIOBase):
+class View(io.RawIOBase):
+    """Something to read at any position: what the views of this module, and others, share."""
+
+    _position = 0
+
+    def size(self) -> int:
+        """Return the bytes there are in all."""
+        raise NotImplementedError
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move; the size is asked for only where the place is relative to the end.
+
+        Raises:
+            OSError: If the place lies before the beginning.
+        """
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
+        position = offset + (self.size() if start is None else start)
+        if position < 0:
+            raise OSError(errno.EINVAL, "negative seek position")
+        self._position = position
+        return position
+
+
+class Section(View):
     """A range of a file as a file of its own, read only.
 
     Args:
@@ -20,24 +55,10 @@ class Section(io.RawIOBase):
         self._file = file
         self.start = start
         self._size = size
-        self._position = 0
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in the range."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move to a position in the range."""
-        self._position = moved(offset, whence, self._position, self._size)
-        return self._position
+    def size(self) -> int:
+        """Return the bytes of the range."""
+        return self._size
 
     def readinto(self, buffer: "memoryview | bytearray", /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Read from the position, to the end of the range at most."""
@@ -49,7 +70,7 @@ class Section(io.RawIOBase):
         return len(data)
 
 
-class JoinedFiles(io.RawIOBase):
+class JoinedFiles(View):
     """The files of a split archive as one, read only.
 
     Args:
@@ -61,24 +82,10 @@ class JoinedFiles(io.RawIOBase):
         self.starts = [0]
         for path in paths:
             self.starts.append(self.starts[-1] + path.stat().st_size)
-        self._position = 0
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in the whole."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move to a position in the whole."""
-        self._position = moved(offset, whence, self._position, self.starts[-1])
-        return self._position
+    def size(self) -> int:
+        """Return the bytes of the whole."""
+        return self.starts[-1]
 
     def readinto(self, buffer: "memoryview | bytearray", /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Read from the part that holds the position."""
@@ -136,15 +143,3 @@ class Patched(io.RawIOBase):
                     data[at] = value
         buffer[: len(data)] = data
         return len(data)
-
-
-def moved(offset: int, whence: int, position: int, size: int) -> int:
-    """Return the position that a ``seek`` with these arguments leads to.
-
-    Raises:
-        OSError: If it lies before the beginning.
-    """
-    target = {io.SEEK_SET: 0, io.SEEK_CUR: position, io.SEEK_END: size}[whence] + offset
-    if target < 0:
-        raise OSError(errno.EINVAL, "negative seek position")
-    return target

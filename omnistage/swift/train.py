@@ -158,15 +158,7 @@ def train(
     if resume:
         everything["resume_from_checkpoint"] = str(resume)
     env = {**environment(config.media, gpu_count(), family), RECORDS_VARIABLE: str(rows.records)}
-    job = TorchrunJob(
-        name=f"swift {command}",
-        program=(_program(command), *command_line(everything)),
-        log=context.work / "train.log",
-        env=env,
-        nproc_per_node=processes,
-        world=world,
-        silence=SILENCE_SECONDS,
-    )
+    job = _job(context, command, everything, env, processes)
     log = output / "logging.jsonl"
     follow = _Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)
     seconds = 0.0 if over else _launch(context, job, follow, saved)
@@ -179,6 +171,25 @@ def train(
         raise StageFailedError(f"{context.name}: the trainer ended without a checkpoint; {job.log}")
     _check_rows(job.log, rows)
     return Trained(found[0], curve, output, seconds, step_of(resume) if resume else None)
+
+
+def _job(
+    context: Context[Any],
+    command: Command,
+    arguments: Mapping[str, Any],
+    env: dict[str, str],
+    processes: int,
+) -> TorchrunJob:
+    """Return the training processes of this node."""
+    return TorchrunJob(
+        name=f"swift {command}",
+        program=(_program(command), *command_line(arguments)),
+        log=context.work / "train.log",
+        env=env,
+        nproc_per_node=processes,
+        world=context.world,
+        silence=SILENCE_SECONDS,
+    )
 
 
 def _earlier(context: Context[Any], output: Path) -> tuple[Path | None, bool]:

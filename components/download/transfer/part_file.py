@@ -9,14 +9,13 @@ spare, then the bytes that each segment has.
 """
 
 import hashlib
-import io
 import mmap
 import os
 import time
 from pathlib import Path
 from typing import cast
 
-from omnistage.archives.file_views import moved
+from omnistage.archives.file_views import View
 from omnistage.files import boot_id
 
 SEGMENT = 32 << 20  # bytes; each connection fetches one at a time
@@ -154,7 +153,7 @@ class PartFile:
         state_path(self.path).unlink()
 
 
-class GrowingFile(io.RawIOBase):
+class GrowingFile(View):
     """The reader's side: a file whose reads wait for bytes that are still to come.
 
     Args:
@@ -167,26 +166,7 @@ class GrowingFile(io.RawIOBase):
             self._file = os.open(path, os.O_RDONLY)
         except FileNotFoundError as e:
             raise GivenUpError from e
-        self._position = 0
         self._parent = os.getppid()
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move; to a place relative to the end only once the size is known."""
-        size = self.size() if whence == io.SEEK_END else 0
-        self._position = moved(offset, whence, self._position, size)
-        return self._position
 
     def size(self) -> int:
         """Return the size, waiting for it where the source does not say it."""
