@@ -29,7 +29,8 @@ demo: $(STAMP)
 	@$(RUN)/omnistage run tiny
 
 test: $(STAMP)
-	$(RUN)/pytest
+	@# Training leaves one of two cores idle now and then, and much of the rest waits for processes.
+	$(RUN)/pytest -n 2 --dist loadfile
 
 test-cluster: $(STAMP)
 	@$(RUN)/python -m tests.on_cluster.harness.tools
