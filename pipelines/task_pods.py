@@ -8,12 +8,13 @@ from omnistage.cluster.jobs.pod import CONFIG_KEYS, SECRET_KEYS
 from omnistage.cluster.launch import RUN_VARIABLE, WORKFLOW_VARIABLE
 from omnistage.cluster.settings import DEFAULTS_FILE, LaunchSettings
 from omnistage.errors import InputError
+from omnistage.recipe.errors import SIGNED_VARIABLE
 from omnistage.stage.contract import LAUNCHER, Resources
 from omnistage.store.uris import NAMESPACE_VARIABLE, SECRET_VARIABLE, uri_path
 from omnistage.task.run_record import POD_VARIABLE
 from pipelines.graph import Step
 
-HUB_SECRET_KEYS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
+HUB_SECRET_KEYS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN", SIGNED_VARIABLE)
 HUB_CONFIG_KEYS = ("HF_ENDPOINT",)
 STORE_MOUNT = "/store"
 """Where the claim of a store on a volume is mounted."""

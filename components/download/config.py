@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from components.download.fingerprint import folder_fingerprint
 from omnistage.archives.names import safe_path
+from omnistage.recipe.errors import secret_in_address
 from omnistage.settings import Settings, operational
 
 _Target = Annotated[
@@ -42,7 +43,7 @@ class FolderSource(_Source):
 
 
 class HttpsFile(Settings):
-    """One file by its address."""
+    """One file by its address; what is secret in it comes from OMNISTAGE_SIGNED_URLS."""
 
     url: str = Field(pattern="^https?://", description="Address; ranges are used where served.")
     mirrors: list[str] = Field(
@@ -55,6 +56,13 @@ class HttpsFile(Settings):
         default=None, pattern="^[0-9a-f]{64}$", description="What its bytes must hash to."
     )
     size: int | None = Field(default=None, ge=0, description="What its size must be, in bytes.")
+
+    @model_validator(mode="after")
+    def _no_secret(self) -> "HttpsFile":
+        for url in (self.url, *self.mirrors):
+            if tip := secret_in_address(url):
+                raise ValueError(f"{tip}: settings hold no secrets")
+        return self
 
 
 class HttpsSource(_Source):

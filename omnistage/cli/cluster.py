@@ -17,7 +17,10 @@ from omnistage.cli.options import (
 from omnistage.errors import InputError, TransientError
 
 _NAMES = {
-    "hub_secret": ("omnistage-hub", "Secret with HF_TOKEN or MODELSCOPE_API_TOKEN"),
+    "hub_secret": (
+        "omnistage-hub",
+        "Secret with HF_TOKEN, MODELSCOPE_API_TOKEN or OMNISTAGE_SIGNED_URLS",
+    ),
     "launch_config": ("omnistage-launch", "ConfigMap with launch.yaml"),
     "store_claim": ("omnistage-store", "claim mounted at /store"),
 }
@@ -167,6 +170,7 @@ def _compile(options: argparse.Namespace) -> None:
 
 
 def _submit(options: argparse.Namespace) -> int:
+    from components.download.sources.uri import parse_source
     from omnistage.kubeflow.server import PipelinesServer
     from omnistage.kubeflow.submit import (
         STAND_ALONE,
@@ -185,11 +189,15 @@ def _submit(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         (path,) = _compile_packages(options, Path(folder), first=options.first, only=[PIPELINE])
         package = Package(path.read_bytes())
+    parameters = parse_parameters(options.param, package)
+    for name in ("data", "model"):
+        if parameters.get(name):  # before it is sent: a server keeps what it got
+            parse_source(parameters[name])
     submission = Submission(
         package,
         options.experiment,
         options.name,
-        parse_parameters(options.param, package),
+        parameters,
         options.endpoint,
         options.namespace,
         options.service_account,

@@ -14,6 +14,7 @@ from omnistage.cluster.jobs.backends import backend_of
 from omnistage.cluster.jobs.job import KEY_LABEL, RUNS_ANNOTATION, ClusterJob
 from omnistage.cluster.watch import GangWatcher
 from omnistage.events import Events
+from omnistage.redact import redact
 
 _LONGEST_DELAY = 600.0
 _FINISHED = ("succeeded", "failed")
@@ -39,7 +40,7 @@ def run_gang(
         TransientError: If the API server cannot be reached for half an hour.
     """
     backend = backend_of(job.settings)
-    say = say or (lambda line: print(line, file=sys.stderr, flush=True))
+    say = say or (lambda line: print(redact(line), file=sys.stderr, flush=True))
     try:
         while True:
             job, manifest = claim(job, api, events.message)

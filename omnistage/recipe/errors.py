@@ -9,12 +9,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from omnistage.recipe.schema import Loc, choices, every_setting, field_at, models_at, value_at
+from omnistage.redact import secrets_of
 
 _SECRET = re.compile(
     r"(^|[_-])(token|password|passwd|secret|api_?key|access_key(_id)?|secret_key|credentials?)$",
     re.IGNORECASE,
 )
 _LOGIN = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+_HTTP = re.compile(r"https?://", re.IGNORECASE)
+SIGNED_VARIABLE = "OMNISTAGE_SIGNED_URLS"
+"""Addresses of sources with what is secret in them, separated by white space."""
 _BOUNDS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"), ("multiple_of", "a multiple of"))
 
 
@@ -40,11 +44,24 @@ def secrets(values: Any, model: type[BaseModel], loc: Loc = ()) -> list[tuple[Lo
         here = (*loc, key)
         if isinstance(key, str) and _SECRET.search(key) and field_at(model, here, {}) is None:
             found.append((here, "take it out and set it in the environment (such as HF_TOKEN)"))
+        elif isinstance(value, str) and (tip := secret_in_address(value)):
+            found.append((here, tip))
         elif isinstance(value, str) and _LOGIN.search(value):
             found.append((here, "take user name and password out of the address"))
         elif isinstance(value, dict | list):
             found += secrets(value, model, here)
     return found
+
+
+def secret_in_address(url: str) -> str | None:
+    """Return what is secret in an ``http(s)`` address, with advice; None where nothing is."""
+    named = list(secrets_of(url)) if _HTTP.match(url) else []
+    if not named:
+        return None
+    return (
+        f"take {', '.join(named)} out of the address; a source's whole address goes into the "
+        f"environment variable {SIGNED_VARIABLE}"
+    )
 
 
 def problems(

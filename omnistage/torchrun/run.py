@@ -23,6 +23,7 @@ from omnistage.errors import (
 )
 from omnistage.files import write_atomic
 from omnistage.torchrun.job import TorchrunJob, diagnose, killed, lost_peer
+from omnistage.torchrun.job_log import JobLog
 from omnistage.torchrun.world import without_world
 
 _PDEATHSIG = 1
@@ -90,22 +91,25 @@ def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     start = job.log.stat().st_size if job.log.exists() else 0
-    with job.log.open("ab") as log:
-        process = subprocess.Popen(
-            request.argv,
-            env={**without_world(os.environ), **request.env},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
+    job.log.touch()
+    process = subprocess.Popen(
+        request.argv,
+        env={**without_world(os.environ), **request.env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+    assert process.stdout is not None  # a pipe
+    log = JobLog(process.stdout, job.log)
     write_atomic(leader, orjson.dumps({"pid": process.pid, "start": _start_time(process.pid)}))
     try:
         _wait(job, process, follow, start)
     finally:
         _end_group(process.pid)
         process.wait()
+        log.close()
         leader.unlink(missing_ok=True)
     if process.returncode:
         _raise(job, process.returncode, start)

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from components.download.fingerprint import folder_fingerprint
 from omnistage.errors import InputError
+from omnistage.recipe.errors import secret_in_address
 
 _HELP = (
     "expected hf://owner/name@revision, modelscope://owner/name@revision, s3://bucket/prefix, "
@@ -29,8 +30,10 @@ def parse_source(uri: str) -> dict[str, Any]:
     """Return the source that a URI names, as an entry of a recipe's ``sources``.
 
     Raises:
-        InputError: If it is none of the forms above.
+        InputError: If it is none of the forms above, or an address with a secret in it.
     """
+    if tip := secret_in_address(uri):
+        raise InputError(f"source {uri}: {tip}")
     scheme, colon, rest = uri.partition(":")
     name = rest.removeprefix("//")
     if colon and scheme in {"hf", "hub"} and (found := _HUB.fullmatch(name)):

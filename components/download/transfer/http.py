@@ -233,8 +233,10 @@ def _refusal(response: urllib3.BaseHTTPResponse, url: str) -> Exception:
     if status in _TRANSIENT or status >= 500:
         return TransientError(f"the server answered {status}", _wait(response))
     advice = {
-        401: "it wants credentials: set the source's token in the environment",
-        403: "access is denied: accept the licence on its page, or set a token that may read it",
+        401: "it wants credentials: set the source's token, or the address with its password in "
+        "OMNISTAGE_SIGNED_URLS, in the environment",
+        403: "access is denied: accept the licence on its page, or set a token or signed address "
+        "(OMNISTAGE_SIGNED_URLS) that may read it",
         404: "it is not there: check the name and the revision",
         410: "it was removed",
     }.get(status, response.reason or "")

@@ -69,6 +69,8 @@ class Served:
     """Bytes per second of each connection."""
     elsewhere: "Server | None" = None
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+    """What was asked for, with the query."""
     sent: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """URL path to the bytes that went out."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -151,6 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         content = self.content
         with content.lock:
             content.requests.append((path, dict(self.headers)))
+            content.addresses.append(self.path)
             queued = content.faults.get(path)
             fault = queued.pop(0) if queued else content.always.get(path)
         if fault and fault.kind == "status":

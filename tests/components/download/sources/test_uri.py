@@ -25,8 +25,8 @@ NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
         ("s3://bucket/sets/a", {"type": "s3", "uri": "s3://bucket/sets/a"}),
         ("s3://bucket", {"type": "s3", "uri": "s3://bucket"}),
         (
-            "https://data.example/a%20b.zip?sig=x#y",
-            {"type": "https", "files": [{"url": "https://data.example/a%20b.zip?sig=x#y"}]},
+            "https://data.example/a%20b.zip?part=x#y",
+            {"type": "https", "files": [{"url": "https://data.example/a%20b.zip?part=x#y"}]},
         ),
         ("file:///mnt/sets/a%20b", {"type": "folder", "path": "/mnt/sets/a b"}),
         ("file://localhost/mnt", {"type": "folder", "path": "/mnt"}),
