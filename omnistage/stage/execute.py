@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from omnistage.errors import DamagedError, InputError, machine_errors
+from omnistage.errors import DamagedError, InputError, TransientError, machine_errors
 from omnistage.events import Events, clock
 from omnistage.files import human_bytes
 from omnistage.settings import C, Settings
@@ -23,6 +23,7 @@ from omnistage.stage.key import KeyParts, input_digests, key_parts, pinned_versi
 from omnistage.store.digest import Progress
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
+from omnistage.store.open import made_anew
 from omnistage.store.uris import manifest_uri
 from omnistage.torchrun.world import SINGLE_NODE, World
 
@@ -215,6 +216,7 @@ def _make(stage: Stage[C], context: Context[C], force: bool, began: float) -> Ma
         shutil.rmtree(home, ignore_errors=True)
     with machine_errors(f"stage {stage.name}"):
         result = _run(stage, context)
+        _check_inputs_stayed(context)
         events.message("storing the result")
         provenance = _provenance(stage, context, time.monotonic() - began)
         manifest = store.commit(
@@ -233,6 +235,20 @@ def _make(stage: Stage[C], context: Context[C], force: bool, began: float) -> Ma
     size = f"{len(manifest.files)} files, {human_bytes(manifest.size)}"
     events.message(f"done in {clock(time.monotonic() - began)}: {size}")
     return manifest
+
+
+def _check_inputs_stayed(context: Context[Any]) -> None:
+    """Check that no input was made anew, with other bytes, while the stage read it.
+
+    Raises:
+        TransientError: Naming the input; another attempt starts from what is there now.
+    """
+    for name, manifest in context.inputs.items():
+        if made_anew(manifest):
+            raise TransientError(
+                f"{context.name}: input {name!r} ({manifest.stage} {manifest.key}) was made anew "
+                "by another run while it was read, with another result; run it again"
+            )
 
 
 def _storing(events: Events) -> Progress:

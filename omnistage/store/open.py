@@ -7,7 +7,7 @@ from omnistage.errors import DamagedError, InputError
 from omnistage.store.folder import FolderStore
 from omnistage.store.layout import CONTENT, MANIFEST, Store, relocated
 from omnistage.store.manifest import Manifest
-from omnistage.store.uris import uri_path
+from omnistage.store.uris import manifest_uri, uri_path
 
 _LARGEST = 1 << 28
 """Bytes of a manifest: one of a million files has about 150 MB."""
@@ -56,6 +56,20 @@ def read_manifest(uri: str) -> Manifest:
     if manifest.uri.startswith("s3://") != remote:
         raise InputError(f"{uri}: its content is elsewhere, at {manifest.uri}")
     return manifest
+
+
+def made_anew(manifest: Manifest) -> bool:
+    """Whether a forced run has put other files in the place of an artifact that is being read.
+
+    A folder's files are read where they are, so that a reader may have seen some of each. Files of
+    a bucket are read from a verified copy.
+    """
+    if manifest.uri.startswith("s3://"):
+        return False
+    try:
+        return read_manifest(manifest_uri(manifest)).digest != manifest.digest
+    except InputError:
+        return False  # removed: what is open stays readable, and nothing else has its place
 
 
 def _read(uri: str) -> bytes:

@@ -1,12 +1,13 @@
 """Two writers and two readers of one key, killed between any two operations.
 
 Over the real store code, in a folder and in a bucket: no reader sees a part, no whole result is
-lost, every run ends. ``tests/store/interleave.py`` lets each actor do one operation on the disk or
-in the bucket at a time.
+lost but to a run that is forced to make it anew, every run ends. ``tests/store/interleave.py`` lets
+each actor do one operation on the disk or in the bucket at a time.
 """
 
 import shutil
 import tempfile
+import traceback
 import uuid
 from pathlib import Path
 from unittest import mock
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from omnistage.errors import InputError, TransientError
+from omnistage.errors import InputError, OmnistageError, TransientError
 from omnistage.settings import Settings
 from omnistage.stage.contract import Context, Result, Stage
 from omnistage.stage.execute import execute
@@ -24,6 +25,7 @@ from omnistage.store import objects, s3
 from omnistage.store.folder import FolderStore
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
+from omnistage.store.open import made_anew
 from omnistage.store.s3 import S3Store
 from tests.store.interleave import Actor, KilledError, MemoryS3, current, stepped_disk
 
@@ -59,6 +61,9 @@ class Machine(RuleBasedStateMachine):
         self.asked = Number()
         self.first: Manifest | None = None
         """The artifact that has been seen whole; it must stay."""
+        self.forced: list[Actor] = []
+        """Writers that were to make it anew and have been at work since the last look."""
+        self.ever_forced = False
         self.patches = [
             stepped_disk(),
             mock.patch.object(s3, "scratch_root", self._scratch),
@@ -91,17 +96,20 @@ class Machine(RuleBasedStateMachine):
     def _find(self) -> Manifest | None:
         return self.store.find("sft", self.key)
 
-    def _started(self, node: int) -> Actor:
+    def _started(self, node: int, force: bool) -> Actor:
         def write() -> Manifest:
-            return execute(self.stage, self.asked, {}, self.store).manifest
+            return execute(self.stage, self.asked, {}, self.store, force=force).manifest
 
         if node not in self.writers or self.writers[node].done:
             self.writers[node] = Actor(write, self.folder / f"node{node}")
+            if force:
+                self.forced.append(self.writers[node])
+                self.ever_forced = True
         return self.writers[node]
 
-    @rule(node=NODES, steps=STEPS)
-    def write(self, node: int, steps: int) -> None:
-        actor = self._started(node)
+    @rule(node=NODES, steps=STEPS, force=st.sampled_from([False, False, True]))
+    def write(self, node: int, steps: int, force: bool = False) -> None:
+        actor = self._started(node, force)
         actor.step(steps)
         self._judge(actor)
 
@@ -115,7 +123,7 @@ class Machine(RuleBasedStateMachine):
         """When nobody is at work, the next result is another one."""
         if self.first and all(a.done for a in [*self.writers.values(), *self.readers.values()]):
             self.asked = Number(number=self.asked.number + 1)
-            self.first = None
+            self.first, self.ever_forced = None, False
 
     @rule(node=NODES)
     def kill_writer(self, node: int) -> None:
@@ -135,7 +143,8 @@ class Machine(RuleBasedStateMachine):
             if found is None:
                 return None
             folder = self.store.local(found)
-            return [(folder / name).read_text() for name in ("a", "b")]
+            texts = [(folder / name).read_text() for name in ("a", "b")]
+            return None if made_anew(found) else texts
 
         if node not in self.readers or self.readers[node].done:
             self.readers[node] = Actor(read, self.folder / f"reader{node}")
@@ -153,14 +162,16 @@ class Machine(RuleBasedStateMachine):
         if not actor.done:
             return
         if actor.error is None:
-            assert actor.result == self._find()
+            assert actor.result == self._find() or any(a is not actor for a in self.forced)
         else:
-            assert isinstance(actor.error, KilledError | TransientError | InputError), actor.error
+            known = isinstance(actor.error, KilledError | TransientError | InputError)
+            assert known, "".join(traceback.format_exception(actor.error))
 
     def _judge_reader(self, actor: Actor) -> None:
-        """A reader sees both files of one attempt, or nothing."""
+        """A reader sees both files of one attempt, or nothing; one whose files go says so."""
         if actor.done and actor.error:
-            assert isinstance(actor.error, KilledError), actor.error
+            gone = (OSError, OmnistageError) if self.ever_forced else ()
+            assert isinstance(actor.error, (KilledError, *gone)), actor.error
         elif actor.done and actor.result is not None:
             a, b = actor.result
             assert (a.split()[0], a[-1], b[-1]) == (b.split()[0], "a", "b")
@@ -170,8 +181,9 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         found = self._find()
-        assert self.first is None or found == self.first
+        assert self.first is None or found == self.first or self.forced
         self.first = found
+        self.forced = [actor for actor in self.forced if not actor.done]
 
     def teardown(self) -> None:
         try:
