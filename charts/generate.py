@@ -1,8 +1,9 @@
 """Write what the charts take from elsewhere: tables of values, and the schema of job settings.
 
 ``python charts/generate.py`` fills in the table of values in each chart's README.md from the
-comments of its values.yaml; the definition of ``launch.settings`` in the schema of the chart
-``omnistage`` from :class:`omnistage.cluster.settings.LaunchSettings`; and the rules of its Roles
+comments of its values.yaml; the definitions of ``launch.settings`` and ``launch.policy`` in the
+schema of the chart ``omnistage`` from :class:`omnistage.cluster.settings.LaunchSettings` and
+:class:`omnistage.policy.Policy`; and the rules of its Roles
 from what the back ends need (:mod:`omnistage.cluster.jobs.backends`). With ``--check`` it changes
 nothing and exits with 1 when a file is not up to date.
 """
@@ -20,6 +21,7 @@ import yaml
 from omnistage.cluster.jobs.backends import all_launcher_rights, reaper_rights, rules
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
+from omnistage.policy import Policy
 
 CHARTS = Path(__file__).resolve().parent
 NAMES = ("omnistage", "omnistage-platform")
@@ -127,7 +129,8 @@ def schema(chart: Path) -> str:
     """Return the schema of the chart's values with the definitions of job settings made anew."""
     found = json.loads((chart / "values.schema.json").read_text())
     model = LaunchSettings.model_json_schema(ref_template="#/$defs/{model}")
-    definitions = {**model.pop("$defs"), "LaunchSettings": model}
+    policy = Policy.model_json_schema()
+    definitions = {**model.pop("$defs"), "LaunchSettings": model, "Policy": policy}
     found["$defs"] = {name: _plain(definitions[name]) for name in sorted(definitions)}
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 

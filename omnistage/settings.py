@@ -1,11 +1,21 @@
 """Base of every stage's settings, and which of them count for the stage key."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from omnistage.errors import InputError
+
+
+class Ask(NamedTuple):
+    """Something that settings ask for and a shared cluster may refuse."""
+
+    what: str
+    """A field of :class:`omnistage.policy.Policy`."""
+    name: str
+    where: str
+    """The setting."""
 
 
 class Settings(BaseModel):
@@ -15,6 +25,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), validate_default=True
     )
+
+    def asks(self) -> list[Ask]:
+        """Return what these settings ask for that a shared cluster may refuse."""
+        return []
 
 
 def operational() -> dict[str, Any]:

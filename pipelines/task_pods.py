@@ -15,7 +15,7 @@ from omnistage.task.run_record import POD_VARIABLE
 from pipelines.graph import Step
 
 HUB_SECRET_KEYS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN", SIGNED_VARIABLE)
-HUB_CONFIG_KEYS = ("HF_ENDPOINT",)
+HUB_CONFIG_KEYS = ("HF_ENDPOINT", "OMNISTAGE_REFUSED_NETWORKS")
 STORE_MOUNT = "/store"
 """Where the claim of a store on a volume is mounted."""
 _SETTLE = 3600

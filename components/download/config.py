@@ -1,5 +1,6 @@
 """Settings of the two download stages, for a data set and for a base model."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -7,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from components.download.fingerprint import folder_fingerprint
 from omnistage.archives.names import safe_path
 from omnistage.recipe.errors import secret_in_address
-from omnistage.settings import Settings, operational
+from omnistage.settings import Ask, Settings, operational
 
 _Target = Annotated[
     str,
@@ -235,6 +236,10 @@ class DownloadSettings(FetchSettings):
         "5 GB of sources.",
     )
 
+    def asks(self) -> list[Ask]:
+        """Return the folders that are read."""
+        return _folders(self.sources)
+
     def resolve(self) -> "DownloadSettings":
         """Return the settings with the fingerprint of each folder source filled in."""
         return self.model_copy(update={"sources": [_resolved(s) for s in self.sources]})
@@ -251,9 +256,20 @@ class ModelSettings(FetchSettings):
             raise ValueError("a model's files stay at the top: leave out target")
         return self
 
+    def asks(self) -> list[Ask]:
+        """Return the folders that are read."""
+        return _folders(self.sources)
+
     def resolve(self) -> "ModelSettings":
         """Return the settings with the fingerprint of each folder source filled in."""
         return self.model_copy(update={"sources": [_resolved(s) for s in self.sources]})
+
+
+def _folders(sources: Sequence[Any]) -> list[Ask]:
+    """Return the folders among sources, as asks."""
+    numbered = enumerate(sources)
+    found = [(n, s.path) for n, s in numbered if isinstance(s, FolderSource)]
+    return [Ask("source_folders", path, f"sources.{n}.path") for n, path in found]
 
 
 def _resolved(source: Any) -> Any:

@@ -8,7 +8,7 @@ from components.grpo.watch.watch import WatchSettings
 from omnistage.rewards import REWARDS
 from omnistage.rewards.own import with_code
 from omnistage.rewards.served.client import JudgeSettings
-from omnistage.settings import Settings, operational
+from omnistage.settings import Ask, Settings, operational
 from omnistage.swift.settings import TrainingSettings
 
 
@@ -94,6 +94,11 @@ class GRPOSettings(TrainingSettings):
         description="When to stop a run that cannot learn.",
         json_schema_extra=operational(),
     )
+
+    def asks(self) -> list[Ask]:
+        """Return also the rewards that are the recipe's own."""
+        own = [Ask("own_rewards", name, f"reward_weights.{name}") for name in self.reward_code]
+        return [*super().asks(), *own]
 
     @model_validator(mode="before")
     @classmethod

@@ -10,11 +10,12 @@ from pydantic import Field
 
 from omnistage.errors import InputError
 from omnistage.kube_names import Labels, ObjectName, QueueName
-from omnistage.settings import Settings
+from omnistage.settings import Ask, Settings
 
 DEFAULTS_FILE = Path("/etc/omnistage/launch.yaml")
 """Where a launcher pod finds the cluster's defaults, from the chart's ConfigMap."""
 DEFAULTS_VARIABLE = "OMNISTAGE_LAUNCH_DEFAULTS"
+_ASKED = {"service_account": "service_accounts", "store_secret": "secrets"}
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTP]i?)?$"
 
 
@@ -148,6 +149,16 @@ class LaunchSettings(Settings):
     retry_delay: float = Field(
         default=30, ge=0, description="Seconds before the first restart; doubled each time."
     )
+
+    def asks(self) -> list[Ask]:
+        """Return the objects and variables that were set, without what is so by default."""
+        given = self.model_fields_set
+        found = [Ask("env", n, f"env.{n}") for n in self.env if "env" in given]
+        for name in {"service_account", "store_secret"} & given:
+            found.append(Ask(_ASKED[name], getattr(self, name), name))
+        found += [Ask("secrets", n, "image_pull_secrets") for n in self.image_pull_secrets]
+        found += [Ask("claims", v.claim, "volumes") for v in self.volumes]
+        return [ask for ask in found if ask.name]
 
     def pool(self) -> NodePool:
         """Return the chosen node pool.

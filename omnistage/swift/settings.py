@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from omnistage.errors import InputError
-from omnistage.settings import Settings, operational
+from omnistage.settings import Ask, Settings, operational
 from omnistage.swift.media import MediaSettings
 from omnistage.torchrun.job import gpu_count
 
@@ -102,6 +102,10 @@ class TrainingSettings(Settings):
         default={},
         description="Further arguments of ms-swift by their own names, checked before the start.",
     )
+
+    def asks(self) -> list[Ask]:
+        """Return the arguments that are handed on to ms-swift as they are."""
+        return [Ask("trainer_arguments", n, f"swift_arguments.{n}") for n in self.swift_arguments]
 
 
 def process_count(wanted: int | None) -> int:

@@ -19,9 +19,11 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from omnistage.cluster.jobs.pod import TERMINATION_VARIABLE
+from omnistage.cluster.settings import merge_settings
 from omnistage.errors import DamagedError, ErrorReport, InputError, OmnistageError
 from omnistage.events import Events
 from omnistage.files import read_json, write_atomic
+from omnistage.policy import read_policy
 from omnistage.redact import redact
 from omnistage.settings import parse_config
 from omnistage.stage.contract import Outcome, Stage, TaskRuntime
@@ -125,6 +127,8 @@ def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:
         InputError: If the settings, an input or the store are wrong.
     """
     config = parse_config(stage.config, spec.config, stage.name)
+    policy = read_policy()
+    policy.check(config.asks(), stage.name)
     inputs = {name: _input(name, uri) for name, uri in spec.inputs.items()}
     if spec.verify_inputs:
         for name, manifest in inputs.items():
@@ -138,6 +142,7 @@ def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:
         # Here and not above: it needs a Kubernetes client, which the start of a pod does not.
         from omnistage.cluster.launch import launch_stage
 
+        policy.check(merge_settings(spec.runtime.cluster.settings).asks(), "cluster")
         run["launch"] = partial(launch_stage, cluster=spec.runtime.cluster)
     outcome = execute(
         stage,

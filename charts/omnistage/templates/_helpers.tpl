@@ -99,22 +99,19 @@ runAsNonRoot: true
 {{- end }}
 {{- end }}
 
-{{- /* Any address, without the API server's where they are known. */}}
-{{- define "omnistage.anywhereButTheApiServer" -}}
-{{- $four := list }}{{ $six := list -}}
-{{- range .Values.networkPolicy.apiServerCIDRs -}}
+{{- /* Any address but link-local ones, those of metadata services and the given ones. */}}
+{{- define "omnistage.anywhereBut" -}}
+{{- $four := list "169.254.0.0/16" "100.100.100.200/32" }}
+{{- $six := list "fe80::/10" "fd00:ec2::254/128" -}}
+{{- range . -}}
 {{- if contains ":" . }}{{ $six = append $six . }}{{ else }}{{ $four = append $four . }}{{ end -}}
 {{- end -}}
 - ipBlock:
     cidr: 0.0.0.0/0
-    {{- with $four }}
-    except: {{ toJson . }}
-    {{- end }}
+    except: {{ toJson $four }}
 - ipBlock:
     cidr: ::/0
-    {{- with $six }}
-    except: {{ toJson . }}
-    {{- end }}
+    except: {{ toJson $six }}
 {{- end }}
 
 {{- define "omnistage.tcpPorts" -}}

@@ -23,6 +23,8 @@ REFUSED_VARIABLE = "OMNISTAGE_REFUSED_NETWORKS"
 """Further networks that sources must not lead to, such as ``10.0.0.0/8,172.20.0.0/16``."""
 _METADATA = ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_OWN_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "HF_ENDPOINT")
+"""Addresses that whoever set the machine or the chart up chose; they may be in such a network."""
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -40,7 +42,8 @@ def check_address(text: str, where: str) -> None:
         address = _plain(ipaddress.ip_address(text.strip("[]").partition("%")[0]))
     except ValueError:
         return
-    for network in (*_METADATA, *_configured()):
+    own = where in _own_hosts()
+    for network in (*_METADATA, *(() if own else _configured())):
         if address in _network(network):
             raise InputError(
                 f"{where}: leads to {address}, in the network {network}, which no source may"
@@ -110,6 +113,11 @@ def _plain(address: _Address) -> _Address:
 
 def _configured() -> list[str]:
     return [n.strip() for n in os.environ.get(REFUSED_VARIABLE, "").split(",") if n.strip()]
+
+
+def _own_hosts() -> set[str]:
+    found = {urlsplit(os.environ.get(name, "")).hostname for name in _OWN_ENDPOINTS}
+    return {host for host in found if host}
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

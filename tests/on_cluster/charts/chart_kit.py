@@ -39,12 +39,15 @@ EVERYTHING: dict[str, Any] = {
         "settings": {
             "rdma": {"rdma/ib": 8},
             "volumes": [{"claim": "models", "mount_path": "/models", "read_only": True}],
-        }
+        },
+        "policy": {"own_rewards": False, "env": ["NCCL_*"]},
     },
     "trainingRuntime": {"create": True},
     "queue": {"create": True},
     "networkPolicy": {
         "apiServerCIDRs": ["10.0.0.1/32", "fd00::1/128"],
+        "refusedCIDRs": ["10.96.0.0/12", "fd00:96::/112"],
+        "launcherEgress": [{"ports": [{"port": 988, "protocol": "TCP"}]}],
         "trainerEgress": [{"ports": [{"port": 8000, "protocol": "TCP"}]}],
     },
     "quota": {"hard": {"requests.nvidia.com/gpu": "16", "count/pytorchjobs.kubeflow.org": "20"}},

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from omnistage.cluster.settings import LaunchSettings
+from omnistage.policy import Policy
 from tests.on_cluster.charts import chart_kit
 from tests.on_cluster.charts.chart_kit import APPLICATION, CHARTS, CLOUDS, EVERYTHING, KUEUE_API
 from tests.on_cluster.harness import schemas, tools
@@ -209,20 +210,44 @@ def test_the_trainers_account_has_no_role_and_no_token() -> None:
     assert trainer["automountServiceAccountToken"] is False
 
 
-def test_training_pods_may_not_reach_the_api_server() -> None:
-    policies = {
-        o["metadata"]["name"]: o["spec"]
+LINK_LOCAL = (
+    ["169.254.0.0/16", "100.100.100.200/32"],
+    ["fe80::/10", "fd00:ec2::254/128"],
+)
+
+
+def exceptions(policy: str) -> list[list[str]]:
+    """What is cut out of the addresses that pods may reach, a list a rule and family."""
+    (spec,) = (
+        o["spec"]
         for o in chart_kit.objects(application("everything"))
-        if o["kind"] == "NetworkPolicy"
+        if o["kind"] == "NetworkPolicy" and o["metadata"]["name"] == policy
+    )
+    peers = [peer for rule in spec["egress"] for peer in rule.get("to", []) if "ipBlock" in peer]
+    return [p["ipBlock"]["except"] for p in peers if "except" in p["ipBlock"]]
+
+
+def test_training_pods_reach_neither_the_api_server_nor_a_metadata_service() -> None:
+    four, six = LINK_LOCAL
+    assert exceptions("omnistage-trainer") == [[*four, "10.0.0.1/32"], [*six, "fd00::1/128"]]
+
+
+def test_launchers_reach_no_metadata_service_and_no_refused_network() -> None:
+    four, six = LINK_LOCAL
+    store, hubs = [four, six], [[*four, "10.96.0.0/12"], [*six, "fd00:96::/112"]]
+    assert exceptions("omnistage-launcher") == [*store, *hubs]
+
+
+def test_launchers_are_told_what_is_refused() -> None:
+    data = {
+        o["metadata"]["name"]: o["data"]
+        for o in chart_kit.objects(application("everything"))
+        if o["kind"] == "ConfigMap"
     }
-    blocks = [
-        peer["ipBlock"]
-        for rule in policies["omnistage-trainer"]["egress"]
-        for peer in rule.get("to", [])
-        if "ipBlock" in peer
-    ]
-    assert [b["except"] for b in blocks] == [["10.0.0.1/32"], ["fd00::1/128"]]
-    assert policies["omnistage-launcher"]["ingress"] == []
+    networks = data["omnistage-store"]["OMNISTAGE_REFUSED_NETWORKS"]
+    assert networks == "10.96.0.0/12,fd00:96::/112"
+    policy = Policy.model_validate(yaml.safe_load(data["omnistage-launch"]["policy.yaml"]))
+    assert (policy.own_rewards, policy.env, policy.claims) == (False, ["NCCL_*"], None)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,15 @@ def test_other_addresses_pass_unless_they_are_configured(address, monkeypatch):
         check_address(address, "x")
 
 
+def test_an_endpoint_that_the_cluster_itself_names_may_be_in_a_refused_network(monkeypatch):
+    monkeypatch.setenv(REFUSED_VARIABLE, "10.0.0.0/8")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://minio.store.svc:9000")
+    check_address("10.1.2.3", "minio.store.svc")
+    for address, host in (("10.1.2.3", "api.store.svc"), (METADATA, "minio.store.svc")):
+        with pytest.raises(InputError, match="which no source may"):
+            check_address(address, host)
+
+
 def test_a_list_of_networks_that_is_none_is_said(monkeypatch):
     monkeypatch.setenv(REFUSED_VARIABLE, "ten")
     with pytest.raises(InputError, match=f"{REFUSED_VARIABLE}: 'ten' is not a network"):
