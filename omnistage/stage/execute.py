@@ -287,7 +287,8 @@ def _not_stored(stage: Stage[Any], key: str) -> InputError:
 def _look(stage: Stage[Any], key: str, store: Store, events: Events | None) -> Manifest | None:
     """Return a whole output; a damaged one is left to whoever holds the lock."""
     try:
-        return store.find(stage.name, key, stage.kind)
+        with machine_errors(f"looking {stage.name} {key} up in {store.uri}"):
+            return store.find(stage.name, key, stage.kind)
     except DamagedError as e:
         if events:
             events.warn(f"{e}; its job makes it again")
