@@ -34,6 +34,7 @@ def retry(
     tries: float = float("inf"),
     first: float = 0.5,
     longest: float = 15.0,
+    factor: float = 2.0,
     jitter: float = 0.0,
     notice: Callable[[str], None] | None = None,
     quiet: float = 10.0,
@@ -45,9 +46,9 @@ def retry(
         call: What is done; safe to repeat.
         patience: Seconds after which it is not tried again.
         tries: Calls at most.
-        first: Seconds before the second call; doubled each time. An error's own ``wait`` counts
-            where it is longer.
+        first: Seconds before the second call. An error's own ``wait`` counts where it is longer.
         longest: Seconds between two calls at most.
+        factor: By which the wait grows each time.
         jitter: Part of a wait by which it is made longer or shorter at random.
         notice: Told that the call is repeated: after ``quiet`` seconds of trying, and each time
             that has tripled.
@@ -69,9 +70,10 @@ def retry(
                     e.args = (f"{e}; given up after {passed:.0f} s of trying", *e.args[1:])
                 raise
             if notice and passed >= quiet:
-                left = f" for {patience - passed:.0f} s more" if patience < float("inf") else ""
-                notice(f"{e}; trying again{left}")
+                endless = patience == float("inf")
+                when = f"in {wait:.0f} s" if endless else f"for {patience - passed:.0f} s more"
+                notice(f"{e}; trying again {when}")
                 quiet *= 3
             clock.sleep(wait)
-            delay = min(2 * delay, longest)
+            delay = min(factor * delay, longest)
     raise AssertionError("unreachable")

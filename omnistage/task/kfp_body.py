@@ -8,8 +8,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kfp import dsl
 from omnistage.errors import ErrorReport, InputError, OmnistageError, TransientError
 from omnistage.events import Events
 from omnistage.files import read_jsonl, write_json
+from omnistage.retry import retry
 from omnistage.stage.contract import Stage
 from omnistage.store.manifest import Manifest
 from omnistage.store.open import open_store
@@ -30,7 +32,8 @@ EVENTS_VARIABLE = "OMNISTAGE_EVENTS"
 FORCE_VARIABLE = "OMNISTAGE_FORCE"
 CACHED_ONLY_VARIABLE = "OMNISTAGE_CACHED_ONLY"
 _REPORT = ("kind", "message")
-_RETRY_SECONDS = (10.0, 30.0, 90.0)
+_TRIES = 4
+_FIRST_WAIT, _LONGEST_WAIT = 10.0, 90.0  # seconds
 
 
 def run_stage(
@@ -73,24 +76,18 @@ def run_stage(
         try:
             settings = orjson.loads(config)
             values = {
+                **_asked(stage, given),
                 "config": change(settings) if change else settings,
-                "inputs": {name: _manifest_of(name, a) for name, a in given.items()},
                 "store": store,
                 "runtime": _runtime(runtime, cluster or {}),
-                "force": _names(stage, FORCE_VARIABLE),
-                "cached_only": _names(stage, CACHED_ONLY_VARIABLE),
-                # Inputs of a stage that runs alone were not just made or checked by this run.
-                "verify_inputs": any("digest" not in a.metadata for a in given.values()),
                 "manifest": str(manifest),
                 "events": str(events),
             }
         except OmnistageError as e:
-            Events(stage.name, events).emit("failed", **asdict(ErrorReport.of(e)))
-            print(f"{stage.name}: error: {e}", file=sys.stderr, flush=True)
-            code = e.exit_code
+            code = _refused(stage, events, e)
         else:
             write_json(spec, values)
-            code = _run(stage, spec, events, _RETRY_SECONDS if record else ())
+            code = _run(stage, spec, events, _TRIES if record else 1)
         ended = _ended(stage.name, events)
         made = None if code else Manifest.from_json(manifest.read_bytes(), str(manifest))
     if record:
@@ -99,6 +96,24 @@ def run_stage(
         raise SystemExit(code)
     _fill_in(output, made)
     return made
+
+
+def _refused(stage: Stage[Any], events: Path, error: OmnistageError) -> int:
+    """Report that a stage cannot start, and return its exit code."""
+    Events(stage.name, events).emit("failed", **asdict(ErrorReport.of(error)))
+    print(f"{stage.name}: error: {error}", file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+def _asked(stage: Stage[Any], given: Mapping[str, dsl.Artifact]) -> dict[str, Any]:
+    """Return what of a stage's spec its inputs and this process's environment say."""
+    return {
+        "inputs": {name: _manifest_of(name, a) for name, a in given.items()},
+        "force": _names(stage, FORCE_VARIABLE),
+        "cached_only": _names(stage, CACHED_ONLY_VARIABLE),
+        # Inputs of a stage that runs alone were not just made or checked by this run.
+        "verify_inputs": any("digest" not in a.metadata for a in given.values()),
+    }
 
 
 def _note_end(
@@ -147,17 +162,30 @@ def _runtime(runtime: str, cluster: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _run(stage: Stage[Any], spec: Path, events: Path, waits: Sequence[float]) -> int:
+def _run(stage: Stage[Any], spec: Path, events: Path, tries: int) -> int:
     """Run a stage, again after transient errors, and return its exit code."""
-    for number, wait in enumerate(waits, 2):
+    number = count(1)
+
+    def attempt() -> int:
+        attempted = next(number)
         code = main(stage, ["--spec", str(spec)])
-        if code != TransientError.exit_code:
-            return code
-        Events(stage.name, events).warn(
-            f"a transient error; trying again in {wait:g} s (try {number} of {len(waits) + 1})"
+        if code == TransientError.exit_code:
+            raise TransientError(f"a transient error (try {attempted} of {tries})")
+        return code
+
+    try:
+        return retry(
+            attempt,
+            tries=tries,
+            first=_FIRST_WAIT,
+            longest=_LONGEST_WAIT,
+            factor=3,
+            notice=Events(stage.name, events).warn,
+            quiet=0,
+            clock=time,
         )
-        time.sleep(wait)
-    return main(stage, ["--spec", str(spec)])
+    except TransientError as e:
+        return e.exit_code
 
 
 def _ended(stage: str, events: Path) -> dict[str, Any]:

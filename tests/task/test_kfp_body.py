@@ -4,7 +4,6 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from omnistage.task.kfp_body import run_stage
 from omnistage.task.run_record import SUMMARY, RunRecord
 from pipelines.post_training import compile_packages
 from pipelines.recipe import Recipe
+from tests.clock import FakeClock
 from tests.pipelines.kfp_tasks import Task, executor_input, package_tasks, read_output, run_here
 from tests.pipelines.test_packages import PINNED
 from tests.stage.test_execute import Copy
@@ -44,13 +44,13 @@ STAGE = Stage(STAGE_NAME, "DatasetTarball", 1, Copy, {}, run)
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The run of a task on a cluster, whose waits are only written down."""
-    waits: list[float] = []
+    clock = FakeClock()
     monkeypatch.setenv("OMNISTAGE_RUN_ID", "run-1")
     monkeypatch.setenv("OMNISTAGE_POD_NAME", "pod-1")
     # In this module alone: the threads of the S3 server sleep too.
-    monkeypatch.setattr(kfp_body, "time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr(kfp_body, "time", clock)
     FAULTS.clear()
-    return waits
+    return clock.slept
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_transient_error_is_retried_and_said(
     FAULTS.extend([TransientError("the server is busy"), TransientError("still busy")])
     made = work(store.uri)
     assert slept == [10, 30]
-    assert "download: warning: a transient error; trying again in 10 s (try 2 of 4)" in (
+    assert "download: warning: a transient error (try 1 of 4); trying again in 10 s" in (
         capsys.readouterr().err
     )
     assert record(store.uri) | {"time": 0, "seconds": 0} == {
