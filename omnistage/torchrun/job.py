@@ -62,7 +62,7 @@ def diagnose(log: str) -> str:
     """Return the part of a failed job's log that says why: the last error and what led to it.
 
     torchrun's own summary of dead processes, which follows the real error, is cut off, and
-    out-of-memory errors get advice.
+    full memory and full disks get advice.
     """
     lines = [line.rstrip() for line in log.splitlines()]
     for number, line in enumerate(lines):
@@ -83,5 +83,10 @@ def diagnose(log: str) -> str:
         text += (
             "\nOut of memory. Lower per_device_batch_size (the global batch stays), max_length, "
             "max_pixels or video_max_pixels; turn gradient_checkpointing on; or raise zero_stage."
+        )
+    if re.search(r"No space left on device|Disk quota exceeded", log):
+        text += (
+            "\nThe disk is full. Free some space, or lower save_total_limit or raise save_steps; "
+            "then run it again, which goes on from the last whole checkpoint."
         )
     return text
