@@ -250,15 +250,18 @@ class _MediaSummary:
         """Say what a user would not expect."""
         if self._undecodable:
             named = "; ".join(self._undecodable[:_NAMED])
-            events.warn(f"{len(self._undecodable):,} media cannot be decoded: {named}")
+            count = len(self._undecodable)
+            media = "1 medium" if count == 1 else f"{count:,} media"
+            events.warn(f"{media} cannot be decoded: {named}")
         if self._converted:
             why = ", ".join(f"{reason} ({n:,})" for reason, n in self._converted.most_common())
             events.message(f"images that will be converted to what a viewer shows: {why}")
         if self._paged:
             named = "; ".join(self._paged[:_NAMED])
+            count = len(self._paged)
+            images = "1 image has" if count == 1 else f"{count:,} images have"
             events.warn(
-                f"{len(self._paged):,} images have several frames or pages, of which a model sees "
-                f"the first: {named}"
+                f"{images} several frames or pages, of which a model sees the first: {named}"
             )
 
 

@@ -70,6 +70,7 @@ class Draft:
         task: Where the format tells it.
         gold: Columns of ``omnistage.records.record.GOLD``.
         objects: Boxes and names that ``<bbox>`` and ``<ref-object>`` stand for.
+        inline: Whether a medium's bytes stand in the row, beside its path.
         clip_sound: Whether an ``<audio>`` tag without an item means the sound of the clip.
         dropped: Columns of the row that the record does not have.
     """
@@ -82,5 +83,6 @@ class Draft:
     task: str | None = None
     gold: dict[str, Any] = field(default_factory=dict)
     objects: dict[str, Any] | None = None
+    inline: bool = False
     clip_sound: bool = False
     dropped: list[str] = field(default_factory=list)

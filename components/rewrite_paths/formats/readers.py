@@ -251,6 +251,8 @@ def _turns(value: Any, where: str) -> Draft:
 
 def _add_turns(draft: Draft, value: Any, where: str) -> None:
     for turn, content in read_turns(value, where, draft):
+        if content is None and turn["role"] == "assistant":
+            raise RowError("no_answer", f"{where}: an answer is null")
         draft.messages.append({**turn, "content": join_parts(content, draft, where)})
 
 

@@ -27,6 +27,7 @@ _PARTS = {
     "video": "videos",
     "video_url": "videos",
 }
+INLINE = "the medium stands in the row itself; write it to a file of the data set and name that"
 _TURN_KEYS = frozenset({"role", "from", "content", "value", "loss", "loss_scale", "weight"})
 
 
@@ -155,6 +156,11 @@ def take_media(row: Mapping[str, Any], draft: Draft) -> None:
                 continue
             items = value if isinstance(value, list) else [value]
             getattr(draft, field).extend(_path(item, key) for item in items)
+            draft.inline = draft.inline or any(_has_bytes(item) for item in items)
+
+
+def _has_bytes(item: Any) -> bool:
+    return isinstance(item, dict) and bool(item.get("bytes"))
 
 
 def _path(item: Any, key: str) -> str:
@@ -162,15 +168,12 @@ def _path(item: Any, key: str) -> str:
         raise RowError("bad_field", f"{key}: a list of frames is not read; make a clip of them")
     if isinstance(item, dict):
         path = item.get("path") or item.get("url")
-        if not path and item.get("bytes"):
-            raise RowError("missing_file", f"{key}: {_INLINE}")
+        if not path and _has_bytes(item):
+            raise RowError("missing_file", f"{key}: {INLINE}")
         item = path
     if not isinstance(item, str) or not item.strip():
         raise RowError("bad_field", f"{key}: a path or a list of paths is needed")
     return item
-
-
-_INLINE = "the medium stands in the row itself; write it to a file of the data set and name that"
 
 
 def _part_path(part: Mapping[str, Any], kind: str) -> str:
@@ -180,7 +183,7 @@ def _part_path(part: Mapping[str, Any], kind: str) -> str:
     if isinstance(value, dict):
         data = value.get("data")
         if isinstance(data, str) and "." not in data:  # base64 has no full stop, a path has
-            raise RowError("missing_file", f"{kind}: {_INLINE}")
+            raise RowError("missing_file", f"{kind}: {INLINE}")
         value = value.get("url", value.get("path", data))
     if not isinstance(value, str) or not value.strip():
         raise RowError("bad_field", f"a part of type {kind} has no path")

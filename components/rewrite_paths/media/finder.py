@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.rewrite_paths.draft import Draft, RowError
+from components.rewrite_paths.formats.turns import INLINE
 from components.rewrite_paths.media.index import SOUND_CLIP, MemberIndex, clean
 from components.rewrite_paths.media.path_rules import PathRules
 from components.rewrite_paths.media.tags import (
@@ -69,8 +70,7 @@ class MediaFinder:
                 read_other_tags(draft.messages, name)
         media = Media()
         for name in MEDIA:
-            raws = getattr(draft, name)
-            setattr(media, name, [self._require(raw, name) for raw in raws])
+            setattr(media, name, self._members(draft, name))
         for name in MEDIA:
             self._rewrite_lines(draft, media, name)
         self._settle_sound(draft, media)
@@ -79,6 +79,14 @@ class MediaFinder:
         insert_tags(draft.messages, {n: counts[n] for n in MEDIA if counts[n] and not tags[n]})
         check_tags(draft.messages, counts)
         return media
+
+    def _members(self, draft: Draft, name: str) -> list[int]:
+        try:
+            return [self._require(raw, name) for raw in getattr(draft, name)]
+        except RowError as e:
+            if e.reason == "missing_file" and draft.inline:
+                raise RowError(e.reason, f"{name}: {INLINE}") from e
+            raise
 
     def _require(self, raw: str, name: str) -> int:
         return self.index.require(self.rules.apply(raw), name)

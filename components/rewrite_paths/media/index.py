@@ -59,6 +59,7 @@ class MemberIndex:
         self._add_all(entries)
         self._endings = self._folder_endings()
         self._by_name: dict[str, list[int]] | None = None
+        self._by_folded: dict[str, int] | None = None
         self._cache: dict[str, tuple[str, dict[str, int]] | None] = {}
 
     @classmethod
@@ -209,6 +210,17 @@ class MemberIndex:
                 return self._endings[ending]
         return None
 
+    def _other_case(self, name: str) -> str:
+        """Return a hint at a file whose name differs in case, or nothing."""
+        if self._by_folded is None:
+            self._by_folded = {
+                _normal(known).casefold(): member for member, known in enumerate(self._names)
+            }
+        member = self._by_folded.get(name.casefold())
+        if member is None or not name:
+            return ""
+        return f"; {self.path(member)} differs from it in upper and lower case alone"
+
     def _search(self, raw: str, folder: str, name: str) -> int:
         if self._by_name is None:
             self._by_name = {}
@@ -216,7 +228,10 @@ class MemberIndex:
                 self._by_name.setdefault(_normal(known), []).append(member)
         candidates = self._by_name.get(name)
         if not name or not candidates:
-            raise RowError("missing_file", f"no file of the data set is named like {raw[:200]!r}")
+            raise RowError(
+                "missing_file",
+                f"no file of the data set is named like {raw[:200]!r}{self._other_case(name)}",
+            )
         whole = f"{folder}/{name}" if folder else name
         common = {c: _common_ending(whole, _normal(self.path(c))) for c in candidates}
         most = max(common.values())

@@ -1,6 +1,5 @@
 """Turns Parquet files and saved data sets of the datasets library into JSON Lines."""
 
-import base64
 import datetime
 import decimal
 import json
@@ -15,6 +14,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from omnistage.errors import InputError
+from omnistage.files import human_bytes
 
 _ROWS = 1024  # at a time
 _STATE = "state.json"
@@ -58,13 +58,19 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that JSON has: bytes as base64, times and decimals as their text."""
+    """Return a value that JSON has: times and decimals as their text, bytes too if they are one.
+
+    Of other bytes, such as those of an image, their number is told: no record holds them.
+    """
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return f"({human_bytes(len(value))})"
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, decimal.Decimal | datetime.date | datetime.time | datetime.timedelta):

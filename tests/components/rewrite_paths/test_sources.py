@@ -46,15 +46,34 @@ def test_parquet_is_read_row_by_row(tmp_path: Path) -> None:
 
 
 def test_medium_that_stands_in_a_parquet_row_is_named_as_such(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [
-        {"problem": "q", "solution": "a", "image": {"bytes": b"x", "path": None}},
-        {"problem": "q", "solution": "a", "image": None},
+    """The datasets library writes the bytes with the name that the file had, or without any."""
+    image = {"bytes": b"\x89PNG" * 500, "path": None}
+    columns = [
+        {"image": image},
+        {"image": image | {"path": "hat.png"}},
+        {"images": [image, image]},
+        {"audio": image | {"path": "hat.wav"}},
+    ]
+    none = dict.fromkeys(("image", "images", "audio"))
+    rows = [
+        {"problem": f"q{n}", "solution": "a", **none, **c} for n, c in enumerate([*columns, {}])
     ]
 
     done = rewrite(tmp_path, {"x.parquet": parquet(tmp_path, rows)}, rl=[{"files": ["x.parquet"]}])
 
-    assert [row["reason"] for row in done.rows("rejected")] == ["missing_file"]
-    assert "stands in the row itself" in done.rows("rejected")[0]["detail"]
+    assert len(done.rows("rl")) == 1
+    rejected = done.rows("rejected")
+    assert [row["reason"] for row in rejected] == ["missing_file"] * 4
+    assert all("stands in the row itself" in row["detail"] for row in rejected)
+    assert rejected[0]["row"]["image"]["bytes"] == "(2.0 kB)"
+
+
+def test_text_that_a_table_has_as_bytes_is_text(tmp_path: Path) -> None:
+    content = parquet(tmp_path, [{"problem": "Größe?".encode(), "solution": b"a"}])
+
+    done = rewrite(tmp_path, {"x.parquet": content}, rl=[{"files": ["x.parquet"]}])
+
+    assert done.rows("rl")[0]["messages"][0]["content"] == "Größe?"
 
 
 def test_saved_dataset_is_read_as_the_datasets_library_wrote_it(tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def test_percent_signs_of_urls_and_unicode_forms_are_read() -> None:
     assert members.path(members.find("a/Len\u00e7\u00f3is.png")) == "a/Lenc\u0327o\u0301is.png"
 
 
-def test_letter_case_counts() -> None:
-    with pytest.raises(RowError, match="missing_file"):
+def test_letter_case_counts_and_the_message_says_so() -> None:
+    with pytest.raises(RowError, match=r"missing_file.*a/1.PNG differs from it in upper and lower"):
         index("a/1.PNG").find("a/1.png")
 
 
