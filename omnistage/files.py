@@ -115,6 +115,12 @@ def boot_id() -> str:
         return ""
 
 
+def count_lines(path: Path) -> int:
+    """Return how many lines a file has; one that is not ended does not count."""
+    with path.open("rb") as f:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: f.read(1 << 20), b""))
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number of things in words: ``1 record``, ``4,041 records``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,7 +10,7 @@ from components.grpo.boxes import add_sizes
 from components.grpo.config import GRPOSettings
 from components.grpo.watch.watch import RunMonitor
 from omnistage.errors import InputError
-from omnistage.files import write_atomic
+from omnistage.files import counted, write_atomic
 from omnistage.records.media_facts import split_files
 from omnistage.rewards import METRIC_NAMES, RANGES, register
 from omnistage.rewards.own import write_plugin
@@ -20,8 +20,15 @@ from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
 from omnistage.swift.family import Family, family_of
 from omnistage.swift.media import environment
-from omnistage.swift.rows import training_rows
-from omnistage.swift.train import LIBRARIES, TEMPLATES, keep_logs, output_folder, train
+from omnistage.swift.rows import count_records, training_file, training_rows
+from omnistage.swift.train import (
+    LIBRARIES,
+    TEMPLATES,
+    keep_logs,
+    output_folder,
+    train,
+    trainer_arguments,
+)
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import TorchrunJob, gpu_count
 
@@ -103,18 +110,22 @@ def prompts_per_step(config: GRPOSettings) -> int:
     return max(1, batch // config.num_generations)
 
 
-def check_step(records: int, prompts: int) -> None:
+def check_step(records: int, prompts: int) -> int:
     """Check that there are records for a step; the trainer would wait for them for ever.
+
+    Returns:
+        Records that an epoch passes over, since they do not fill a step; each time others.
 
     Raises:
         InputError: If there are too few.
     """
     if records < prompts:
         raise InputError(
-            f"grpo: {records} record{'s' * (records != 1)} to train on, but a step takes {prompts} "
+            f"grpo: {counted(records, 'record')} to train on, but a step takes {prompts} "
             "prompts (batch_size / num_generations): lower grpo.batch_size, raise "
             "grpo.num_generations, or give more RL records"
         )
+    return records % prompts
 
 
 def preflight(
@@ -206,15 +217,24 @@ def run(context: Context[GRPOSettings]) -> Result:
     config = context.config
     model, adapter = start_model(context)
     family = family_of(context.inputs["model"], context.folder("model") / "files")
-    rows = training_rows(context, family, config, "rl")
+    own = write_plugin(config.reward_code, context.work / "own_rewards.py")
+    dataset = training_file(context, "rl")
+    arguments = grpo_arguments(config, model, adapter, dataset, [*own, PLUGIN])
+    trainer_arguments(context, "rlhf", arguments, config, family)
     prompts = prompts_per_step(config)
-    check_step(rows.counts["records"], prompts)
+    check_step(count_records(context, "rl"), prompts)
+    rows = training_rows(context, family, config, "rl")
+    left_over = check_step(rows.counts["records"], prompts)
+    if left_over:
+        context.events.message(
+            f"each epoch passes over {left_over} of the records, drawn anew, since a step takes "
+            f"{counted(prompts, 'prompt')}"
+        )
     add_sizes(rows.path, family, config.media.max_pixels)
     register(config.reward_code)
     # The processes that are started below inherit these; what decides a result is in the key.
     os.environ.update(config.judge.variables())
     os.environ[CACHE_VARIABLE] = f"{context.store.uri}/judgements"
-    own = write_plugin(config.reward_code, context.work / "own_rewards.py")
     # The checks are the same on every node; the others wait at the rendezvous meanwhile.
     wanted = config.preflight and context.world.node_rank == 0
     checks = preflight(context, family, model, adapter, rows.path) if wanted else {}
@@ -222,7 +242,7 @@ def run(context: Context[GRPOSettings]) -> Result:
     trained = train(
         context,
         "rlhf",
-        grpo_arguments(config, model, adapter, rows.path, [*own, PLUGIN]),
+        arguments,
         config=config,
         family=family,
         rows=rows,
@@ -238,6 +258,7 @@ def run(context: Context[GRPOSettings]) -> Result:
             "start_from": config.start_from,
             "tokens": rows.tokens,
             "steps_per_epoch": rows.counts["records"] // prompts,
+            "left_over_per_epoch": left_over,
             "reward": last.get("reward"),
             "rewards": {
                 n: last.get(f"rewards/{METRIC_NAMES[n]}/mean") for n in config.reward_weights
@@ -253,7 +274,7 @@ def run(context: Context[GRPOSettings]) -> Result:
 STAGE = Stage(
     name="grpo",
     kind="LoRAAdapter",
-    version=2,
+    version=3,
     config=GRPOSettings,
     inputs={
         "data": "DatasetTarball",

@@ -194,7 +194,7 @@ def _examples(tally: Tally, reasons: set[str], what: str) -> str:
 STAGE = Stage(
     name="rewrite_paths",
     kind="RewrittenJSONL",
-    version=2,
+    version=3,
     config=RewriteSettings,
     inputs={"data": "DatasetTarball"},
     run=run,

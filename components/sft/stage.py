@@ -6,8 +6,8 @@ from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
 from omnistage.swift.family import family_of
-from omnistage.swift.rows import training_rows
-from omnistage.swift.train import LIBRARIES, keep_logs, train
+from omnistage.swift.rows import training_file, training_rows
+from omnistage.swift.train import LIBRARIES, keep_logs, train, trainer_arguments
 
 
 def run(context: Context[SFTSettings]) -> Result:
@@ -23,8 +23,9 @@ def run(context: Context[SFTSettings]) -> Result:
     config = context.config
     model = context.folder("model") / "files"
     family = family_of(context.inputs["model"], model)
+    arguments = {"model": str(model), "dataset": [str(training_file(context, "sft"))]}
+    trainer_arguments(context, "sft", arguments, config, family)
     rows = training_rows(context, family, config, "sft")
-    arguments = {"model": str(model), "dataset": [str(rows.path)]}
     trained = train(context, "sft", arguments, config=config, family=family, rows=rows)
     copy_model(
         trained.checkpoint,
@@ -50,7 +51,7 @@ def run(context: Context[SFTSettings]) -> Result:
 STAGE = Stage(
     name="sft",
     kind="SFTCheckpoint",
-    version=2,
+    version=3,
     config=SFTSettings,
     inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "model": "BaseModel"},
     # The media that are read are told by the split's own files.

@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from omnistage.errors import StageFailedError
-from omnistage.files import read_jsonl, write_atomic
+from omnistage.files import count_lines, read_jsonl, write_atomic
 from omnistage.records.record import SPLITS, Split
 from omnistage.stage.contract import Context
 from omnistage.stage.key import pinned_version
@@ -31,7 +31,7 @@ from omnistage.swift.media import MediaSettings, environment
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import TorchrunJob
 
-_VERSION = 1  # raised when a row would be encoded to something else
+_VERSION = 2  # raised when a row would be encoded to something else
 _AREA, _ROWS, _PART = "encoded", "rows.jsonl", "part.jsonl"
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 _SMALL = 20_000  # rows of other splits that are encoded along: less than another start costs
@@ -152,14 +152,9 @@ def _along(context: Context[Any], keys: Mapping[Split, str], split: Split) -> di
     wanted: dict[Split, str] = {split: keys[split]}
     for other, key in keys.items():
         kept = _ROWS in context.store.list_work(_AREA, key)
-        if other != split and not kept and _count(_records(context, other)) <= _SMALL:
+        if other != split and not kept and count_lines(_records(context, other)) <= _SMALL:
             wanted[other] = key
     return wanted
-
-
-def _count(path: Path) -> int:
-    with path.open("rb") as f:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: f.read(1 << 20), b""))
 
 
 def _fetched(context: Context[Any], key: str, name: str, target: Path) -> bool:
@@ -196,7 +191,7 @@ def _encode(
     for split, key in wanted.items():
         if not outs[split].exists():
             _fetched(context, key, _PART, outs[split])
-    total = sum(_count(_records(context, split)) for split in wanted)
+    total = sum(count_lines(_records(context, split)) for split in wanted)
     processes = max(1, min(len(os.sched_getaffinity(0)), total // 8))
     spec = EncodeSpec(
         model=str(context.folder("model") / "files"),
@@ -224,7 +219,7 @@ def _encode(
 
     def follow() -> None:
         nonlocal saved
-        done = sum(_count(out) for out in outs.values() if out.exists())
+        done = sum(count_lines(out) for out in outs.values() if out.exists())
         context.events.progress(done, total, "records")
         if context.runtime.keep_checkpoints and time.monotonic() - saved > _SAVE_SECONDS:
             saved = time.monotonic()
@@ -235,7 +230,7 @@ def _encode(
     seconds = local.run(job, follow)
     context.events.emit("process", name=job.name, seconds=seconds)
     for split, key in wanted.items():
-        if whole_lines(outs[split]) != _count(_records(context, split)):
+        if whole_lines(outs[split]) != count_lines(_records(context, split)):
             raise StageFailedError(f"{context.name}: {split} was not encoded whole; see {job.log}")
         store.save_work(_AREA, key, _ROWS, outs[split])
         store.drop_work(_AREA, key, _PART)

@@ -11,7 +11,7 @@ from typing import Any
 
 from omnistage.archives.media_root import media_root
 from omnistage.errors import InputError
-from omnistage.files import read_jsonl, write_jsonl
+from omnistage.files import count_lines, counted, read_jsonl, write_jsonl
 from omnistage.records.record import Split
 from omnistage.records.training_data import write_training_file
 from omnistage.stage.contract import Context
@@ -32,10 +32,28 @@ class TrainingRows:
     """The trainer's input file."""
     records: Path
     """The canonical records, with their ids."""
-    counts: dict[str, int]
-    """``read``, ``records`` (trained) and ``rejected``."""
+    counts: dict[str, Any]
+    """``read``, ``records`` (trained) and ``rejected`` by reason."""
     tokens: dict[str, Any]
     """:func:`omnistage.swift.encoding.token_figures` of the rows that are trained."""
+
+
+def training_file(context: Context[Any], split: Split) -> Path:
+    """Return where the trainer's input file is written."""
+    return context.work / f"{split}.jsonl"
+
+
+def count_records(context: Context[Any], split: Split) -> int:
+    """Return how many records a split has.
+
+    Raises:
+        InputError: If it has none.
+    """
+    records = context.folder("records") / f"{split}.jsonl"
+    count = count_lines(records) if records.is_file() else 0
+    if not count:
+        raise InputError(f"{records}: the split is empty; see rejected.jsonl beside it")
+    return count
 
 
 def training_rows(
@@ -58,8 +76,7 @@ def training_rows(
     data = context.inputs["data"]
     root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
     records = context.folder("records") / f"{split}.jsonl"
-    if not records.is_file() or not records.stat().st_size:
-        raise InputError(f"{records}: the split is empty; see rejected.jsonl beside it")
+    count_records(context, split)
     check_hearing(records, family, config.media)
     rows = encode_records(context, family, config.media, config.dtype, split, root)
     reasons = [_reason(row, config.max_length) for row in rows]
@@ -71,14 +88,20 @@ def training_rows(
     write_jsonl(context.out / REJECTED, rejected)
     if rejected:
         _report(context, rejected, len(rows), records)
-    path = context.work / f"{split}.jsonl"
+    path = training_file(context, split)
     kept = [reason is None for reason in reasons]
     trained = write_training_file(
         records, root, path, context.events, gold=split == "rl", kept=kept
     )
     good = [row for row, keep in zip(rows, kept, strict=True) if keep]
-    counts = {"read": len(rows), "records": trained, "rejected": len(rejected)}
-    return TrainingRows(path, records, counts, token_figures(good))
+    figures = token_figures(good)
+    context.events.message(
+        f"{figures['total']:,} tokens an epoch, {figures['media_share']:.0%} of them media; a "
+        f"record has {figures['median']:,} in the middle and {figures['longest']:,} at most"
+    )
+    by_reason = dict(sorted(Counter(row["reason"] for row in rejected).items()))
+    counts = {"read": len(rows), "records": trained, "rejected": by_reason}
+    return TrainingRows(path, records, counts, figures)
 
 
 def check_hearing(records: Path, family: Family, media: MediaSettings) -> None:
@@ -93,8 +116,9 @@ def check_hearing(records: Path, family: Family, media: MediaSettings) -> None:
         raise InputError(f"media.use_audio_in_video is on, but {family.title} cannot hear")
     sounding = sum(bool(row.get("audios")) for row in read_jsonl(records))
     if sounding:
+        have = "record has" if sounding == 1 else "records have"
         raise InputError(
-            f"{records.name}: {sounding} records have sound, but {family.title} cannot hear; "
+            f"{records.name}: {sounding} {have} sound, but {family.title} cannot hear; "
             "choose an Omni model, or leave such records out with rewrite_paths.filters"
         )
 
@@ -115,9 +139,10 @@ def _report(
 ) -> None:
     """Warn of the rejected rows, or stop where the recipe says so."""
     kinds = Counter(row["reason"] for row in rejected)
-    counted = ", ".join(f"{count} {reason}" for reason, count in kinds.items())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in kinds.items())
     named = "; ".join(f"{row['id']}: {row['detail']}" for row in rejected[:_NAMED])
-    text = f"{len(rejected)} of {total} records cannot be trained on ({counted}): {named}"
+    of = counted(total, "record")
+    text = f"{len(rejected)} of {of} cannot be trained on ({reasons}): {named}"
     rules = context.inputs["records"].produced_by.get("config", {})
     for setting, found in (
         ("on_missing", kinds["missing"]),

@@ -17,7 +17,7 @@ evaluation; batches may mix both. A record with sounding and mute clips is refus
 positions know one rule for a prompt.
 
 **Nothing is cut, and a row that fails has a name.** What does not fit raises an error instead of
-being truncated, and the error names the record.
+being truncated, a sound that the feature extractor would cut too, and the error names the record.
 """
 
 import json
@@ -49,6 +49,7 @@ _MARK, _JOINT = "\ufdd0", "\ufdd1"
 _OWN_MARKS = ("<cot-process>", "<start-image>", "<img>", "</img>")
 _GROUNDING = ("<bbox>", "<ref-object>")
 _FIELDS = ("{{SYSTEM}}", "{{QUERY}}", "{{RESPONSE}}", "{{ROUND0}}", "{{ROUND1}}")
+_PADDING_SECONDS = 0.15  # of silence that a codec may add to a sound
 _TAG = r"<\\*(?:image|audio|video)>"
 
 
@@ -131,7 +132,7 @@ class _Rules(Template):
 
 
 class _OmniRules(_Rules, Qwen2_5OmniTemplate):
-    """The rule about mute clips, over the templates of models that hear."""
+    """The rules about sounds, over the templates of models that hear."""
 
     def _encode_truncated(self, inputs: Any) -> Any:
         clips = [clip for clip in inputs.videos if isinstance(clip, str)]
@@ -145,8 +146,29 @@ class _OmniRules(_Rules, Qwen2_5OmniTemplate):
             if not sounding:
                 mute = self._copy(use_audio_in_video=False)  # rows are encoded in threads
                 encode: Any = super(_OmniRules, mute)
-                return encode._encode_truncated(inputs)
-        return super()._encode_truncated(inputs)
+                return self._with_whole_sounds(inputs, encode._encode_truncated(inputs))
+        return self._with_whole_sounds(inputs, super()._encode_truncated(inputs))
+
+    def _with_whole_sounds(self, inputs: Any, encoded: Any) -> Any:
+        """Return an encoded row of whose sounds nothing is cut.
+
+        Raises:
+            ValueError: If something is: Qwen2.5-Omni's feature extractor holds 300 s.
+        """
+        mask = encoded.get("feature_attention_mask")
+        if mask is None:
+            return encoded
+        extractor = self.processor.feature_extractor
+        hop, rate = extractor.hop_length, extractor.sampling_rate
+        for sound, frames in zip(inputs.audios, mask.sum(-1).tolist(), strict=True):
+            heard = frames * hop / rate
+            whole = len(sound[0] if isinstance(sound, tuple) else sound) / rate
+            if whole > heard + _PADDING_SECONDS:
+                raise ValueError(
+                    f"the model's feature extractor holds {heard:g} s of a sound, this one has "
+                    f"{whole:.1f} s"
+                )
+        return encoded
 
     def _copy(self, *, use_audio_in_video: bool) -> Any:
         other = copy(self)  # made as for pickling: without the model

@@ -106,6 +106,37 @@ def common_arguments(
     }
 
 
+def trainer_arguments(
+    context: Context[Any],
+    command: Command,
+    arguments: Mapping[str, Any],
+    config: TrainingSettings,
+    family: Family,
+) -> dict[str, Any]:
+    """Return all arguments of the trainer, checked; a stage asks before it encodes its records.
+
+    Args:
+        context: The stage's.
+        command: ms-swift's sub-command.
+        arguments: The stage's own arguments; they and ``config.swift_arguments`` are put over
+            :func:`common_arguments`.
+        config: The stage's settings.
+        family: The model's.
+
+    Raises:
+        InputError: If an argument is wrong, or the batch does not divide by the processes.
+    """
+    processes = process_count(context.runtime.nproc_per_node) * context.world.nodes
+    everything = {
+        **common_arguments(config, family, processes, context.name),
+        **arguments,
+        **config.swift_arguments,
+        "output_dir": str(output_folder(context)),
+    }
+    check_arguments(command, everything, f"{context.name}.swift_arguments")
+    return everything
+
+
 def output_folder(context: Context[Any]) -> Path:
     """Return the folder that the trainer writes checkpoints and logs to."""
     return context.work / "output"
@@ -119,7 +150,6 @@ def train(
     config: TrainingSettings,
     family: Family,
     rows: TrainingRows,
-    processes: int | None = None,
     watch: Callable[[bytes], str | None] | None = None,
     figures: tuple[str, ...] = ("loss",),
 ) -> Trained:
@@ -128,12 +158,10 @@ def train(
     Args:
         context: The stage's.
         command: ms-swift's sub-command.
-        arguments: The stage's own arguments; they and ``config.swift_arguments`` are put over
-            :func:`common_arguments` and checked.
+        arguments: The stage's own, see :func:`trainer_arguments`.
         config: The stage's settings.
         family: The model's.
         rows: What is trained on.
-        processes: Training processes of a node; by default what the runtime asks for.
         watch: Sees every line of ``logging.jsonl``; a text that it returns stops the training for
             that reason.
         figures: Which logged figures the progress line shows.
@@ -143,16 +171,10 @@ def train(
         StageFailedError: If the training fails or is stopped by ``watch``.
         NodeDone: When it has ended well, on a node that is not node 0.
     """
-    processes = processes or process_count(context.runtime.nproc_per_node)
+    processes = process_count(context.runtime.nproc_per_node)
     world, output = context.world, output_folder(context)
     output.mkdir(exist_ok=True)
-    everything = {
-        **common_arguments(config, family, processes * world.nodes, context.name),
-        **arguments,
-        **config.swift_arguments,
-        "output_dir": str(output),
-    }
-    check_arguments(command, everything, f"{context.name}.swift_arguments")
+    everything = trainer_arguments(context, command, arguments, config, family)
     saved = _saved_checkpoints(context, processes)
     resume, over = _earlier(context, output)
     if resume:

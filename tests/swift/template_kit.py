@@ -31,10 +31,12 @@ def write_media(folder: Path) -> None:
     Image.fromarray(noise).save(folder / "whole.jpg")
     cut = (folder / "whole.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(cut[: len(cut) // 2])
-    with wave.open(str(folder / "empty.wav"), "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(SAMPLE_RATE)
+    for name, samples in (("empty.wav", 0), ("brief.wav", 80), ("long.wav", 3 * SAMPLE_RATE)):
+        with wave.open(str(folder / name), "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(2)
+            sound.setframerate(SAMPLE_RATE)
+            sound.writeframes(b"\1\2" * samples)
     with av.open(str(folder / "loud.mp4")) as source, av.open(str(folder / "mute.mp4"), "w") as out:
         stream = out.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
