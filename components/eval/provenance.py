@@ -1,9 +1,11 @@
 """What led to an evaluation: the stages before it, and their seeds."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from components.eval.config import EvalSettings
-from components.eval.report.data import StageRun
+from components.eval.report.data import RowCounts, StageRun
+from omnistage.records.record import SPLITS
 from omnistage.stage.contract import Context
 from omnistage.stage.key import pinned_version
 from omnistage.store.manifest import Manifest
@@ -21,6 +23,7 @@ def stage_runs(context: Context[EvalSettings]) -> list[StageRun]:
             seconds=m.produced_by.get("seconds"),
             versions={"omnistage": m.produced_by["omnistage"], **m.produced_by["libraries"]},
             config=m.produced_by["config"],
+            rows=row_counts(m.counts),
         )
         for m in (context.inputs[name] for name in order if name in context.inputs)
     ]
@@ -31,6 +34,16 @@ def stage_runs(context: Context[EvalSettings]) -> list[StageRun]:
         config=context.config.model_dump(mode="json"),
     )
     return [*runs, own]
+
+
+def row_counts(counts: Mapping[str, Any]) -> RowCounts | None:
+    """Return what a manifest says of rows: rewriting counts by split, training what it trains."""
+    if "rows" in counts:
+        kept = sum(counts[split] for split in SPLITS)
+        return RowCounts(counts["rows"], kept, counts["rejected"], counts["left_out"])
+    if "read" in counts:
+        return RowCounts(counts["read"], counts["records"], counts["rejected"])
+    return None
 
 
 def seeds(inputs: Mapping[str, Manifest], config: EvalSettings) -> dict[str, int]:

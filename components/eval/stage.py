@@ -91,7 +91,7 @@ def _finish(context: Context[EvalSettings], report: "Report", records: int) -> R
 STAGE = Stage(
     name="eval",
     kind="EvalReport",
-    version=3,
+    version=4,
     config=EvalSettings,
     inputs={
         "data": "DatasetTarball",

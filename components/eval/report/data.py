@@ -32,6 +32,23 @@ class ModelResult:
 
 
 @dataclass(frozen=True)
+class RowCounts:
+    """What became of the rows that a stage read; the sums meet.
+
+    Attributes:
+        read: Rows in.
+        kept: Records out, or trained on.
+        rejected: Set aside, by reason.
+        left_out: Not wanted by the recipe, by cause.
+    """
+
+    read: int
+    kept: int
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StageRun:
     """One stage of the run that led to this report.
 
@@ -42,6 +59,7 @@ class StageRun:
         seconds: Wall time of the computation; ``None`` when unknown.
         versions: Versions of the libraries that decide the result.
         config: The stage's settings.
+        rows: What became of its rows, if it takes any apart.
     """
 
     name: str
@@ -50,6 +68,7 @@ class StageRun:
     seconds: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    rows: RowCounts | None = None
 
 
 @dataclass(frozen=True)

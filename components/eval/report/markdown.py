@@ -1,6 +1,6 @@
 """The report's verdict, tables and findings as Markdown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components.eval.report.data import title_of
@@ -17,10 +17,22 @@ def markdown(report: Mapping[str, Any], names: Mapping[str, str]) -> str:
     for task in report["tasks"].values():
         lines += [f"## {task['title']}, {task['records']} records", "", *_table(task, names), ""]
         lines += _differences(task)
+    lines += _rows(report["provenance"]["stages"])
     if report["findings"]:
         lines += ["## Findings", ""]
         lines += [f"- **{f['level']}**: {_plain(f['text'])}" for f in report["findings"]]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _rows(stages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each stage that rejected rows or left some out."""
+    for stage in stages:
+        rows = stage["rows"] or {}
+        gone = {**rows.get("rejected", {}), **rows.get("left_out", {})}
+        if gone:
+            why = ", ".join(f"{count} {_plain(reason)}" for reason, count in gone.items())
+            yield f"{stage['name']} kept {rows['kept']} of {rows['read']} rows: {why}."
+            yield ""
 
 
 def _table(task: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
