@@ -22,7 +22,7 @@ from omnistage.records.record import MEDIA
 from omnistage.stage.contract import Context
 from omnistage.stage.key import pinned_version
 from omnistage.swift.family import family_of
-from omnistage.swift.media import MediaSettings, environment
+from omnistage.swift.media import MediaSettings, environment, facts_environment
 from omnistage.swift.settings import process_count
 from omnistage.swift.train import LIBRARIES
 from omnistage.torchrun import run as local
@@ -61,6 +61,7 @@ def ask(
             context,
             [m.model_copy(update={"answers": str(folders[m.name])}) for m in models],
             list(distinct.values()),
+            root,
             media,
         )
         found = {name: answered(folder) for name, folder in folders.items()}
@@ -77,6 +78,7 @@ def _run(
     context: Context[EvalSettings],
     models: list[JudgedModel],
     prompts: list[dict[str, Any]],
+    root: Path,
     media: MediaSettings,
 ) -> None:
     """Start the program for what has no answer yet."""
@@ -106,7 +108,10 @@ def _run(
         name="judge",
         program=("-m", "components.eval.generate", str(context.work / "judge.json")),
         log=context.work / "judge.log",
-        env=environment(media, gpu_count(), family),
+        env={
+            **environment(media, gpu_count(), family),
+            **facts_environment(context.folder("records"), root),
+        },
         nproc_per_node=process_count(context.runtime.nproc_per_node),
     )
 

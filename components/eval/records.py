@@ -12,6 +12,7 @@ from omnistage.errors import InputError
 from omnistage.files import read_jsonl
 from omnistage.records.record import MEDIA, modality_of
 from omnistage.rewards.grounding import size_columns
+from omnistage.swift.encoding import Encoded
 from omnistage.swift.family import Family
 from omnistage.swift.media import MediaSettings
 
@@ -76,7 +77,11 @@ def box_frame(family: Family, media: MediaSettings) -> BoxFrame:
 
 
 def read_test_records(
-    path: Path, root: Path, most: int | None = None, boxes: BoxFrame | None = None
+    path: Path,
+    root: Path,
+    most: int | None = None,
+    boxes: BoxFrame | None = None,
+    encoded: Sequence[Encoded] = (),
 ) -> list[TestRecord]:
     """Return the test records.
 
@@ -87,13 +92,15 @@ def read_test_records(
         root: The media root.
         most: Only so many records.
         boxes: Adds the sizes of the image to records with boxes.
+        encoded: What became of each record when it was encoded; one that cannot be is not asked.
 
     Raises:
         InputError: If there is none, or none that can be evaluated.
     """
     records: list[TestRecord] = []
     for number, row in enumerate(read_jsonl(path), 1):
-        records.append(_test_record(row, root, f"{path}:{number}", boxes))
+        error = encoded[number - 1].error if encoded else None
+        records.append(_test_record(row, root, f"{path}:{number}", boxes, error))
         if len(records) == most:
             break
     if not records:
@@ -103,7 +110,9 @@ def read_test_records(
     return records
 
 
-def _test_record(row: dict[str, Any], root: Path, where: str, boxes: BoxFrame | None) -> TestRecord:
+def _test_record(
+    row: dict[str, Any], root: Path, where: str, boxes: BoxFrame | None, error: str | None
+) -> TestRecord:
     task = TASKS.get(row.get("task", ""))
     if task is None:
         raise InputError(
@@ -111,7 +120,7 @@ def _test_record(row: dict[str, Any], root: Path, where: str, boxes: BoxFrame | 
         )
     missing = [p for kind in MEDIA for p in row.get(kind, ()) if not (root / p).is_file()]
     row = {k: [str(root / p) for p in v] if k in MEDIA else v for k, v in row.items()}
-    error = f"no file {missing[0]}" if missing else None
+    error = f"no file {missing[0]}" if missing else error
     if boxes and task.name == "rec" and row.get("images") and not error:
         try:
             row |= boxes(Path(row["images"][0]))

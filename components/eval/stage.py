@@ -11,6 +11,7 @@ from omnistage.files import write_atomic, write_json, write_jsonl
 from omnistage.records.media_facts import split_files
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.swift.curve import read_curve
+from omnistage.swift.encoding import Encoded, encode_records
 from omnistage.swift.family import family_of
 from omnistage.swift.train import LIBRARIES
 
@@ -40,9 +41,13 @@ def run(context: Context[EvalSettings]) -> Result:
     data = context.inputs["data"]
     root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
     model = context.folder("model") / "files"
-    sizes = box_frame(family_of(context.inputs["model"], model), config.media)
+    family = family_of(context.inputs["model"], model)
     split = context.folder("records") / "test.jsonl"
-    records = read_test_records(split, root, config.max_records, sizes)
+    encoded: Sequence[Encoded] = ()
+    if split.stat().st_size:
+        encoded = encode_records(context, family, config.media, config.dtype, "test", root)
+    sizes = box_frame(family, config.media)
+    records = read_test_records(split, root, config.max_records, sizes, encoded)
     prompts = prompts_of(records)
     answers = ask(context, models_of(context), prompts, root, config.media)
     weights, left_out = reward_weights(config, context.inputs.get("grpo"))

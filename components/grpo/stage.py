@@ -19,8 +19,8 @@ from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
 from omnistage.swift.family import Family, family_of
-from omnistage.swift.media import environment
-from omnistage.swift.rows import count_records, training_file, training_rows
+from omnistage.swift.media import environment, facts_environment
+from omnistage.swift.rows import TrainingRows, count_records, training_file, training_rows
 from omnistage.swift.train import (
     LIBRARIES,
     TEMPLATES,
@@ -133,7 +133,7 @@ def preflight(
     family: Family,
     model: Path,
     adapter: Path | None,
-    dataset: Path,
+    rows: TrainingRows,
 ) -> dict[str, Any]:
     """Check a few records with the actual model, before hours are spent; once for a stage key.
 
@@ -156,11 +156,14 @@ def preflight(
                 "model": str(model),
                 "model_type": family.model_type,
                 "adapter": str(adapter) if adapter else None,
-                "records": str(dataset),
+                "records": str(rows.path),
                 "use_audio_in_video": config.media.use_audio_in_video,
                 "rewards": config.reward_weights,
                 "reward_code": config.reward_code,
-                "env": environment(config.media, gpu_count(), family),
+                "env": {
+                    **environment(config.media, gpu_count(), family),
+                    **facts_environment(rows.records.parent, rows.root),
+                },
                 "torch_dtype": config.dtype,
                 "attn_impl": config.attn_impl,
                 "seed": config.seed,
@@ -237,7 +240,7 @@ def run(context: Context[GRPOSettings]) -> Result:
     os.environ[CACHE_VARIABLE] = f"{context.store.uri}/judgements"
     # The checks are the same on every node; the others wait at the rendezvous meanwhile.
     wanted = config.preflight and context.world.node_rank == 0
-    checks = preflight(context, family, model, adapter, rows.path) if wanted else {}
+    checks = preflight(context, family, model, adapter, rows) if wanted else {}
     watcher = Watcher(config, output_folder(context) / "completions.jsonl")
     trained = train(
         context,

@@ -27,7 +27,7 @@ from omnistage.stage.contract import Context
 from omnistage.stage.key import pinned_version
 from omnistage.swift.encode_rows import EncodeSpec, RowsFile, whole_lines
 from omnistage.swift.family import Family
-from omnistage.swift.media import MediaSettings, environment
+from omnistage.swift.media import MediaSettings, environment, facts_environment
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import TorchrunJob
 
@@ -212,7 +212,11 @@ def _encode(
         name="encode",
         program=("-m", "omnistage.swift.encode_rows", str(path)),
         log=context.work / "encode.log",
-        env={**environment(media, 0, family), "CUDA_VISIBLE_DEVICES": ""},
+        env={
+            **environment(media, 0, family),
+            **facts_environment(context.folder("records"), root),
+            "CUDA_VISIBLE_DEVICES": "",
+        },
     )
     context.events.message(f"encoding {total:,} records once, on {processes} processes")
     saved = time.monotonic()

@@ -1,15 +1,20 @@
 """How media are decoded, and the environment variables that ms-swift reads it from."""
 
+import os
 from functools import lru_cache
+from pathlib import Path
 
 from pydantic import Field
 
+from omnistage.records.media_facts import read_media
+from omnistage.records.record import SPLITS
 from omnistage.settings import Settings
 from omnistage.swift.family import Family
 
 RECORDS_VARIABLE = "OMNISTAGE_RECORDS"
 """Names the JSON Lines file of records in which a row that the trainer cannot encode is found."""
 
+_FACTS, _ROOT = "OMNISTAGE_MEDIA_FACTS", "OMNISTAGE_MEDIA_ROOT"
 _LEAST_VIDEO_TOKENS = 128  # the lower bound for a frame of the Qwen utilities
 
 
@@ -33,13 +38,39 @@ class MediaSettings(Settings):
     )
 
 
+def facts_environment(records: Path, root: Path) -> dict[str, str]:
+    """Return the variables by which a process learns what is known of the records' media.
+
+    Args:
+        records: Folder of a RewrittenJSONL, see :mod:`omnistage.records.media_facts`.
+        root: Media root.
+    """
+    return {_FACTS: str(records), _ROOT: str(root)}
+
+
 @lru_cache(maxsize=100_000)
 def has_sound(clip: str) -> bool:
-    """Tell whether a clip has a sound track, from its header; clips are read-only."""
+    """Tell whether a clip has a sound track: as the data set's index says, else from its header."""
+    known = _sound_tracks(os.environ.get(_FACTS), os.environ.get(_ROOT)).get(clip)
+    if known is not None:
+        return known
     import av  # here and not above: a launcher has no decoders
 
     with av.open(clip) as container:
         return bool(container.streams.audio)
+
+
+@lru_cache(maxsize=8)
+def _sound_tracks(records: str | None, root: str | None) -> dict[str, bool]:
+    """Return which clips have a sound track, by absolute path."""
+    if not records or not root:
+        return {}
+    return {
+        f"{root}/{path}": facts["has_audio"]
+        for split in SPLITS
+        for path, facts in read_media(Path(records) / f"{split}.jsonl").items()
+        if "has_audio" in facts
+    }
 
 
 def environment(media: MediaSettings, gpus: int, family: Family) -> dict[str, str]:

@@ -32,6 +32,8 @@ class TrainingRows:
     """The trainer's input file."""
     records: Path
     """The canonical records, with their ids."""
+    root: Path
+    """Media root."""
     counts: dict[str, Any]
     """``read``, ``records`` (trained) and ``rejected`` by reason."""
     tokens: dict[str, Any]
@@ -101,7 +103,7 @@ def training_rows(
     )
     by_reason = dict(sorted(Counter(row["reason"] for row in rejected).items()))
     counts = {"read": len(rows), "records": trained, "rejected": by_reason}
-    return TrainingRows(path, records, counts, figures)
+    return TrainingRows(path, records, root, counts, figures)
 
 
 def check_hearing(records: Path, family: Family, media: MediaSettings) -> None:

@@ -14,7 +14,7 @@ from omnistage.swift.arguments import Command, check_arguments, command_line
 from omnistage.swift.checkpoints import checkpoints, is_last, newest_whole, step_of
 from omnistage.swift.curve import parse_log_line, read_curve
 from omnistage.swift.family import Family
-from omnistage.swift.media import RECORDS_VARIABLE, environment
+from omnistage.swift.media import RECORDS_VARIABLE, environment, facts_environment
 from omnistage.swift.rows import TrainingRows
 from omnistage.swift.saved import SavedCheckpoints
 from omnistage.swift.settings import TrainingSettings, process_count, split_batch
@@ -179,7 +179,11 @@ def train(
     resume, over = _earlier(context, output)
     if resume:
         everything["resume_from_checkpoint"] = str(resume)
-    env = {**environment(config.media, gpu_count(), family), RECORDS_VARIABLE: str(rows.records)}
+    env = {
+        **environment(config.media, gpu_count(), family),
+        **facts_environment(rows.records.parent, rows.root),
+        RECORDS_VARIABLE: str(rows.records),
+    }
     job = _job(context, command, everything, env, processes)
     log = output / "logging.jsonl"
     follow = _Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)

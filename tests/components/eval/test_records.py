@@ -9,6 +9,7 @@ from components.eval.records import as_test_record, box_frame, prompts_of, read_
 from components.eval.tasks import TASKS
 from omnistage.errors import InputError
 from omnistage.files import write_jsonl
+from omnistage.swift.encoding import Encoded
 from omnistage.swift.family import family_named
 from omnistage.swift.media import MediaSettings
 from tests.components.eval.record_kit import pair, question
@@ -41,6 +42,17 @@ def test_a_record_whose_medium_is_missing_is_kept_as_an_error_and_not_asked(tmp_
     assert one.row["images"] == [str(tmp_path / "m1")]
     assert [p["id"] for p in prompts_of([one, two])] == ["r1", "r1#2"]
     assert [r.id for r in read_test_records(path, tmp_path, 1)] == ["r1"]
+
+
+def test_a_record_that_cannot_be_encoded_is_an_error_and_not_asked(tmp_path: Path) -> None:
+    for name in ("m1", "m2"):
+        (tmp_path / name).touch()
+    path = tmp_path / "test.jsonl"
+    write_jsonl(path, [pair(1, "image"), pair(2, "image")])
+    encoded = [Encoded({"text": 9}), Encoded({}, error="m2: OSError: it is cut")]
+    records = read_test_records(path, tmp_path, encoded=encoded)
+    assert [record.error for record in records] == [None, "m2: OSError: it is cut"]
+    assert [p["id"] for p in prompts_of(records)] == ["r1", "r1#2"]
 
 
 @pytest.mark.parametrize(
