@@ -63,36 +63,19 @@ def arrange(
         shown: For each member whether a record of the split shows it; marked anew.
         tally: Its counts of this split are replaced; the durations of its media are added.
     """
-    order = np.arange(len(rows))
-    if settings.deduplicate != "none" and len(rows):
-        _, first = np.unique(rows.keys, return_index=True)
-        tally.leave_out(split, "duplicate", len(order) - len(first))
-        order = np.sort(first)
-    weights = [entry.weight for entry in getattr(settings, split) or []]
-    if all(weights) and weights:
-        mixed = _mix(order, rows, split, weights, settings)
-        tally.leave_out(split, "mixing", len(order) - len(mixed))
-        order = mixed
-    rng = np.random.default_rng([settings.seed, ORDER.index(split), 1])
+    order = _ordered(split, rows, settings, tally)
     labels = rows.labels[order] if len(rows) else np.zeros(0, np.uint8)
-    surplus = int(np.count_nonzero(labels == _A)) - int(np.count_nonzero(labels == _B))
-    major, wanted = (_A, surplus // 2) if surplus > 0 else (_B, -surplus // 2)
-    left = int(np.count_nonzero(labels == major))
-    exchanged = 0
+    rng = np.random.default_rng([settings.seed, ORDER.index(split), 1])
+    exchange = _Exchange(labels, rng if settings.balance else None)
     _forget(tally, split)
     characters: list[int] = []
     members: list[int] = []
     with target.open("wb") as out:
         for line, label in zip(_lines(path, rows, order), labels, strict=True):
             record = orjson.loads(line)
-            if settings.balance and label == major and exchanged < wanted:
-                # This chance for each of those left makes the number exactly the one wanted.
-                if rng.random() * left < wanted - exchanged:
-                    swapped = swap_candidates(record)
-                    if swapped:
-                        record, exchanged = swapped, exchanged + 1
-                        line = dump(record)
-                left -= 1
+            swapped = exchange.swapped(record, label)
+            if swapped:
+                record, line = swapped, dump(swapped)
             out.write(line)
             _count(tally, split, record)
             characters.append(sum(len(m["content"]) for m in record["messages"]))
@@ -103,7 +86,56 @@ def arrange(
     if members:
         np.frombuffer(shown, dtype=np.uint8)[members] = 1
         count_seconds(index, np.array(members), tally.seconds)
-    return Balance(exchanged, surplus - 2 * exchanged * (1 if surplus > 0 else -1))
+    return exchange.balance
+
+
+def _ordered(split: Form, rows: Rows, settings: RewriteSettings, tally: Tally) -> np.ndarray:
+    """Return the places of the records that stay, in their order; the others are counted."""
+    order = np.arange(len(rows))
+    if settings.deduplicate != "none" and len(rows):
+        _, first = np.unique(rows.keys, return_index=True)
+        tally.leave_out(split, "duplicate", len(order) - len(first))
+        order = np.sort(first)
+    weights = [entry.weight for entry in getattr(settings, split) or []]
+    if all(weights) and weights:
+        mixed = _mix(order, rows, split, weights, settings)
+        tally.leave_out(split, "mixing", len(order) - len(mixed))
+        order = mixed
+    return order
+
+
+class _Exchange:
+    """Exchanges A and B in as many records as balances them, which ones drawn at random.
+
+    Args:
+        labels: Place in ``LABELS`` of each record's answer.
+        rng: Draws; None to exchange nothing.
+    """
+
+    def __init__(self, labels: np.ndarray, rng: np.random.Generator | None) -> None:
+        a, b = (int(np.count_nonzero(labels == label)) for label in (_A, _B))
+        self.surplus = a - b
+        self.major, self.left = (_A, a) if a > b else (_B, b)
+        self.wanted = abs(self.surplus) // 2
+        self.exchanged = 0
+        self.rng = rng
+
+    def swapped(self, record: dict[str, Any], label: int) -> dict[str, Any] | None:
+        """Return the next record with its candidates exchanged, or None to leave it as it is."""
+        if self.rng is None or label != self.major or self.exchanged >= self.wanted:
+            return None
+        # This chance for each of those left makes the number exactly the one wanted.
+        drawn = self.rng.random() * self.left < self.wanted - self.exchanged
+        self.left -= 1
+        swapped = swap_candidates(record) if drawn else None
+        self.exchanged += swapped is not None
+        return swapped
+
+    @property
+    def balance(self) -> Balance:
+        """What was done, and what is left to balance."""
+        done = 2 * self.exchanged
+        return Balance(self.exchanged, self.surplus + (done if self.surplus < 0 else -done))
 
 
 def _weights(settings: RewriteSettings) -> Iterator[float | None]:
