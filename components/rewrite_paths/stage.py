@@ -19,11 +19,14 @@ from components.rewrite_paths.media.index import MemberIndex
 from components.rewrite_paths.media.path_rules import PathRules
 from components.rewrite_paths.select.arrange import Balance, arrange, needed
 from components.rewrite_paths.select.test_split import plan_split
-from components.rewrite_paths.sources.files import Source, find_sources
+from components.rewrite_paths.sources.files import Source, find_sources, unread_files
 from omnistage.errors import InputError
+from omnistage.files import counted
 from omnistage.records.media_facts import media_name, write_media
 from omnistage.records.record import SPLITS
 from omnistage.stage.contract import Context, Result, Stage
+
+_NAMED = 5  # files named in a message
 
 
 def run(context: Context[RewriteSettings]) -> Result:
@@ -42,6 +45,13 @@ def run(context: Context[RewriteSettings]) -> Result:
     for name in OUTPUTS:
         (scratch / f"{name}.jsonl").touch()
     sources = find_sources(data / "files", settings, scratch)
+    unread = unread_files(data / "files", sources)
+    if unread:
+        named = ", ".join(unread[:_NAMED]) + (" and others" if len(unread) > _NAMED else "")
+        context.events.message(
+            f"{counted(len(unread), 'record file')} not read: {named}; those to read are named in "
+            "rewrite_paths.sft, .rl or .test"
+        )
     context.events.message("reading the index of media")
     index = MemberIndex.load(data / "index.jsonl")
     shown = {split: _marks(len(index)) for split in OUTPUTS}

@@ -1,6 +1,6 @@
 """The record files of a recipe: which there are, and which of their rows are wanted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +97,23 @@ def find_sources(files: Path, settings: RewriteSettings, scratch: Path) -> list[
     return sources
 
 
+def unread_files(files: Path, sources: Sequence[Source]) -> list[str]:
+    """Return the record files of a data set that no split reads, mixtures left out."""
+    read = {source.shown for source in sources}
+    found = (path for path in _record_files(files) if path.suffix not in (".yaml", ".yml"))
+    return sorted({path.relative_to(files).as_posix() for path in found} - read)
+
+
+def _record_files(files: Path) -> Iterator[Path]:
+    """Yield record files and saved data sets; what is in a saved data set is part of it."""
+    for path in files.rglob("*"):
+        if path.suffix in SUFFIXES:
+            if not is_saved_dataset(path.parent):
+                yield path
+        elif is_saved_dataset(path):
+            yield path
+
+
 def _as_lines(path: Path, target: Path) -> Path:
     """Return a file with a row a line: the record file, or a copy of another form of it."""
     if path.is_dir() or path.suffix == ".parquet":
@@ -153,11 +170,7 @@ def _check_suffixes(paths: list[Path], split: str) -> None:
 
 
 def _there_are(files: Path) -> str:
-    known = sorted(
-        path.relative_to(files).as_posix()
-        for path in files.rglob("*")
-        if path.suffix in SUFFIXES or is_saved_dataset(path)
-    )
+    known = sorted(path.relative_to(files).as_posix() for path in _record_files(files))
     more = f" and {len(known) - 10} more" if len(known) > 10 else ""
     return f"The data set has {', '.join(known[:10]) or 'no record files'}{more}"
 

@@ -11,8 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.rewrite_paths.config import RewriteSettings
+from components.rewrite_paths.stage import STAGE
 from omnistage.errors import InputError
-from tests.components.rewrite_paths.rewrite_kit import rewrite
+from omnistage.events import Events
+from omnistage.stage.execute import execute
+from tests.components.rewrite_paths.rewrite_kit import dataset, rewrite
 
 ROWS = [{"problem": "q", "solution": f"{n}", "n": n} for n in range(5)]
 
@@ -94,6 +98,32 @@ def test_json_list_called_jsonl_is_read_as_a_list(tmp_path: Path) -> None:
 
     assert len(done.rows("rl")) == 5
     assert done.reasons() == []
+
+
+class Told(Events):
+    """Events that remember the messages."""
+
+    def __init__(self) -> None:
+        super().__init__("rewrite_paths", echo=False)
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_record_files_that_nobody_reads_are_named(tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(saved))
+    files: dict[str, Any] = {f"hub/{p.name}": p.read_bytes() for p in saved.iterdir()}
+    store, data = dataset(
+        tmp_path, {**files, "my_sft.jsonl": ROWS, "more.jsonl": ROWS, "x/more_sft.json": ROWS}
+    )
+    told = Told()
+
+    execute(STAGE, RewriteSettings(workers=1), {"data": data}, store, events=told)
+
+    [text] = [text for text in told.texts if "not read" in text]
+    assert text.startswith("3 record files not read: hub, more.jsonl, x/more_sft.json; those to ")
 
 
 @pytest.mark.parametrize(
