@@ -114,7 +114,7 @@ def test_what_no_model_can_be_shown_is_listed_with_the_reason(tmp_path, name, da
     manifest, rows = indexed(tmp_path, {name: data, "p/ok.png": png()}, events)
     assert list(rows[name]["media"]) == ["error"]
     (warning,) = events.warnings
-    assert warning.startswith(f"1 media cannot be decoded: {name} (")
+    assert warning.startswith(f"1 medium cannot be decoded: {name} (")
     with pytest.raises(AssertionError, match=reason):
         assert rows[name]["media"]["error"] == ""
     assert manifest.counts["undecodable"] == 1
