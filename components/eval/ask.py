@@ -35,7 +35,7 @@ def ask(
     context: Context[EvalSettings],
     models: Sequence[JudgedModel],
     prompts: Sequence[Mapping[str, Any]],
-    root: Path,
+    roots: Sequence[Path],
     media: MediaSettings,
 ) -> dict[str, Answers]:
     """Have every model answer every prompt; return ``text`` or ``error`` by model and prompt id.
@@ -44,13 +44,14 @@ def ask(
         context: Of the stage.
         models: The models.
         prompts: With ``id``, ``messages`` and absolute media paths.
-        root: The media root, which does not count for a prompt's digest.
+        roots: The media root, and further folders that media lie in; they do not count for a
+            prompt's digest.
         media: Bounds on decoded media.
 
     Raises:
         StageFailedError: If the models cannot be asked, or one could answer nothing.
     """
-    digests = {prompt["id"]: _digest(prompt, root) for prompt in prompts}
+    digests = {prompt["id"]: _digest(prompt, roots) for prompt in prompts}
     distinct = {digests[p["id"]]: {**p, "id": digests[p["id"]]} for p in prompts}
     folders = {m.name: _folder(context, m, media) for m in models}
     with ExitStack() as held:
@@ -61,7 +62,7 @@ def ask(
             context,
             [m.model_copy(update={"answers": str(folders[m.name])}) for m in models],
             list(distinct.values()),
-            root,
+            roots[0],
             media,
         )
         found = {name: answered(folder) for name, folder in folders.items()}
@@ -141,6 +142,12 @@ def _folder(context: Context[EvalSettings], model: JudgedModel, media: MediaSett
     return context.store.scratch / "answers" / key[:32]
 
 
-def _digest(prompt: Mapping[str, Any], root: Path) -> str:
-    media = {k: [str(Path(p).relative_to(root)) for p in prompt.get(k, ())] for k in MEDIA}
+def _digest(prompt: Mapping[str, Any], roots: Sequence[Path]) -> str:
+    media = {k: [_relative(Path(p), roots) for p in prompt.get(k, ())] for k in MEDIA}
     return hashlib.sha256(orjson.dumps([prompt["messages"], media])).hexdigest()
+
+
+def _relative(path: Path, roots: Sequence[Path]) -> str:
+    """Return a path below the first root, or below another one, whose name then stands before."""
+    number, root = next((n, r) for n, r in enumerate(roots) if path.is_relative_to(r))
+    return f"{root.name}:{path.relative_to(root)}" if number else str(path.relative_to(root))

@@ -28,6 +28,12 @@ class EvalSettings(Settings):
         description="Whether an answer must have the format that was asked for: <answer> tags, of "
         "a judge the five-key verdict; without it, the answer is looked for in all of the text.",
     )
+    ablations: list[Literal["no_sound", "no_picture", "shuffled", "text_only"]] = Field(
+        default=[],
+        description="Ask again without sound, without picture, with the media of another record, "
+        "or with text alone, to measure what a modality contributes; each asks the records that "
+        "it changes once more.",
+    )
     max_records: int | None = Field(
         default=None, ge=1, description="Ask only the first so many test records; all by default."
     )

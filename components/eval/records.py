@@ -156,6 +156,11 @@ def prompts_of(records: Sequence[TestRecord]) -> list[dict[str, Any]]:
     return sorted(prompts, key=_length)
 
 
+def tasks_of(records: Sequence[TestRecord]) -> dict[str, str]:
+    """Return the name of the task of every prompt, by the prompt's id."""
+    return {i: record.task.name for record in records for i in record.prompt_ids}
+
+
 def _media(row: Record) -> dict[str, list[str]]:
     return {kind: row[kind] for kind in MEDIA if row.get(kind)}
 

@@ -30,10 +30,11 @@ def run(context: Context[EvalSettings]) -> Result:
         StageFailedError: If the models cannot be asked.
     """
     # Here and not above: a look-up in the store needs neither numpy nor the page's template.
+    from components.eval.ablation import Ablator, answers_to
     from components.eval.ask import ask
     from components.eval.grading import grade
     from components.eval.provenance import seeds, stage_runs
-    from components.eval.records import box_frame, prompts_of, read_test_records
+    from components.eval.records import box_frame, prompts_of, read_test_records, tasks_of
     from components.eval.report.data import ModelResult, ReportData
     from components.eval.report.page import build_report
 
@@ -49,21 +50,29 @@ def run(context: Context[EvalSettings]) -> Result:
     sizes = box_frame(family, config.media)
     records = read_test_records(split, root, config.max_records, sizes, encoded)
     prompts = prompts_of(records)
-    answers = ask(context, models_of(context), prompts, root, config.media)
+    mute = context.store.scratch / "mute" / root.name
+    ablator = Ablator(root, mute, sound_in_clips=config.media.use_audio_in_video)
+    ablated = ablator.prompts_of(prompts, config.ablations, tasks_of(records))
+    answers = ask(context, models_of(context), [*prompts, *ablated], [root, mute], config.media)
     weights, left_out = reward_weights(config, context.inputs.get("grpo"))
     notes = [f"Rewards of GRPO that ask a server are not computed here: {', '.join(left_out)}."]
-    results = []
+    results: list[ModelResult] = []
+    without: dict[str, list[ModelResult]] = {ablation: [] for ablation in config.ablations}
     for name, found in answers.items():
         graded = grade(records, found, list(weights), strict=config.strict)
         rows = [g.row(r) for g, r in zip(graded, records, strict=True)]
         write_jsonl(context.out / "judgements" / f"{name}.jsonl", rows)
         results.append(ModelResult(name, graded))
+        for ablation, models in without.items():
+            changed, said = answers_to(ablation, records, found)
+            models.append(ModelResult(name, grade(changed, said, strict=config.strict)))
     trained: Sequence[ModelName] = [n for n in get_args(ModelName) if n in context.inputs]
     report = build_report(
         ReportData(
             recipe=config.title or "evaluation",
             models=results,
             records=records,
+            ablations=without,
             reward_weights=weights,
             curves={n: read_curve(context.folder(n) / "logs" / "logging.jsonl") for n in trained},
             stages=stage_runs(context),

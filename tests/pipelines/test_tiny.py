@@ -105,6 +105,17 @@ def test_all_three_models_judged_every_pair_in_both_orders(first: Done) -> None:
         assert all({"first", "second"} <= set(row) for row in rows)
 
 
+def test_the_same_pairs_are_judged_without_sound_and_by_text_alone(first: Done) -> None:
+    """Given 12 records of three modalities: images lose nothing without sound."""
+    judging = read_json(first.folder / "report.json")["tasks"]["judge"]
+    found = judging["contribution"]
+    assert {name: block["records"] for name, block in found.items()} == {
+        "no_sound": sum(n for kind, n in judging["by_modality"].items() if kind != "image"),
+        "text_only": 12,
+    }
+    assert not any(m["errors"] for block in found.values() for m in block["models"].values())
+
+
 def test_kubeflow_has_the_report_and_the_metrics_too(first: Done) -> None:
     pages = list((first.folder / "kfp").glob("*/evaluate/html"))
     assert [p.read_text() for p in pages] == [(first.folder / "report.html").read_text()]

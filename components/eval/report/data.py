@@ -79,6 +79,8 @@ class ReportData:
         recipe: Name of the recipe.
         models: The models that were evaluated, in the order base, SFT, GRPO; any may be missing.
         records: The test records, in the order of the test file.
+        ablations: By ablation, each model's answers to the records that it changes; see
+            :mod:`components.eval.ablation`.
         reward_weights: Weight of each reward in the total, as in GRPO.
         curves: Rows of each training log by stage name (``sft``, ``grpo``), oldest first.
         stages: What ran, in order.
@@ -92,6 +94,7 @@ class ReportData:
     models: Sequence[ModelResult]
     records: Sequence[TestRecord]
     reward_weights: Mapping[str, float]
+    ablations: Mapping[str, Sequence[ModelResult]] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     stages: Sequence[StageRun] = ()
     seeds: Mapping[str, int] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """Which test records the report shows, and what each model made of them."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from components.eval.tasks.task import Shown
 
 PER_MODALITY = 4
 """Examples of each task and modality, for each kind of outcome in turn."""
+PER_ABLATION = 4
+"""Further examples of each task whose score moves without a modality."""
 TOTAL_LIMIT = 16_000_000
 """Bytes of media that a report embeds in all; further ones come as stills or notes."""
 _TEXT_LIMIT = 4000
@@ -28,12 +31,14 @@ class Opinion:
         answers: Its answers, one for each prompt.
         score: Their mean score, 0 to 1.
         reward: Its total reward, or ``None`` when no reward applied.
+        ablated: By ablation, its answers and score where that changes the record.
     """
 
     model: str
     answers: Sequence[Answer]
     score: float
     reward: float | None
+    ablated: Mapping[str, Graded]
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Example:
         shown: The record as people read it.
         headline: Why it is shown, such as ``GRPO right, SFT wrong``.
         outcomes: Words that the page's filter knows: ``right``, ``wrong`` of the last model,
-            ``flipped`` between the last two, ``invalid``, ``error``.
+            ``flipped`` between the last two, ``invalid``, ``error``, and each ablation that moves
+            the last model's score.
         medium: The medium, ready for the page; None for a record of text alone.
         opinions: One for each model.
     """
@@ -62,27 +68,59 @@ def choose(
     records: Sequence[TestRecord],
     models: Sequence[ModelResult],
     reward_weights: Mapping[str, float],
+    ablations: Mapping[str, Sequence[ModelResult]] | None = None,
     per_modality: int = PER_MODALITY,
 ) -> list[Example]:
     """Pick records of every task and modality that show where the last two models differ.
 
     Of each, in turn: one that the last model has right in more orders than the model before it, one
     where it is the other way round, one that both have right, one that neither has. Within each of
-    the four the order of the test file decides, so the choice is the same each time.
+    the four the order of the test file decides, so the choice is the same each time. Then records
+    whose score moves without a modality.
     """
-    graded = {m.name: {g.id: g for g in m.graded} for m in models}
+    graded = _by_id(models)
+    ablated = {ablation: _by_id(of) for ablation, of in (ablations or {}).items()}
     left = TOTAL_LIMIT
     examples = []
     groups: dict[tuple[str, str], list[TestRecord]] = {}
     for record in records:
         groups.setdefault((record.task.name, record.modality), []).append(record)
-    for rows in groups.values():
-        for record in _in_turn(rows, graded, per_modality):
-            medium = _medium(record.row, min(MEDIUM_LIMIT, left))
-            left -= len(medium.uri or "") * 3 // 4 if medium else 0
-            of = {name: by_id[record.id] for name, by_id in graded.items()}
-            examples.append(_example(record, of, medium, reward_weights))
+    picked = [r for rows in groups.values() for r in _in_turn(rows, graded, per_modality)]
+    for record in [*picked, *_moved(records, picked, graded, ablated)]:
+        medium = _medium(record.row, min(MEDIUM_LIMIT, left))
+        left -= len(medium.uri or "") * 3 // 4 if medium else 0
+        of = {name: by_id[record.id] for name, by_id in graded.items()}
+        without = {
+            ablation: {n: by_id[record.id] for n, by_id in of.items() if record.id in by_id}
+            for ablation, of in ablated.items()
+        }
+        examples.append(_example(record, of, medium, reward_weights, without))
     return examples
+
+
+def _by_id(models: Sequence[ModelResult]) -> dict[str, dict[str, Graded]]:
+    return {m.name: {g.id: g for g in m.graded} for m in models}
+
+
+def _moved(
+    records: Sequence[TestRecord],
+    picked: Sequence[TestRecord],
+    graded: Mapping[str, Mapping[str, Graded]],
+    ablated: Mapping[str, Mapping[str, Mapping[str, Graded]]],
+) -> Iterator[TestRecord]:
+    """Yield, of each task and ablation, the first records whose score the last model changes."""
+    last = list(graded)[-1]
+    shown = {record.id for record in picked}
+    for models in ablated.values():
+        counts: Counter[str] = Counter()
+        for record in records:
+            other, task = models[last].get(record.id), record.task.name
+            if other is None or record.id in shown or counts[task] == PER_ABLATION:
+                continue
+            if other.score != graded[last][record.id].score:
+                counts[task] += 1
+                shown.add(record.id)
+                yield record
 
 
 def shortened(text: str) -> str:
@@ -125,15 +163,23 @@ def _example(
     graded: Mapping[str, Graded],
     medium: Medium | None,
     weights: Mapping[str, float],
+    ablated: Mapping[str, Mapping[str, Graded]],
 ) -> Example:
     opinions = [
-        Opinion(name, g.answers, g.score, total_reward(g.rewards, weights))
+        Opinion(
+            name,
+            g.answers,
+            g.score,
+            total_reward(g.rewards, weights),
+            {ablation: of[name] for ablation, of in ablated.items() if name in of},
+        )
         for name, g in graded.items()
     ]
+    outcomes = _outcomes(list(graded.values()))
+    last = opinions[-1]
+    outcomes += [ablation for ablation, g in last.ablated.items() if g.score != last.score]
     shown = record.task.show(record.row) if record.prompts else Shown(record.error or "", (), "")
-    return Example(
-        record, shown, _headline(opinions), _outcomes(list(graded.values())), medium, opinions
-    )
+    return Example(record, shown, _headline(opinions), outcomes, medium, opinions)
 
 
 def _headline(opinions: Sequence[Opinion]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from components.eval.ablation import TITLES as ABLATIONS
 from components.eval.report.data import TITLES, title_of
 from components.eval.report.numbers import best_baseline
 from omnistage.records.constant import SOLVED_BY_CONSTANT
@@ -51,6 +52,7 @@ def audit(
         *(f for task in tasks.values() for f in _labels(task)),
         *(f for task in tasks.values() for f in _models(task)),
         *(f for task in tasks.values() for f in _differences(task)),
+        *(f for task in tasks.values() for f in _contribution(task)),
         *(f for task in tasks.values() for f in _sample(task)),
         *_missing(tasks),
         *_training(curves),
@@ -151,6 +153,22 @@ def _differences(task: Mapping[str, Any]) -> Iterator[Finding]:
                     f"A gain in {what} of {new} over {old} is not shown: the paired interval "
                     "includes zero.",
                 )
+
+
+def _contribution(task: Mapping[str, Any]) -> Iterator[Finding]:
+    for ablation, block in task["contribution"].items():
+        for name, m in block["models"].items():
+            if m["fall"]["low"] > 0:
+                continue
+            values = m["metrics"][task["metric"]]
+            yield Finding(
+                "no_contribution",
+                # Nothing is expected to carry the answers of an untrained model.
+                "note" if name == "base" else "warning",
+                f"{title_of(name)} is not shown to answer worse {ABLATIONS[ablation]}: "
+                f"{values['without']:.1%} against {values['with']:.1%} of the same "
+                f"{block['records']} records.",
+            )
 
 
 def _sample(task: Mapping[str, Any]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from components.eval.ablation import TITLES as ABLATIONS
 from components.eval.report.data import title_of
 
 
@@ -17,6 +18,7 @@ def markdown(report: Mapping[str, Any], names: Mapping[str, str]) -> str:
     for task in report["tasks"].values():
         lines += [f"## {task['title']}, {task['records']} records", "", *_table(task, names), ""]
         lines += _differences(task)
+        lines += _contribution(task)
     lines += _rows(report["provenance"]["stages"])
     if report["findings"]:
         lines += ["## Findings", ""]
@@ -56,6 +58,23 @@ def _differences(task: Mapping[str, Any]) -> Iterator[str]:
             f"{100 * score['high']:+.1f}), p = {score['p_holm']:.3g} ({score['test']}, Holm)."
         )
         yield ""
+
+
+def _contribution(task: Mapping[str, Any]) -> Iterator[str]:
+    if not task["contribution"]:
+        return
+    yield "| | records | with | without | fall in points | p (Holm) |"
+    yield "|---|---|---|---|---|---|"
+    for ablation, block in task["contribution"].items():
+        for name, m in block["models"].items():
+            fall, values = m["fall"], m["metrics"][task["metric"]]
+            yield (
+                f"| {_plain(title_of(name))} {ABLATIONS[ablation]} | {block['records']} | "
+                f"{100 * values['with']:.1f}% | {100 * values['without']:.1f}% | "
+                f"{100 * fall['value']:+.1f} ({100 * fall['low']:+.1f} to "
+                f"{100 * fall['high']:+.1f}) | {fall['p_holm']:.3g} |"
+            )
+    yield ""
 
 
 def _cell(value: Mapping[str, Any]) -> str:

@@ -5,8 +5,9 @@
     {"task": "judge", "metric": "accuracy", "records": 600,
      "models": {"grpo": {"value": .81, "low": .78, "high": .84}}, "constant": {…}}
 
-``tasks`` has, for each task of the test set, ``records``, ``models``, ``baselines`` and
-``differences``; a model's figures are those of all records and again ``by_modality``.
+``tasks`` has, for each task of the test set, ``records``, ``models``, ``baselines``,
+``differences`` and ``contribution``; a model's figures are those of all records and again
+``by_modality``.
 """
 
 import math
@@ -20,12 +21,13 @@ from components.eval.metrics.bootstrap import Interval, Ratio, bootstrap, mean_o
 from components.eval.metrics.classification import confusion
 from components.eval.metrics.comparison import Comparison, compare, holm
 from components.eval.records import TestRecord
+from components.eval.report.contribution import contribution
 from components.eval.report.data import ModelResult, ReportData, total_reward
+from components.eval.report.figures import Figures, bounds, difference
 from components.eval.tasks.task import Said
 from omnistage.errors import InputError
 
 _MOST_CLASSES = 20
-Figures = dict[str, Any]
 
 
 def compute(data: ReportData) -> Figures:
@@ -110,6 +112,7 @@ class _TaskNumbers:
             "models": {name: self._model(graded) for name, graded in self.graded.items()},
             "baselines": self._baselines(),
             "differences": self._differences(),
+            "contribution": contribution(self.data, self.records),
         }
 
     def _model(self, graded: Sequence[Graded]) -> Figures:
@@ -184,8 +187,8 @@ class _TaskNumbers:
             for i in rows
         ]
         known = [(a, b, i) for a, b, i in totals if a is not None and b is not None]
-        reward = _difference(self._compare(known)) if known else None
-        return {"score": _difference(score), "reward": reward}
+        reward = difference(self._compare(known)) if known else None
+        return {"score": difference(score), "reward": reward}
 
     def _compare(self, pairs: Sequence[tuple[float, float, int]]) -> Comparison:
         return compare(
@@ -207,7 +210,7 @@ class _TaskNumbers:
             resamples=self.data.bootstrap_samples,
             seed=self.data.bootstrap_seed,
         )
-        return _bounds(interval)
+        return bounds(interval)
 
 
 def _headline(tasks: Mapping[str, Any]) -> Figures:
@@ -236,18 +239,3 @@ def _confusion(golds: Sequence[str], graded: Sequence[Graded]) -> Figures:
     for (gold, said), count in sorted(counts.items(), key=lambda item: -item[1]):
         table[gold][said or ""] = count
     return table
-
-
-def _difference(compared: Comparison) -> Figures:
-    return {
-        **_bounds(compared.difference),
-        "p_value": compared.p_value,
-        "test": compared.test,
-        "gained": compared.gained,
-        "lost": compared.lost,
-    }
-
-
-def _bounds(interval: Interval) -> Figures:
-    values = {"value": interval.mean, "low": interval.low, "high": interval.high}
-    return {name: v if math.isfinite(v) else None for name, v in values.items()}

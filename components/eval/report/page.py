@@ -18,13 +18,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from components.eval.ablation import TITLES as ABLATIONS
 from components.eval.report import curves, examples, numbers
 from components.eval.report.charts import interval_bar
 from components.eval.report.data import TITLES, ReportData, title_of
 from components.eval.report.findings import Finding, audit
 from components.eval.report.markdown import markdown
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 METRICS = {
     "accuracy": "Accuracy",
     "consistency": "Same verdict when swapped",
@@ -73,7 +74,7 @@ def build_report(data: ReportData) -> Report:
     figures = numbers.compute(data)
     tasks = figures["tasks"]
     found = audit(tasks, data.curves)
-    shown = examples.choose(data.records, data.models, data.reward_weights)
+    shown = examples.choose(data.records, data.models, data.reward_weights, data.ablations)
     summary = list(in_words(figures, found))
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -183,7 +184,7 @@ def _render(**context: Any) -> str:
     environment.filters |= {"shortened": examples.shortened, "duration": _duration}
     environment.filters |= {"settings": _settings, "title": title_of, "metric": METRICS.get}
     environment.filters |= {"style": lambda name: name if name in TITLES else "neutral"}
-    environment.filters |= {"p_value": _p_value}
+    environment.filters |= {"p_value": _p_value, "ablation": ABLATIONS.get}
     environment.globals |= {"bar": interval_bar}
     style, script = ((_TEMPLATES / f"report.{kind}").read_text() for kind in ("css", "js"))
     return environment.get_template("report.html.j2").render(
