@@ -11,6 +11,17 @@ from omnistage.settings import Settings
 from omnistage.swift.media import MediaSettings
 from omnistage.swift.settings import Dtype
 
+ProtocolName = Literal[
+    "omnistage",
+    "lmms_vl_rewardbench",
+    "lmms_mm_rewardbench",
+    "vlmevalkit_mm_rewardbench",
+    "vlmevalkit_choice",
+    "videomme_letter",
+    "mmau",
+    "lmms_rec",
+]
+"""What :mod:`components.eval.protocols` has; a test holds the two together."""
 ModelName = Literal["base", "sft", "grpo"]
 
 
@@ -33,6 +44,10 @@ class EvalSettings(Settings):
         description="Ask again without sound, without picture, with the media of another record, "
         "or with text alone, to measure what a modality contributes; each asks the records that "
         "it changes once more.",
+    )
+    protocols: list[ProtocolName] = Field(
+        default=[],
+        description="Other protocols to score the same answers under, beside omnistage's own.",
     )
     max_records: int | None = Field(
         default=None, ge=1, description="Ask only the first so many test records; all by default."

@@ -62,9 +62,13 @@ class Graded:
             order: {"text": a.text, "valid": a.said is not None, "said": a.said, "error": a.error}
             for order, a in zip(ORDERS, self.answers, strict=False)
         }
-        about = {"id": self.id, "task": record.task.name, "modality": record.modality}
         return {
-            **about,
+            "id": self.id,
+            "source": record.row.get("source", ""),
+            "task": record.task.name,
+            "modality": record.modality,
+            "media": record.media,
+            "question": record.task.show(record.row).question if record.prompts else "",
             "gold": record.gold,
             "score": self.score,
             **answers,

@@ -1,7 +1,7 @@
 """The test records, each with its task, prompts and gold answer, or with why it has none."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ class TestRecord:
         prompts: What a model is asked; empty where that cannot be told.
         gold: The gold answer, as the task says it; empty where it cannot be read.
         error: Why no answer to it can be graded; such a record counts as wrong for every model.
+        media: The media lists without the folder of this machine; records about the same media are
+            drawn together.
     """
 
     __test__ = False  # not a test class, for pytest
@@ -38,6 +40,7 @@ class TestRecord:
     prompts: tuple[Prompt, ...] = ()
     gold: str = ""
     error: str | None = None
+    media: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -52,7 +55,7 @@ class TestRecord:
     @property
     def cluster(self) -> str:
         """What is drawn together in a bootstrap: the record's media, or the record itself."""
-        paths = [path for kind in MEDIA for path in self.row.get(kind, ())]
+        paths = [path for kind in MEDIA for path in self.media.get(kind, ())]
         return "\n".join(paths) or self.id
 
     @property
@@ -118,7 +121,8 @@ def _test_record(
         raise InputError(
             f"{where} ({row.get('id')}): task {row.get('task')!r} is none of {', '.join(TASKS)}"
         )
-    missing = [p for kind in MEDIA for p in row.get(kind, ()) if not (root / p).is_file()]
+    media = _media(row)
+    missing = [p for paths in media.values() for p in paths if not (root / p).is_file()]
     row = {k: [str(root / p) for p in v] if k in MEDIA else v for k, v in row.items()}
     error = f"no file {missing[0]}" if missing else error
     if boxes and task.name == "rec" and row.get("images") and not error:
@@ -126,16 +130,29 @@ def _test_record(
             row |= boxes(Path(row["images"][0]))
         except (OSError, ValueError) as e:
             error = f"{type(e).__name__}: the image cannot be read"
-    return as_test_record(row, task, error)
+    return as_test_record(row, task, error, media)
 
 
-def as_test_record(row: Record, task: Task, error: str | None = None) -> TestRecord:
-    """Return a record with its prompts and gold answer, or the first reason why it has none."""
+def as_test_record(
+    row: Record,
+    task: Task,
+    error: str | None = None,
+    media: Mapping[str, Sequence[str]] | None = None,
+) -> TestRecord:
+    """Return a record with its prompts and gold answer, or the first reason why it has none.
+
+    Args:
+        row: The canonical record.
+        task: Its task.
+        error: Why it cannot be evaluated, where that is known.
+        media: Its media lists without the folder of this machine; those of the row by default.
+    """
+    media = _media(row) if media is None else media
     try:
         prompts, gold = tuple(task.prompts(row)), task.gold(row)
     except (Ungradable, InputError) as e:
-        return TestRecord(row, task, error=error or str(e))
-    return TestRecord(row, task, prompts, gold, error)
+        return TestRecord(row, task, error=error or str(e), media=media)
+    return TestRecord(row, task, prompts, gold, error, media)
 
 
 def prompts_of(records: Sequence[TestRecord]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from components.eval.report.data import ModelResult, ReportData
 from components.eval.report.page import Report, build_report
 from components.eval.tasks import TASKS
 from omnistage.errors import InputError
-from omnistage.files import read_jsonl, write_atomic, write_json, write_jsonl
+from omnistage.files import counted, read_jsonl, write_atomic, write_json, write_jsonl
 
 NO_PREDICTION = "the file has no prediction for this record"
 
@@ -23,6 +23,7 @@ def score_predictions(
     records: Path | None = None,
     task: str | None = None,
     strict: bool = False,
+    protocols: Sequence[str] = (),
 ) -> Report:
     """Grade the predictions of one or more models on the same records and write the report.
 
@@ -34,6 +35,7 @@ def score_predictions(
             are those in the first file.
         task: Of records that do not say.
         strict: Whether an answer must have the format that omnistage's prompts ask for.
+        protocols: Names of further protocols to score the same predictions under.
 
     Raises:
         InputError: If a file cannot be read or predicts none of the records.
@@ -42,18 +44,51 @@ def score_predictions(
     tested = _read(records) if records else _from_files(predicted, task)
     results = []
     for name, predictions in predicted.items():
-        by_id = {p.id: p for p in predictions}
+        by_id = _by_id(predictions, tested)
         if not any(record.id in by_id for record in tested):
             raise InputError(f"{name}: predicts none of the {len(tested)} records")
         graded = grade(tested, _answers(tested, by_id), strict=strict)
         rows = [g.row(r) for g, r in zip(graded, tested, strict=True)]
         write_jsonl(out / "judgements" / f"{name}.jsonl", rows)
         results.append(ModelResult(name, graded))
-    report = build_report(ReportData("predictions", results, tested, {}))
+    data = ReportData(
+        "predictions", results, tested, {}, protocols=protocols, notes=_in_one_order(results)
+    )
+    report = build_report(data)
     write_atomic(out / "report.html", report.html)
     write_atomic(out / "report.md", report.markdown)
     write_json(out / "report.json", report.json)
     return report
+
+
+def _by_id(
+    predictions: Sequence[Prediction], records: Sequence[TestRecord]
+) -> dict[str, Prediction]:
+    """Return the predictions by record.
+
+    Suites that number the rows of a set (``doc_id``, ``index``) mean its records in their order.
+    """
+    by_id = {p.id: p for p in predictions}
+    if any(r.id in by_id for r in records):
+        return by_id
+    numbers = [int(p.id) if p.id.isdecimal() else -1 for p in predictions]
+    if not all(0 <= n < len(records) for n in numbers):
+        return by_id
+    return {records[n].id: p for n, p in zip(numbers, predictions, strict=True)}
+
+
+def _in_one_order(models: Sequence[ModelResult]) -> list[str]:
+    """Return a note on pairs whose second order no file answers."""
+    half = {
+        g.id
+        for model in models
+        for g in model.graded
+        if len(g.answers) == 2
+        and g.answers[0].error is None
+        and g.answers[1].error == NO_PREDICTION
+    }
+    told = f"{counted(len(half), 'pair')} answered in one order only; the other counts as wrong."
+    return [told] if half else []
 
 
 def _names(files: Sequence[Path]) -> dict[str, Path]:

@@ -73,6 +73,7 @@ def run(context: Context[EvalSettings]) -> Result:
             models=results,
             records=records,
             ablations=without,
+            protocols=config.protocols,
             reward_weights=weights,
             curves={n: read_curve(context.folder(n) / "logs" / "logging.jsonl") for n in trained},
             stages=stage_runs(context),

@@ -1,16 +1,24 @@
-"""``omnistage eval``: score predictions from files."""
+"""``omnistage eval``, ``compare`` and ``benchmark``: evaluations without a model."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from omnistage.cli.options import add_command
+from omnistage.cli.options import add_command, home_argument
+from omnistage.errors import InputError
 
 TASKS = (
     *("judge", "choice", "multi_choice", "yes_no", "emotion", "math", "numeric", "regression"),
     *("ocr", "rec", "free_form"),
 )
 """What :mod:`components.eval.tasks` grades; a test holds the two together."""
+
+
+PROTOCOLS = (
+    *("omnistage", "lmms_vl_rewardbench", "lmms_mm_rewardbench", "vlmevalkit_mm_rewardbench"),
+    *("vlmevalkit_choice", "videomme_letter", "mmau", "lmms_rec"),
+)
+"""What :mod:`components.eval.protocols` has; a test holds the two together."""
 
 
 def add_eval_command(commands: Any) -> None:
@@ -31,6 +39,13 @@ def add_eval_command(commands: Any) -> None:
     )
     command.add_argument("--task", choices=TASKS, help="task of rows that do not say it")
     command.add_argument(
+        "--protocol",
+        action="append",
+        default=[],
+        choices=PROTOCOLS,
+        help="score them under this protocol too; may be given several times",
+    )
+    command.add_argument(
         "--strict",
         action="store_true",
         help="count only answers in <answer> tags, and only whole verdicts",
@@ -38,9 +53,67 @@ def add_eval_command(commands: Any) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder to write the report to")
 
 
+def add_benchmark_command(commands: Any) -> None:
+    """Add the command."""
+    command = add_command(
+        commands, "benchmark", _benchmark, "make records of a benchmark's own files"
+    )
+    command.add_argument("name", nargs="?", help="the benchmark; without one, all are listed")
+    command.add_argument("folder", nargs="?", type=Path, help="its files, archives unpacked")
+    command.add_argument("--out", type=Path, help="folder for records.jsonl and the media")
+    command.add_argument(
+        "--protocol", choices=PROTOCOLS, help="how it is asked (default: its usual protocol)"
+    )
+    command.add_argument(
+        "--template", type=Path, help="text file to ask with, with {question} and {options}"
+    )
+    command.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="NAME=COLUMN",
+        help="the file's own name of a column, such as label=emotion; may be given several times",
+    )
+
+
+def add_compare_command(commands: Any) -> None:
+    """Add the command."""
+    command = add_command(
+        commands, "compare", _compare, "one report across evaluations of runs, recipes and seeds"
+    )
+    command.add_argument(
+        "evaluation", nargs="+", help="a run, a folder with report.json, or a file of judgements"
+    )
+    command.add_argument("--out", type=Path, required=True, help="folder to write the report to")
+    home_argument(command)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from pipelines.predictions import compare
+
+    print(compare(options.evaluation, options.home, options.out))
+    print(options.out / "report.html")
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    from pipelines.predictions import benchmark_list, write_benchmark
+
+    if options.name is None:
+        print(benchmark_list())
+        return
+    if options.folder is None or options.out is None:
+        raise InputError(f"benchmark {options.name}: give the folder of its files, and --out")
+    columns = dict(text.partition("=")[::2] for text in options.column)
+    print(
+        write_benchmark(
+            options.name, options.folder, options.out, options.protocol, options.template, columns
+        )
+    )
+
+
 def _eval(options: argparse.Namespace) -> None:
     from pipelines.predictions import score
 
     files, records = options.predictions, options.records
-    print(score(files, options.out, records, options.task, options.strict))
+    print(score(files, options.out, records, options.task, options.strict, options.protocol))
     print(options.out / "report.html")

@@ -81,6 +81,8 @@ class ReportData:
         records: The test records, in the order of the test file.
         ablations: By ablation, each model's answers to the records that it changes; see
             :mod:`components.eval.ablation`.
+        protocols: Names of protocols under which the same answers are scored too.
+        repeated: Models that differ in their seeds alone, by what they have in common.
         reward_weights: Weight of each reward in the total, as in GRPO.
         curves: Rows of each training log by stage name (``sft``, ``grpo``), oldest first.
         stages: What ran, in order.
@@ -95,6 +97,8 @@ class ReportData:
     records: Sequence[TestRecord]
     reward_weights: Mapping[str, float]
     ablations: Mapping[str, Sequence[ModelResult]] = field(default_factory=dict)
+    protocols: Sequence[str] = ()
+    repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     stages: Sequence[StageRun] = ()
     seeds: Mapping[str, int] = field(default_factory=dict)

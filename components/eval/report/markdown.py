@@ -18,7 +18,9 @@ def markdown(report: Mapping[str, Any], names: Mapping[str, str]) -> str:
     for task in report["tasks"].values():
         lines += [f"## {task['title']}, {task['records']} records", "", *_table(task, names), ""]
         lines += _differences(task)
+        lines += _repetitions(task)
         lines += _contribution(task)
+        lines += _protocols(task)
     lines += _rows(report["provenance"]["stages"])
     if report["findings"]:
         lines += ["## Findings", ""]
@@ -60,6 +62,17 @@ def _differences(task: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
+def _repetitions(task: Mapping[str, Any]) -> Iterator[str]:
+    for name, group in task["repetitions"].items():
+        of = group["metrics"].get(task["metric"])
+        if of:
+            yield (
+                f"{_plain(name)}, {len(group['models'])} seeds: {100 * of['mean']:.1f}% ± "
+                f"{100 * of['sd']:.1f} ({100 * of['low']:.1f} to {100 * of['high']:.1f})."
+            )
+            yield ""
+
+
 def _contribution(task: Mapping[str, Any]) -> Iterator[str]:
     if not task["contribution"]:
         return
@@ -74,6 +87,20 @@ def _contribution(task: Mapping[str, Any]) -> Iterator[str]:
                 f"{100 * fall['value']:+.1f} ({100 * fall['low']:+.1f} to "
                 f"{100 * fall['high']:+.1f}) | {fall['p_holm']:.3g} |"
             )
+    yield ""
+
+
+def _protocols(task: Mapping[str, Any]) -> Iterator[str]:
+    if not task["protocols"]:
+        return
+    models = list(task["models"])
+    yield (
+        "| protocol | unreadable counts | " + " | ".join(_plain(title_of(m)) for m in models) + " |"
+    )
+    yield "|---" * (len(models) + 2) + "|"
+    for protocol in task["protocols"].values():
+        cells = [_cell(protocol["models"][m]) for m in models]
+        yield f"| {_plain(protocol['title'])} | {protocol['invalid']} | " + " | ".join(cells) + " |"
     yield ""
 
 

@@ -6,8 +6,8 @@
      "models": {"grpo": {"value": .81, "low": .78, "high": .84}}, "constant": {…}}
 
 ``tasks`` has, for each task of the test set, ``records``, ``models``, ``baselines``,
-``differences`` and ``contribution``; a model's figures are those of all records and again
-``by_modality``.
+``differences``, ``contribution``, ``protocols`` and ``repetitions``; a model's figures are those of
+all records and again ``by_modality``.
 """
 
 import math
@@ -24,6 +24,8 @@ from components.eval.records import TestRecord
 from components.eval.report.contribution import contribution
 from components.eval.report.data import ModelResult, ReportData, total_reward
 from components.eval.report.figures import Figures, bounds, difference
+from components.eval.report.protocols import under_protocols
+from components.eval.report.repetitions import repetitions
 from components.eval.tasks.task import Said
 from omnistage.errors import InputError
 
@@ -102,6 +104,7 @@ class _TaskNumbers:
     def figures(self) -> Figures:
         """Return all figures of the task."""
         golds = Counter(self.golds)
+        models = {name: self._model(graded) for name, graded in self.graded.items()}
         return {
             "title": self.task.title,
             "about": self.task.about,
@@ -109,10 +112,12 @@ class _TaskNumbers:
             "records": len(self.records),
             "by_modality": {name: len(rows) for name, rows in self.groups.items()},
             "gold": dict(sorted(golds.items())) if len(golds) <= _MOST_CLASSES else None,
-            "models": {name: self._model(graded) for name, graded in self.graded.items()},
+            "models": models,
             "baselines": self._baselines(),
             "differences": self._differences(),
             "contribution": contribution(self.data, self.records),
+            "repetitions": repetitions(self.data.repeated, models),
+            "protocols": under_protocols(self.data, self.records, self.graded),
         }
 
     def _model(self, graded: Sequence[Graded]) -> Figures:
