@@ -6,9 +6,9 @@ from pathlib import Path
 
 from components.eval.benchmarks import BENCHMARKS
 from components.eval.benchmarks.records import write_records
-from components.eval.compare import compare_evaluations
 from components.eval.protocols import PROTOCOLS
-from components.eval.score import score_predictions
+from components.eval.stored.compare import compare_evaluations
+from components.eval.stored.score import score_predictions
 from components.eval.tasks import TASKS
 from omnistage.errors import InputError
 from omnistage.files import counted

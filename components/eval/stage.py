@@ -1,6 +1,7 @@
 """Evaluation: base, SFT and GRPO model on the same test records, and the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from components.eval.config import EvalSettings, ModelName
@@ -16,6 +17,9 @@ from omnistage.swift.family import family_of
 from omnistage.swift.train import LIBRARIES
 
 if TYPE_CHECKING:  # numpy and the template are loaded only where a report is made
+    from components.eval.ask import Answers
+    from components.eval.records import TestRecord
+    from components.eval.report.data import ModelResult
     from components.eval.report.page import Report
 
 
@@ -30,12 +34,9 @@ def run(context: Context[EvalSettings]) -> Result:
         StageFailedError: If the models cannot be asked.
     """
     # Here and not above: a look-up in the store needs neither numpy nor the page's template.
-    from components.eval.ablation import Ablator, answers_to
-    from components.eval.ask import ask
-    from components.eval.grading import grade
     from components.eval.provenance import seeds, stage_runs
-    from components.eval.records import box_frame, prompts_of, read_test_records, tasks_of
-    from components.eval.report.data import ModelResult, ReportData
+    from components.eval.records import box_frame, read_test_records
+    from components.eval.report.data import ReportData
     from components.eval.report.page import build_report
 
     config = context.config
@@ -49,23 +50,10 @@ def run(context: Context[EvalSettings]) -> Result:
         encoded = encode_records(context, family, config.media, config.dtype, "test", root)
     sizes = box_frame(family, config.media)
     records = read_test_records(split, root, config.max_records, sizes, encoded)
-    prompts = prompts_of(records)
-    mute = context.store.scratch / "mute" / root.name
-    ablator = Ablator(root, mute, sound_in_clips=config.media.use_audio_in_video)
-    ablated = ablator.prompts_of(prompts, config.ablations, tasks_of(records))
-    answers = ask(context, models_of(context), [*prompts, *ablated], [root, mute], config.media)
+    answers = _answers(context, records, root)
     weights, left_out = reward_weights(config, context.inputs.get("grpo"))
     notes = [f"Rewards of GRPO that ask a server are not computed here: {', '.join(left_out)}."]
-    results: list[ModelResult] = []
-    without: dict[str, list[ModelResult]] = {ablation: [] for ablation in config.ablations}
-    for name, found in answers.items():
-        graded = grade(records, found, list(weights), strict=config.strict)
-        rows = [g.row(r) for g, r in zip(graded, records, strict=True)]
-        write_jsonl(context.out / "judgements" / f"{name}.jsonl", rows)
-        results.append(ModelResult(name, graded))
-        for ablation, models in without.items():
-            changed, said = answers_to(ablation, records, found)
-            models.append(ModelResult(name, grade(changed, said, strict=config.strict)))
+    results, without = _grade(context, records, answers, list(weights))
     trained: Sequence[ModelName] = [n for n in get_args(ModelName) if n in context.inputs]
     report = build_report(
         ReportData(
@@ -84,6 +72,46 @@ def run(context: Context[EvalSettings]) -> Result:
         )
     )
     return _finish(context, report, len(records))
+
+
+def _answers(
+    context: Context[EvalSettings], records: "Sequence[TestRecord]", root: Path
+) -> "dict[str, Answers]":
+    """Have the models answer the records, as they are and under each ablation."""
+    from components.eval.ablation import Ablator
+    from components.eval.ask import ask
+    from components.eval.records import prompts_of, tasks_of
+
+    config, prompts = context.config, prompts_of(records)
+    mute = context.store.scratch / "mute" / root.name
+    ablator = Ablator(root, mute, sound_in_clips=config.media.use_audio_in_video)
+    ablated = ablator.prompts_of(prompts, config.ablations, tasks_of(records))
+    return ask(context, models_of(context), [*prompts, *ablated], [root, mute], config.media)
+
+
+def _grade(
+    context: Context[EvalSettings],
+    records: "Sequence[TestRecord]",
+    answers: "Mapping[str, Answers]",
+    rewards: Sequence[str],
+) -> "tuple[list[ModelResult], dict[str, list[ModelResult]]]":
+    """Grade the answers, write ``judgements``, and return results as asked and by ablation."""
+    from components.eval.ablation import answers_to
+    from components.eval.grading import grade
+    from components.eval.report.data import ModelResult
+
+    config = context.config
+    results: list[ModelResult] = []
+    without: dict[str, list[ModelResult]] = {ablation: [] for ablation in config.ablations}
+    for name, found in answers.items():
+        graded = grade(records, found, rewards, strict=config.strict)
+        rows = [g.row(r) for g, r in zip(graded, records, strict=True)]
+        write_jsonl(context.out / "judgements" / f"{name}.jsonl", rows)
+        results.append(ModelResult(name, graded))
+        for ablation, models in without.items():
+            changed, said = answers_to(ablation, records, found)
+            models.append(ModelResult(name, grade(changed, said, strict=config.strict)))
+    return results, without
 
 
 def _finish(context: Context[EvalSettings], report: "Report", records: int) -> Result:

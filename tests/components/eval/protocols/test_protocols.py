@@ -11,7 +11,7 @@ from components.eval.protocols.letters import read_mmau, read_videomme, read_vlm
 from components.eval.protocols.pairs import read_brackets, read_overall_judgment
 from components.eval.protocols.protocol import averaged, score_record
 from components.eval.records import TestRecord, as_test_record
-from components.eval.score import score_predictions
+from components.eval.stored.score import score_predictions
 from components.eval.tasks import TASKS
 from omnistage.cli import eval as cli_eval
 from omnistage.cli.main import main

@@ -7,8 +7,8 @@ from typing import Any
 import openpyxl
 import pytest
 
-from components.eval.predictions import read_predictions
-from components.eval.score import NO_PREDICTION, score_predictions
+from components.eval.stored.predictions import read_predictions
+from components.eval.stored.score import NO_PREDICTION, score_predictions
 from components.eval.tasks import TASKS
 from omnistage.cli import eval as cli_eval
 from omnistage.cli.main import main

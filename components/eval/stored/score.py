@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from components.eval.grading import grade
-from components.eval.predictions import Prediction, read_predictions
 from components.eval.records import TestRecord, as_test_record
 from components.eval.report.data import ModelResult, ReportData
 from components.eval.report.page import Report, build_report
+from components.eval.stored.predictions import Prediction, read_predictions
 from components.eval.tasks import TASKS
 from omnistage.errors import InputError
 from omnistage.files import counted, read_jsonl, write_atomic, write_json, write_jsonl
@@ -29,7 +29,7 @@ def score_predictions(
 
     Args:
         files: One file a model, in the order of comparison; see
-            :mod:`components.eval.predictions`.
+            :mod:`components.eval.stored.predictions`.
         out: Folder for ``report.html``, ``report.json``, ``report.md`` and ``judgements/``.
         records: Canonical records, whose ids the predictions name; without them the gold answers
             are those in the first file.

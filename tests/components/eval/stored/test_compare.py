@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from components.eval.compare import compare_evaluations
 from components.eval.grading import Graded
 from components.eval.metrics.spread import spread
 from components.eval.records import TestRecord
 from components.eval.report.data import ModelResult, ReportData
 from components.eval.report.page import build_report
+from components.eval.stored.compare import compare_evaluations
 from omnistage.cli.main import main
 from omnistage.errors import InputError
 from omnistage.events import Events

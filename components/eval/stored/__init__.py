@@ -1,0 +1,1 @@
+"""Evaluations without a model: of predictions and judgements that files hold."""
