@@ -8,6 +8,7 @@ from typing import Any
 
 from components.eval.grading import Answer, Graded
 from components.eval.records import TestRecord
+from components.eval.report.boxes import Drawn, boxes_of
 from components.eval.report.data import ModelResult, title_of, total_reward
 from components.eval.report.embed import MEDIUM_LIMIT, Medium, embed
 from components.eval.tasks.task import Shown
@@ -54,6 +55,7 @@ class Example:
             the last model's score.
         medium: The medium, ready for the page; None for a record of text alone.
         opinions: One for each model.
+        boxes: Boxes to draw on the image.
     """
 
     record: TestRecord
@@ -62,6 +64,7 @@ class Example:
     outcomes: Sequence[str]
     medium: Medium | None
     opinions: Sequence[Opinion]
+    boxes: Drawn | None = None
 
 
 def choose(
@@ -179,7 +182,8 @@ def _example(
     last = opinions[-1]
     outcomes += [ablation for ablation, g in last.ablated.items() if g.score != last.score]
     shown = record.task.show(record.row) if record.prompts else Shown(record.error or "", (), "")
-    return Example(record, shown, _headline(opinions), outcomes, medium, opinions)
+    boxes = boxes_of(record, graded) if record.task.boxes else None
+    return Example(record, shown, _headline(opinions), outcomes, medium, opinions, boxes)
 
 
 def _headline(opinions: Sequence[Opinion]) -> str:

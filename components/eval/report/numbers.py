@@ -6,8 +6,8 @@
      "models": {"grpo": {"value": .81, "low": .78, "high": .84}}, "constant": {…}}
 
 ``tasks`` has, for each task of the test set, ``records``, ``models``, ``baselines``,
-``differences``, ``contribution``, ``protocols`` and ``repetitions``; a model's figures are those of
-all records and again ``by_modality``.
+``differences``, ``breakdown``, ``calibration``, ``contribution``, ``protocols`` and
+``repetitions``; a model's figures are those of all records and again ``by_modality``.
 """
 
 import math
@@ -21,11 +21,13 @@ from components.eval.metrics.bootstrap import Interval, Ratio, bootstrap, mean_o
 from components.eval.metrics.classification import confusion
 from components.eval.metrics.comparison import Comparison, compare, holm
 from components.eval.records import TestRecord
-from components.eval.report.contribution import contribution
 from components.eval.report.data import ModelResult, ReportData, total_reward
 from components.eval.report.figures import Figures, bounds, difference
-from components.eval.report.protocols import under_protocols
-from components.eval.report.repetitions import repetitions
+from components.eval.report.sections.breakdown import breakdown
+from components.eval.report.sections.calibration import calibration
+from components.eval.report.sections.contribution import contribution
+from components.eval.report.sections.protocols import under_protocols
+from components.eval.report.sections.repetitions import repetitions
 from components.eval.tasks.task import Said
 from omnistage.errors import InputError
 
@@ -115,6 +117,10 @@ class _TaskNumbers:
             "models": models,
             "baselines": self._baselines(),
             "differences": self._differences(),
+            "breakdown": breakdown(self.data, self.records, self.graded),
+            "calibration": calibration(self.records, self.graded)
+            if self.task.name == "judge"
+            else {},
             "contribution": contribution(self.data, self.records),
             "repetitions": repetitions(self.data.repeated, models),
             "protocols": under_protocols(self.data, self.records, self.graded),
@@ -123,8 +129,8 @@ class _TaskNumbers:
     def _model(self, graded: Sequence[Graded]) -> Figures:
         figures = self._grouped(lambda rows: self._block([graded[i] for i in rows], rows))
         answers = [answer for g in graded for answer in g.answers]
-        if self.task.labels and len(set(self.golds)) <= _MOST_CLASSES:
-            figures["confusion"] = _confusion(self.golds, graded)
+        classes = self.task.labels and len(set(self.golds)) <= _MOST_CLASSES
+        figures["confusion"] = _confusion(self.golds, graded) if classes else None
         figures["errors"] = sum(g.error is not None for g in graded)
         figures["lengths"] = sum(len(a.text) for a in answers) / len(answers)
         return figures

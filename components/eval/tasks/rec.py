@@ -64,4 +64,5 @@ TASK = Task(
     score=_score,
     metrics=_metrics,
     constants=_mean_box,
+    boxes=True,
 )

@@ -120,6 +120,7 @@ class Task:
         baselines: Further baselines from the records themselves, such as the longer answer.
         show: A record for the report.
         labels: Whether golds are classes, for a confusion matrix and flipped labels.
+        boxes: Whether golds and answers are boxes in pixels of the image, to draw on it.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Task:
     baselines: Callable[[Sequence[Record]], Mapping[str, list[Said]]] | None = None
     show: Callable[[Record], Shown] = show
     labels: bool = False
+    boxes: bool = False
 
     def record_score(self, gold: str, said: Said) -> float:
         """Return the mean score of a record's answers; one that cannot be read is worth 0."""
