@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class TestRecord:
         """Such as ``image`` or ``audio+video``."""
         return modality_of(self.row)
 
-    @property
+    @cached_property
     def cluster(self) -> str:
         """What is drawn together in a bootstrap: the record's media, or the record itself."""
         paths = [path for kind in MEDIA for path in self.media.get(kind, ())]

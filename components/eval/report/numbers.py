@@ -13,6 +13,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -97,6 +98,7 @@ class _TaskNumbers:
         self.data, self.records, self.task = data, records, records[0].task
         self.golds = [record.gold for record in records]
         self.graded = {m.name: _in_order(m, records) for m in data.models}
+        self.clusters = [record.cluster for record in records]
         modalities = [record.modality for record in records]
         self.groups = {
             name: [i for i, m in enumerate(modalities) if m == name]
@@ -205,19 +207,21 @@ class _TaskNumbers:
         return compare(
             [new for new, *_ in pairs],
             [old for _, old, _ in pairs],
-            [self.records[i].cluster for *_, i in pairs],
+            [self.clusters[i] for *_, i in pairs],
             resamples=self.data.bootstrap_samples,
             seed=self.data.bootstrap_seed,
         )
 
     def _grouped(self, of: Callable[[Sequence[int]], Figures]) -> Figures:
-        by_modality = {name: of(rows) for name, rows in self.groups.items()}
-        return {**of(range(len(self.records))), "by_modality": by_modality}
+        whole = of(range(len(self.records)))
+        if len(self.groups) == 1:  # the same records, and the same figures, again
+            return {**whole, "by_modality": {name: deepcopy(whole) for name in self.groups}}
+        return {**whole, "by_modality": {name: of(rows) for name, rows in self.groups.items()}}
 
     def _interval(self, ratio: Ratio, rows: Sequence[int]) -> Figures:
         interval: Interval = bootstrap(
             ratio,
-            [self.records[i].cluster for i in rows],
+            [self.clusters[i] for i in rows],
             resamples=self.data.bootstrap_samples,
             seed=self.data.bootstrap_seed,
         )

@@ -140,6 +140,8 @@ class Task:
 
     def record_score(self, gold: str, said: Said) -> float:
         """Return the mean score of a record's answers; one that cannot be read is worth 0."""
+        if len(said) == 1:
+            return 0.0 if said[0] is None else self.score(gold, said[0])
         return sum(self.score(gold, s) for s in said if s is not None) / len(said)
 
     def measure(self, golds: Sequence[str], said: Sequence[Said]) -> dict[str, Ratio]:
