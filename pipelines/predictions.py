@@ -1,11 +1,13 @@
 """Predictions that were made elsewhere, and benchmarks, for the command line."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from components.eval.benchmarks import BENCHMARKS
 from components.eval.benchmarks.records import write_records
+from components.eval.endpoint import Endpoint, ask_endpoint
 from components.eval.protocols import PROTOCOLS
 from components.eval.stored.compare import compare_evaluations
 from components.eval.stored.score import score_predictions
@@ -13,12 +15,15 @@ from components.eval.tasks import TASKS
 from omnistage.errors import InputError
 from omnistage.files import counted
 from omnistage.recipe.errors import nearest
+from omnistage.rewards.served.client import JudgeSettings
 from omnistage.runs.folder import find_run, read_run
 from omnistage.store.uris import uri_path
 
-__all__ = ["TASK_NAMES", "benchmark_list", "compare", "score", "write_benchmark"]
+__all__ = ["TASK_NAMES", "ask", "benchmark_list", "compare", "score", "write_benchmark"]
 
 TASK_NAMES = tuple(TASKS)
+ENDPOINT_KEY = "OMNISTAGE_ENDPOINT_API_KEY"
+"""Environment variable of the key that is sent to an endpoint."""
 
 
 def score(
@@ -38,6 +43,39 @@ def score(
         files, out, records=records, task=task, strict=strict, protocols=protocols
     )
     return report.json["summary"]
+
+
+def ask(
+    url: str, model: str, records: Path, root: Path, out: Path, limits: Mapping[str, int]
+) -> str:
+    """Have a served model answer records, and return what was written, as text.
+
+    Args:
+        url: Base address of the endpoint.
+        model: Name of the model it serves.
+        records: Canonical records.
+        root: Folder that their media paths are relative to.
+        out: File of predictions to write.
+        limits: ``max_tokens`` of an answer, and ``concurrency``, the requests under way at a time.
+
+    Raises:
+        InputError: If key, model or address are wrong, or no record can be asked.
+        TransientError: If the endpoint does not answer.
+    """
+    endpoint = Endpoint(
+        url,
+        model,
+        os.environ.get(ENDPOINT_KEY, ""),
+        limits["max_tokens"],
+        JudgeSettings(concurrency=limits["concurrency"]),
+    )
+
+    def progress(done: int, total: int) -> None:
+        print(f"{done:,} of {total:,} answers", flush=True)
+
+    failed = ask_endpoint(endpoint, records, root, out, progress)
+    errors = f"; {counted(failed, 'record')} without an answer, named there" if failed else ""
+    return f"{out}: predictions of {model}{errors}"
 
 
 def compare(names: Sequence[str], home: Path, out: Path) -> str:

@@ -76,6 +76,32 @@ def add_benchmark_command(commands: Any) -> None:
     )
 
 
+def add_ask_command(commands: Any) -> None:
+    """Add the command."""
+    command = add_command(
+        commands, "ask", _ask, "have a served model answer records, for eval --predictions"
+    )
+    command.add_argument("--url", required=True, help="OpenAI-compatible, http://host:8000/v1")
+    command.add_argument("--model", required=True, help="name of the model that it serves")
+    command.add_argument("--records", type=Path, required=True, help="canonical records")
+    command.add_argument(
+        "--media-root", type=Path, help="folder of their media (default: that of the records)"
+    )
+    command.add_argument("--out", type=Path, required=True, help="file of predictions to write")
+    command.add_argument("--max-tokens", type=int, default=2048, help="most tokens of an answer")
+    command.add_argument("--concurrency", type=int, default=16, help="requests at a time")
+
+
+def _ask(options: argparse.Namespace) -> None:
+    from pipelines.predictions import ask
+
+    limits = {"max_tokens": options.max_tokens, "concurrency": options.concurrency}
+    if min(limits.values()) < 1:
+        raise InputError("--max-tokens and --concurrency: at least 1 is needed")
+    root = options.media_root or options.records.parent
+    print(ask(options.url, options.model, options.records, root, options.out, limits))
+
+
 def add_compare_command(commands: Any) -> None:
     """Add the command."""
     command = add_command(

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from omnistage.cli.cluster import add_cluster_commands
-from omnistage.cli.eval import add_benchmark_command, add_compare_command, add_eval_command
+from omnistage.cli.eval import (
+    add_ask_command,
+    add_benchmark_command,
+    add_compare_command,
+    add_eval_command,
+)
 from omnistage.cli.options import (
     add_command,
     home_argument,
@@ -75,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     home_argument(show)
 
     add_eval_command(commands)
+    add_ask_command(commands)
     add_compare_command(commands)
     add_benchmark_command(commands)
     add_rewards_command(commands)

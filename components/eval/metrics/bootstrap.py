@@ -93,7 +93,7 @@ def bootstrap(
     if not 0 < level < 1:
         raise ValueError(f"the confidence level must lie between 0 and 1, not be {level}")
     rows = _clustered(rows, clusters)
-    distinct, counts = np.unique(rows, axis=0, return_counts=True)
+    distinct, counts = _distinct(rows)
     rng = np.random.default_rng(seed)
     width = ratio.counted.shape[1]
     block = max(1, _DRAWS_AT_ONCE // len(distinct))  # bounds memory
@@ -130,6 +130,18 @@ def _shares(counted: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray
     found = there.sum(axis=-1)
     empty = np.full(found.shape, np.nan)
     return np.divide(ratios.sum(axis=-1), found, out=empty, where=found > 0)
+
+
+def _distinct(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the distinct rows and how often each occurs.
+
+    Rows of two columns are sorted as complex numbers, which is several times as fast as by rows.
+    """
+    if rows.shape[1] != 2:
+        return np.unique(rows, axis=0, return_counts=True)
+    pairs = np.ascontiguousarray(rows).view(np.complex128)[:, 0]
+    found, counts = np.unique(pairs, return_counts=True)
+    return found.view(np.float64).reshape(-1, 2), counts
 
 
 def _clustered(

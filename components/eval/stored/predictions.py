@@ -44,6 +44,7 @@ class Prediction:
         question: Likewise.
         options: Likewise, such as ``A. a cat``.
         task: Likewise.
+        errors: Why there is no text, one for each prompt; empty where all have one.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Prediction:
     question: str = ""
     options: Sequence[str] = ()
     task: str | None = None
+    errors: Sequence[str | None] = ()
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -125,8 +127,14 @@ def _sheet(path: Path) -> Iterator[Row]:
 
 
 def _ours(row: Row, _: Mapping[str, str]) -> Prediction:
-    texts = tuple(str(row[order]["text"]) for order in ORDERS if order in row)
-    return Prediction(str(row["id"]), texts, row.get("gold"), task=row.get("task"))
+    told = [row[order] for order in ORDERS if order in row]
+    return Prediction(
+        str(row["id"]),
+        tuple(str(answer["text"]) for answer in told),
+        row.get("gold"),
+        task=row.get("task"),
+        errors=[answer.get("error") for answer in told],
+    )
 
 
 def _text(row: Row, _: Mapping[str, str]) -> Prediction:

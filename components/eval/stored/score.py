@@ -12,6 +12,7 @@ from components.eval.stored.predictions import Prediction, read_predictions
 from components.eval.tasks import TASKS
 from omnistage.errors import InputError
 from omnistage.files import counted, read_jsonl, write_atomic, write_json, write_jsonl
+from omnistage.records.record import MEDIA
 
 NO_PREDICTION = "the file has no prediction for this record"
 
@@ -106,10 +107,17 @@ def _read(path: Path) -> list[TestRecord]:
     for number, row in enumerate(read_jsonl(path), 1):
         if row.get("task") not in TASKS:
             raise InputError(f"{path}:{number}: task {row.get('task')!r} is none of {list(TASKS)}")
-        found.append(as_test_record(row, TASKS[row["task"]]))
+        media = {kind: row[kind] for kind in MEDIA if row.get(kind)}
+        there = {kind: [_found(path.parent, p) for p in paths] for kind, paths in media.items()}
+        found.append(as_test_record({**row, **there}, TASKS[row["task"]], media=media))
     if not found:
         raise InputError(f"{path}: no records")
     return found
+
+
+def _found(folder: Path, path: str) -> str:
+    """Return a medium's path below the folder of the records where it lies there, to be shown."""
+    return str(folder / path) if (folder / path).is_file() else path
 
 
 def _from_files(
@@ -145,8 +153,12 @@ def _answers(
 ) -> dict[str, dict[str, str]]:
     answers: dict[str, dict[str, str]] = {}
     for record in records:
-        texts = predictions[record.id].texts if record.id in predictions else ()
+        found = predictions.get(record.id)
+        texts, errors = (found.texts, found.errors) if found else ((), ())
         for number, name in enumerate(record.prompt_ids):
-            there = number < len(texts)
-            answers[name] = {"text": texts[number]} if there else {"error": NO_PREDICTION}
+            error = errors[number] if number < len(errors) else None
+            if error or number >= len(texts):
+                answers[name] = {"error": error or NO_PREDICTION}
+            else:
+                answers[name] = {"text": texts[number]}
     return answers

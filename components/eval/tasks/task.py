@@ -83,9 +83,10 @@ def answer_text(text: str, strict: bool) -> str | None:
 def show(record: Record) -> Shown:
     """Return the last user turn without media tags, the options and the gold answer."""
     text = next(m["content"] for m in reversed(record["messages"]) if m["role"] == "user")
-    for tag in TAGS.values():
-        text = text.replace(tag, "")
-    text = unescape_tags(text)
+    if "<" in text:
+        for tag in TAGS.values():
+            text = text.replace(tag, "")
+        text = unescape_tags(text)
     options = record.get("options") or ()
     found = [re.fullmatch(r"\(?([A-Z])[).:]\s*(.+)", str(o), re.DOTALL) for o in options]
     candidates = [

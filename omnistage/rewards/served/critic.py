@@ -1,7 +1,5 @@
 """A judge that OmniCritic trained, as the reward of the next recipe."""
 
-import base64
-import mimetypes
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from omnistage.records.record import TAGS
 from omnistage.records.verdict import VerdictError, parse_verdict
 from omnistage.rewards.columns import column, gold_answer, log_parsed, tagged, turns
 from omnistage.rewards.served.chat import LLMJudge, plain
+from omnistage.rewards.served.parts import media_part
 
 _REPLY_TOKENS = 2048
 _WINS = {"A": 1.0, "equal": 0.5, "B": 0.0}
@@ -91,17 +90,10 @@ def _conversation(
     for tag in TAGS.values():
         question, first, second = (text.replace(tag, "") for text in (question, first, second))
     system, user = judge_prompt(plain(question), plain(first), plain(second))
-    parts = [_part(kind, path) for kind, paths in media.items() for path in paths or () if path]
+    parts = [
+        media_part(kind, Path(item["path"] if isinstance(item, Mapping) else item))
+        for kind, items in media.items()
+        for item in items or ()
+        if item
+    ]
     return [system, {**user, "content": [*parts, {"type": "text", "text": user["content"]}]}]
-
-
-def _part(kind: str, item: Any) -> dict[str, Any]:
-    path = Path(item["path"] if isinstance(item, Mapping) else item)
-    data = base64.b64encode(path.read_bytes()).decode()
-    if kind == "audios":
-        sound = {"data": data, "format": path.suffix.lstrip(".").lower() or "wav"}
-        return {"type": "input_audio", "input_audio": sound}
-    guessed = mimetypes.guess_type(path.name)[0]
-    name = "image_url" if kind == "images" else "video_url"
-    mime = guessed or ("image/png" if kind == "images" else "video/mp4")
-    return {"type": name, name: {"url": f"data:{mime};base64,{data}"}}
