@@ -20,20 +20,24 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from components.download.config import ModelSettings
 from components.download.tiny.data import TinyDataSettings
 from components.download.tiny.model import TinyModelSettings
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
 from omnistage.recipe.document import find_recipe, read_recipe, shipped_recipes, validate
 from omnistage.rewards import METRIC_NAMES, RANGES, REQUIRED_VARIABLES, REWARDS
-from pipelines.graph import graph_of, launched
+from omnistage.stage.contract import Stage, always
+from pipelines.graph import graph_of
 from pipelines.post_training import parameters as pipeline_parameters
-from pipelines.recipe import Recipe, StageRuntimes
+from pipelines.recipe import DataSet, Recipe
+from pipelines.steps import STAGES, STEP_SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 _SETTING = ("setting", "type", "default", "counts", "what it is")
 _TOP = {"name": True, "description": False, "pipeline": True, "seed": True}
-"""Which settings of a recipe's top count: the name is the report's title, seeds are handed down."""
+"""Settings of a recipe's top, and whether they count: the name is the title of reports, the seed is
+handed down."""
 _PLAIN = {
     str: "text",
     int: "whole number",
@@ -57,17 +61,14 @@ class Variant:
 def settings() -> str:
     """Return a table for each section of a recipe and for each class inside its lists."""
     variants: dict[str, Variant] = {}
-    scalars = [n for n, f in Recipe.model_fields.items() if not _class(f.annotation)]
     parts = ["### The top of a recipe", ""]
-    parts += _table(_SETTING, (_row(Recipe.model_fields[n], n, counts=_TOP[n]) for n in scalars))
-    for name, field in Recipe.model_fields.items():
-        model = _class(field.annotation)
-        if model is None:
-            continue
-        counts = model not in (StageRuntimes, LaunchSettings)
-        parts += ["", f"### `{name}`", "", *_table(_SETTING, _rows(model, name, variants, counts))]
+    parts += _table(_SETTING, (_row(Recipe.model_fields[n], n, counts=c) for n, c in _TOP.items()))
+    for name, about, prefix, model in _sections():
+        counts = model is not LaunchSettings
+        rows = _table(_SETTING, _rows(model, prefix, variants, counts))
+        parts += ["", f"### `{name}`", "", *([about, ""] if about else []), *rows]
     for model, where in (
-        (TinyDataSettings, "`settings` of `type: tiny` in `data.sources`"),
+        (TinyDataSettings, "`settings` of `type: tiny` in `data.NAME.sources`"),
         (TinyModelSettings, "`settings` of `type: tiny` in `model.sources`"),
     ):
         variants[model.__name__] = Variant(model, [where])
@@ -84,21 +85,40 @@ def settings() -> str:
     return "\n".join(parts)
 
 
+def _sections() -> Iterator[tuple[str, str, str, type[BaseModel]]]:
+    """Yield heading, introduction, prefix of the settings' names, and class of each section."""
+    yield "data", "Of each data set, by its name.", "data.NAME", DataSet
+    yield "model", "", "model", ModelSettings
+    for model in STEP_SETTINGS:
+        stage = model.model_fields["stage"].default
+        about = (
+            f"A step of `stage: {stage}`; its settings are named here as those of a step that is "
+            f"called `{stage}`."
+        )
+        yield stage, about, stage, model
+    yield "cluster", "", "cluster", LaunchSettings
+
+
 def stages() -> str:
     """Return the table of stages: inputs, output and where each runs."""
     rows = []
-    graph = graph_of(validate(read_recipe(find_recipe("omnicritic-3b")), Recipe))
-    for name, step in graph.items():
-        stage = step.stage
-        inputs = [
-            f"`{i}`: {kind} of `{step.sources[i]}`" + (" or none" if i in stage.optional else "")
-            for i, kind in stage.inputs.items()
-        ]
+    for name, stage in STAGES.items():
+        inputs = []
+        for given in stage.inputs:
+            kinds = " or ".join(stage.kinds(given))
+            many = ", several" if given in stage.several else ""
+            inputs.append(f"`{given}`: {kinds}{many}{' or none' * (given in stage.optional)}")
+        made = " or ".join(dict.fromkeys((stage.kind, *_other_kinds(stage))))
         libraries = ", ".join(stage.libraries)
-        images = "launcher, trainer" if name in launched(graph) else "launcher"
-        rows.append((f"`{name}`", "; ".join(inputs) or "–", stage.kind, images, libraries or "–"))
+        images = "launcher, trainer" if stage.launched is always else "launcher"
+        rows.append((f"`{name}`", "; ".join(inputs) or "–", made, images, libraries or "–"))
     head = ("stage", "inputs", "output", "images", "libraries whose version counts")
     return "\n".join(_table(head, rows))
+
+
+def _other_kinds(stage: Stage[Any]) -> Iterator[str]:
+    if stage.choose_kind:
+        yield from (stage.kind_of(stage.config(tuner=tuner)) for tuner in ("lora", "full"))
 
 
 def rewards() -> str:
@@ -127,7 +147,8 @@ def recipes() -> str:
 def parameters() -> str:
     """Return the table of the parameters of a submitted run."""
     kinds = {str: "text", int: "whole number"}
-    rows = [(f"`{p.name}`", kinds[p.kind], p.about) for p in pipeline_parameters("")]
+    graph = graph_of(validate(read_recipe(find_recipe("omnicritic-3b")), Recipe))
+    rows = [(f"`{p.name}`", kinds[p.kind], p.about) for p in pipeline_parameters(graph, "")]
     return "\n".join(_table(("parameter", "type", "what it is"), rows))
 
 

@@ -4,14 +4,14 @@ from kfp import dsl
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
-def end_run(store: str, stages: str, status: dsl.PipelineTaskFinalStatus):
+def end_run(store: str, steps: str, status: dsl.PipelineTaskFinalStatus):
     """Cancel the jobs that the run left behind, and record what happened and why.
 
     Args:
         store: URI of the store.
-        stages: Names of the run's stages, separated by commas.
-        status: How the stages ended as a whole.
+        steps: Names of the run's steps, separated by commas.
+        status: How the steps ended as a whole.
     """
     from omnistage.task.exit_task import end_run
 
-    end_run(store, stages.split(","), status.state, status.error_message or "")
+    end_run(store, steps.split(","), status.state, status.error_message or "")

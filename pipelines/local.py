@@ -17,7 +17,7 @@ from omnistage.files import read_jsonl
 from omnistage.store.open import open_store, read_manifest
 from omnistage.store.uris import store_uri
 from omnistage.task.kfp_body import CACHED_ONLY_VARIABLE, EVENTS_VARIABLE, FORCE_VARIABLE
-from pipelines.graph import graph_of, last_step, needed
+from pipelines.graph import graph_of, needed
 from pipelines.post_training import build
 from pipelines.recipe import Recipe
 
@@ -38,7 +38,7 @@ def main(folder: Path) -> int:
     """Run what a run folder asks for and return the exit code.
 
     Args:
-        folder: Gets ``events.jsonl`` and, when eval ran, ``report.html`` and
+        folder: Gets ``events.jsonl`` and, after an evaluation, ``report.html`` and
             ``report.json``.
     """
     events = folder / "events.jsonl"
@@ -64,7 +64,6 @@ def _run(request: RunRequest, folder: Path, events: Path) -> None:
     recipe = request.recipe.resolve()
     graph = graph_of(recipe)
     before = needed(graph, request.first)[:-1] if request.first else []
-    last = request.last or last_step(graph)
     os.environ[EVENTS_VARIABLE] = str(events)
     os.environ[FORCE_VARIABLE] = ",".join(request.force)
     os.environ[CACHED_ONLY_VARIABLE] = ",".join(before)
@@ -74,20 +73,25 @@ def _run(request: RunRequest, folder: Path, events: Path) -> None:
         pipeline_root=str(folder / "kfp"),
         raise_on_error=True,
     )
-    build(recipe, request.store, last)()
-    _copy_report(folder, events)
+    build(recipe, request.store, request.last)()
+    _copy_reports(folder, events)
 
 
-def _copy_report(folder: Path, events: Path) -> None:
-    """Put the run's report, if it made one, where a person looks for it."""
-    finished = [read_manifest(r["manifest"]) for r in read_jsonl(events) if "manifest" in r]
-    reports = [manifest for manifest in finished if manifest.kind == "EvalReport"]
-    if not reports:
-        return
-    manifest = reports[-1]
-    source = open_store(store_uri(manifest)).local(manifest)
-    for name in ("report.html", "report.json"):
-        shutil.copyfile(source / name, folder / name)
+def _copy_reports(folder: Path, events: Path) -> None:
+    """Put the run's reports where a person looks for them.
+
+    The last is ``report.html`` and ``report.json``; of several each is ``report-STEP.html`` too.
+    """
+    finished = {
+        r["stage"]: read_manifest(r["manifest"]) for r in read_jsonl(events) if "manifest" in r
+    }
+    reports = {step: made for step, made in finished.items() if made.kind == "EvalReport"}
+    for step, manifest in reports.items():
+        source = open_store(store_uri(manifest)).local(manifest)
+        for kind in ("html", "json"):
+            shutil.copyfile(source / f"report.{kind}", folder / f"report.{kind}")
+            if len(reports) > 1:
+                shutil.copyfile(source / f"report.{kind}", folder / f"report-{step}.{kind}")
 
 
 if __name__ == "__main__":

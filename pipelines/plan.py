@@ -1,6 +1,6 @@
 """What a run would do, from what the store already holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from omnistage.errors import DamagedError, InputError
@@ -28,17 +28,17 @@ def step_key(step: Step, made: Mapping[str, Manifest]) -> str:
     return stage_key(step.stage, step.config, input_digests(step.stage, inputs))
 
 
-def plan(graph: Graph, last: str, store: Store) -> list[PlannedStep]:
+def plan(graph: Graph, names: Sequence[str], store: Store) -> list[PlannedStep]:
     """Return what a run would do, step by step, as far as it can be known before.
 
     Args:
         graph: Of a resolved recipe.
-        last: The step to run to.
+        names: The steps of the run, each after its upstream steps.
         store: Where results are.
     """
     made: dict[str, Manifest] = {}
     planned = []
-    for step in (graph[name] for name in needed(graph, last)):
+    for step in (graph[name] for name in names):
         waits = [s for s in step.sources.values() if s not in made]
         if waits:
             reason = f"depends on what {', '.join(waits)} will make"
@@ -46,7 +46,7 @@ def plan(graph: Graph, last: str, store: Store) -> list[PlannedStep]:
             continue
         key = step_key(step, made)
         try:
-            found = store.find(step.stage.name, key, step.stage.kind)
+            found = store.find(step.stage.name, key, step.kind)
             reason = "in the store, whole" if found else "not in the store"
         except DamagedError as e:
             found, reason = None, str(e)
@@ -72,7 +72,7 @@ def stored_inputs(graph: Graph, last: str, store: Store) -> dict[str, Manifest]:
     made: dict[str, Manifest] = {}
     for step in (graph[name] for name in needed(graph, last)[:-1]):
         key = step_key(step, made)
-        found = store.find(step.stage.name, key, step.stage.kind)
+        found = store.find(step.stage.name, key, step.kind)
         if found is None:
             raise InputError(
                 f"{last}: the result of {step.name}, {key}, is not in {store.uri}; "

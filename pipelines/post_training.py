@@ -1,4 +1,4 @@
-"""The post-training pipeline: download → rewrite_paths → sft → grpo → eval.
+"""The pipeline of a recipe, as Kubeflow Pipelines runs it.
 
 One definition for every place: ``kfp.local`` runs it on a laptop, and it compiles to a package
 for ``kfp run create``. Each step also compiles to a package of its own, whose inputs are the URIs
@@ -19,8 +19,15 @@ import orjson
 from omnistage.errors import InputError
 from omnistage.kubeflow.sdk import Parameter, make_pipeline
 from omnistage.task.run_record import EXIT
-from pipelines.graph import Graph, Step, graph_of, last_step, launched, needed
+from pipelines.graph import Graph, Step, graph_of, launched, needed
 from pipelines.recipe import Recipe
+from pipelines.step_component import (
+    JOB,
+    RESULT,
+    job_parameters,
+    source_parameter,
+    step_component,
+)
 from pipelines.task_pods import (
     EXIT_NEEDS,
     ClusterNames,
@@ -31,16 +38,6 @@ from pipelines.task_pods import (
 
 PIPELINE = "post_training"
 """Name of the package of the whole pipeline."""
-_JOB = (
-    Parameter("node_pool", str, "Node pool of the training jobs; empty for the recipe's.", ""),
-    Parameter("queue", str, "Kueue LocalQueue of the training jobs; empty for the recipe's.", ""),
-    Parameter("nodes", int, "Pods of a job; 0 for the recipe's. Evaluation takes one.", 0),
-    Parameter("gpus_per_node", int, "GPUs of a pod; 0 for the recipe's.", 0),
-)
-_SOURCE = (
-    Parameter("data", str, "URI of the data set, instead of the recipe's sources.", ""),
-    Parameter("model", str, "URI of the base model, instead of the recipe's sources.", ""),
-)
 
 
 @dataclass(frozen=True)
@@ -56,22 +53,22 @@ class Target:
     """Whether KFP may skip a step that it knows; the store is asked in any case."""
 
 
-def build(recipe: Recipe, store: str, last: str) -> Any:
+def build(recipe: Recipe, store: str, last: str | None = None) -> Any:
     """Return the pipeline of a recipe for this machine.
 
     Args:
         recipe: Already resolved, see :meth:`Recipe.resolve`.
         store: URI of the store; the default of the pipeline's parameter ``store``.
-        last: The step to run to; only its upstream steps are in the pipeline.
+        last: The step to run to, with its upstream steps; by default all steps.
     """
     graph = graph_of(recipe)
 
     def body(values: Mapping[str, Any]) -> None:
         tasks: dict[str, Any] = {}
-        for step in (graph[name] for name in needed(graph, last)):
+        for step in (graph[name] for name in needed(graph, *([last] if last else graph))):
             runtime = step.runtime.model_dump() if step.runtime else None
             sources = {i: tasks[s] for i, s in step.sources.items()}
-            tasks[step.name] = _task(step, values, sources, runtime)
+            tasks[step.name] = _task(step, graph, values, sources, runtime)
 
     return make_pipeline(_pipeline_name(recipe), _about(recipe), [_store(store)], body)
 
@@ -85,16 +82,15 @@ def build_package(recipe: Recipe, store: str, target: Target) -> Any:
         target: What it is compiled for.
     """
     graph = graph_of(recipe)
-    names = needed(graph, last_step(graph))
 
     def body(values: Mapping[str, Any]) -> None:
-        with _with_exit_handler(recipe, names, store, values["store"], target):
+        with _with_exit_handler(recipe, list(graph), store, values["store"], target):
             tasks: dict[str, Any] = {}
-            for step in (graph[name] for name in names):
+            for step in graph.values():
                 sources = {i: tasks[s] for i, s in step.sources.items()}
-                tasks[step.name] = _add_task(recipe, step, store, values, sources, target)
+                tasks[step.name] = _add_task(recipe, step, graph, store, values, sources, target)
 
-    return make_pipeline(_pipeline_name(recipe), _about(recipe), parameters(store), body)
+    return make_pipeline(_pipeline_name(recipe), _about(recipe), parameters(graph, store), body)
 
 
 def build_single(recipe: Recipe, name: str, store: str, target: Target) -> Any:
@@ -110,8 +106,9 @@ def build_single(recipe: Recipe, name: str, store: str, target: Target) -> Any:
 
     from omnistage.kubeflow import types
 
-    step = graph_of(recipe)[name]
-    kinds = {i: kind for i, kind in step.stage.inputs.items() if i in step.sources}
+    graph = graph_of(recipe)
+    step = graph[name]
+    kinds = {i: graph[source].kind for i, source in step.sources.items()}
 
     def body(values: Mapping[str, Any]) -> None:
         with _with_exit_handler(recipe, [name], store, values["store"], target):
@@ -123,18 +120,16 @@ def build_single(recipe: Recipe, name: str, store: str, target: Target) -> Any:
                 )
                 for i, kind in kinds.items()
             }
-            _add_task(recipe, step, store, values, imported, target)
+            _add_task(recipe, step, graph, store, values, imported, target)
 
     inputs = [
         Parameter(i, str, f"URI of the manifest of a {kind}, in S3.") for i, kind in kinds.items()
     ]
-    own = [p for p in _SOURCE if p.name == step.stage.source]
-    taken = _component(step).component_spec.inputs or {}
-    job = [p for p in _JOB if p.name in taken]
+    own = source_parameter(step)
     return make_pipeline(
         f"{name.replace('_', '-')}-{recipe.name}",
         f"The step {name} alone.",
-        (*inputs, *own, _store(store), *job),
+        (*inputs, *([own] if own else []), _store(store), *job_parameters(step)),
         body,
     )
 
@@ -209,9 +204,10 @@ def check_images(images: Mapping[str, str], graph: Graph) -> None:
         )
 
 
-def parameters(store: str) -> tuple[Parameter, ...]:
+def parameters(graph: Graph, store: str) -> tuple[Parameter, ...]:
     """Return what one may give when the whole pipeline is submitted."""
-    return (*_SOURCE, _store(store), *_JOB)
+    sources = [found for step in graph.values() if (found := source_parameter(step))]
+    return (*sources, _store(store), *JOB)
 
 
 def _store(store: str) -> Parameter:
@@ -234,7 +230,7 @@ def _with_exit_handler(
 
     from pipelines.exit_task import end_run
 
-    last: Any = end_run(store=store, stages=",".join(steps)).set_display_name(EXIT)  # pyright: ignore[reportCallIssue]
+    last: Any = end_run(store=store, steps=",".join(steps)).set_display_name(EXIT)  # pyright: ignore[reportCallIssue]
     last.set_caching_options(False)
     image = target.images["launcher"]
     configure_task_pod(last, EXIT_NEEDS, image, compiled, recipe.cluster, target.names)
@@ -244,6 +240,7 @@ def _with_exit_handler(
 def _add_task(
     recipe: Recipe,
     step: Step,
+    graph: Graph,
     compiled: str,
     values: Mapping[str, Any],
     sources: Mapping[str, Any],
@@ -256,7 +253,7 @@ def _add_task(
     if step.launched:
         settings = recipe.cluster.model_dump(mode="json", exclude_unset=True)
         runtime = {"cluster": {"image": target.images["trainer"], "settings": settings}}
-    task = _task(step, values, sources, runtime)
+    task = _task(step, graph, values, sources, runtime)
     task.set_caching_options(target.caching)
     needs = step_needs(step, recipe.cluster)
     image = target.images["launcher"]
@@ -268,46 +265,28 @@ def _add_task(
 
 def _task(
     step: Step,
+    graph: Graph,
     values: Mapping[str, Any],
     sources: Mapping[str, Any],
     runtime: Mapping[str, Any] | None,
 ) -> Any:
     """Add the task of a step; of the pipeline's parameters it gets those that it has a use for."""
-    component = _component(step)
-    taken = component.component_spec.inputs or {}
-    arguments = {p.name: values[p.name] for p in _JOB if p.name in taken and p.name in values}
-    if step.stage.source in values:
-        arguments["source"] = values[step.stage.source]
+    component = step_component(step, graph)
+    arguments = {p.name: values[p.name] for p in job_parameters(step) if p.name in values}
+    if step.parameter in values:
+        arguments["source"] = values[step.parameter]
     if runtime is not None:
         arguments["runtime"] = _json(runtime)
     # As JSON text: KFP's own dictionaries turn every integer into a float.
     config = _json(step.config.model_dump(mode="json"))
-    inputs = {i: _manifest(task) for i, task in sources.items()}
-    task = component(config=config, store=values["store"], **arguments, **inputs)
+    inputs = {name: _manifest(task) for name, task in sources.items()}
+    task = component(step=step.name, config=config, store=values["store"], **arguments, **inputs)
     return task.set_display_name(step.name)
 
 
-def _component(step: Step) -> Any:
-    from components.download.component import download, download_model
-    from components.eval.component import evaluate
-    from components.grpo.component import grpo
-    from components.rewrite_paths.component import rewrite_paths
-    from components.sft.component import sft
-
-    components = {
-        "download": download,
-        "download_model": download_model,
-        "rewrite_paths": rewrite_paths,
-        "sft": sft,
-        "grpo": grpo,
-        "eval": evaluate,
-    }
-    return components[step.stage.name]
-
-
 def _manifest(task: Any) -> Any:
-    """Return the manifest of a task: the first output that its component declares."""
-    return next(iter(task.outputs.values()))
+    """Return the manifest that a task makes, or that an importer brings: its only output."""
+    return task.outputs.get(RESULT) or task.output
 
 
 def _json(values: Mapping[str, Any]) -> str:

@@ -21,8 +21,9 @@ from omnistage.files import locked, write_atomic, write_jsonl
 from omnistage.records.record import MEDIA
 from omnistage.stage.contract import Context
 from omnistage.stage.key import pinned_version
-from omnistage.swift.family import family_of
-from omnistage.swift.media import MediaSettings, environment, facts_environment
+from omnistage.stage.media import data_digests
+from omnistage.swift.family import Family
+from omnistage.swift.media import environment, facts_environment
 from omnistage.swift.settings import process_count
 from omnistage.swift.train import LIBRARIES
 from omnistage.torchrun import run as local
@@ -34,26 +35,26 @@ Answers = dict[str, Mapping[str, Any]]
 def ask(
     context: Context[EvalSettings],
     models: Sequence[JudgedModel],
+    family: Family,
     prompts: Sequence[Mapping[str, Any]],
     roots: Sequence[Path],
-    media: MediaSettings,
 ) -> dict[str, Answers]:
     """Have every model answer every prompt; return ``text`` or ``error`` by model and prompt id.
 
     Args:
         context: Of the stage.
         models: The models.
+        family: Theirs.
         prompts: With ``id``, ``messages`` and absolute media paths.
         roots: The media root, and further folders that media lie in; they do not count for a
             prompt's digest.
-        media: Bounds on decoded media.
 
     Raises:
         StageFailedError: If the models cannot be asked, or one could answer nothing.
     """
     digests = {prompt["id"]: _digest(prompt, roots) for prompt in prompts}
     distinct = {digests[p["id"]]: {**p, "id": digests[p["id"]]} for p in prompts}
-    folders = {m.name: _folder(context, m, media) for m in models}
+    folders = {m.name: _folder(context, m) for m in models}
     with ExitStack() as held:
         for folder in folders.values():
             folder.mkdir(parents=True, exist_ok=True)
@@ -61,9 +62,9 @@ def ask(
         _run(
             context,
             [m.model_copy(update={"answers": str(folders[m.name])}) for m in models],
+            family,
             list(distinct.values()),
             roots[0],
-            media,
         )
         found = {name: answered(folder) for name, folder in folders.items()}
     for name, rows in found.items():
@@ -78,9 +79,9 @@ def ask(
 def _run(
     context: Context[EvalSettings],
     models: list[JudgedModel],
+    family: Family,
     prompts: list[dict[str, Any]],
     root: Path,
-    media: MediaSettings,
 ) -> None:
     """Start the program for what has no answer yet."""
     config = context.config
@@ -93,7 +94,6 @@ def _run(
     if done() == total:
         context.events.message(f"{total:,} answers are there already")
         return
-    family = family_of(context.inputs["model"], context.folder("model") / "files")
     spec = JudgeSpec(
         models=models,
         prompts=str(context.work / "prompts.jsonl"),
@@ -110,7 +110,7 @@ def _run(
         program=("-m", "components.eval.generate", str(context.work / "judge.json")),
         log=context.work / "judge.log",
         env={
-            **environment(media, gpu_count(), family),
+            **environment(config.media, gpu_count(), family),
             **facts_environment(context.folder("records"), root),
         },
         nproc_per_node=process_count(context.runtime.nproc_per_node),
@@ -128,12 +128,12 @@ def _run(
     context.events.emit("process", name=job.name, seconds=seconds)
 
 
-def _folder(context: Context[EvalSettings], model: JudgedModel, media: MediaSettings) -> Path:
+def _folder(context: Context[EvalSettings], model: JudgedModel) -> Path:
     config = context.config
     counts = {
         "model": model.digests,
-        "data": context.inputs["data"].digest,
-        "media": media.model_dump(mode="json"),
+        "data": data_digests(context),
+        "media": config.media.model_dump(mode="json"),
         "decoding": [config.max_completion_length, config.batch_size],
         "weights": [config.dtype, config.attn_impl],
         "libraries": {name: pinned_version(name) for name in LIBRARIES},

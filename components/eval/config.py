@@ -22,7 +22,6 @@ ProtocolName = Literal[
     "lmms_rec",
 ]
 """What :mod:`components.eval.protocols` has; a test holds the two together."""
-ModelName = Literal["base", "sft", "grpo"]
 
 
 class EvalSettings(Settings):
@@ -31,8 +30,10 @@ class EvalSettings(Settings):
     title: str = Field(
         default="", description="Of the report; the recipe's name where it is not set."
     )
-    models: list[ModelName] = Field(
-        default=["base", "sft", "grpo"], min_length=1, description="Models to evaluate."
+    models: list[str] = Field(
+        default=[],
+        description="Models to evaluate: `base`, and training steps by their names; by default "
+        "the base model and every training step before this one.",
     )
     strict: bool = Field(
         default=True,
@@ -63,8 +64,8 @@ class EvalSettings(Settings):
     media: MediaSettings = Field(default=MediaSettings(), description="Bounds on decoded media.")
     reward_weights: dict[str, float] | None = Field(
         default=None,
-        description="Rewards to report, with their weight in the sum; by default those of the GRPO "
-        f"step that is evaluated. Of {', '.join(REWARDS)}.",
+        description="Rewards to report, with their weight in the sum; by default those of the "
+        f"last model that was trained with any. Of {', '.join(REWARDS)}.",
     )
     require: dict[str, str] = Field(
         default={},

@@ -9,7 +9,7 @@ from omnistage.errors import InputError
 from omnistage.records.record import TASKS
 
 _RULE = re.compile(
-    r"(?P<sign>>=|>)\s*(?:(?P<number>\d*\.?\d+)|(?P<other>base|sft|grpo|constant)"
+    r"(?P<sign>>=|>)\s*(?:(?P<number>\d*\.?\d+)|(?P<other>[a-z][a-z0-9_-]*)"
     r"(?:\s*\+\s*(?P<more>\d*\.?\d+))?)"
 )
 
@@ -22,7 +22,8 @@ class Rule:
         task: Of the test records.
         metric: Name of the metric in ``report.json``.
         above: Whether the bound itself is too little.
-        other: Model, or ``constant`` for the best constant baseline, whose figure is the bound.
+        other: Model by its name, or ``constant`` for the best constant baseline, whose figure is
+            the bound.
         more: Added to it; the bound itself without ``other``.
     """
 

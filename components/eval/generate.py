@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from pydantic import BaseModel
@@ -27,7 +27,8 @@ _MESSAGE = 300  # characters of an error kept
 class JudgedModel(BaseModel):
     """A model to ask."""
 
-    name: Literal["base", "sft", "grpo"]
+    name: str
+    """Its step in the recipe, or ``base``."""
     model: str
     """Model folder."""
     adapter: str | None = None

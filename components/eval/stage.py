@@ -1,19 +1,20 @@
-"""Evaluation: base, SFT and GRPO model on the same test records, and the report."""
+"""Evaluation: models on the same test records, and the report."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from components.eval.config import EvalSettings, ModelName
+from components.eval.config import EvalSettings
 from components.eval.gate import check_gate
-from components.eval.models import models_of, reward_weights
-from omnistage.archives.media_root import media_root
+from components.eval.models import common_base, models_of, named_models, reward_weights
 from omnistage.files import write_atomic, write_json, write_jsonl
 from omnistage.records.media_facts import split_files
 from omnistage.stage.contract import Context, Result, Stage, always
+from omnistage.stage.media import records_root
 from omnistage.swift.curve import read_curve
 from omnistage.swift.encoding import Encoded, encode_records
-from omnistage.swift.family import family_of
+from omnistage.swift.family import Family
+from omnistage.swift.lineage import MODELS
 from omnistage.swift.train import LIBRARIES
 
 if TYPE_CHECKING:  # numpy and the template are loaded only where a report is made
@@ -40,21 +41,18 @@ def run(context: Context[EvalSettings]) -> Result:
     from components.eval.report.page import build_report
 
     config = context.config
-    data = context.inputs["data"]
-    root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
-    model = context.folder("model") / "files"
-    family = family_of(context.inputs["model"], model)
+    root, models, base = records_root(context), named_models(context), common_base(context)
+    family = base.family
     split = context.folder("records") / "test.jsonl"
     encoded: Sequence[Encoded] = ()
     if split.stat().st_size:
-        encoded = encode_records(context, family, config.media, config.dtype, "test", root)
+        encoded = encode_records(context, base, config.media, config.dtype, "test", root)
     sizes = box_frame(family, config.media)
     records = read_test_records(split, root, config.max_records, sizes, encoded)
-    answers = _answers(context, records, root)
-    weights, left_out = reward_weights(config, context.inputs.get("grpo"))
-    notes = [f"Rewards of GRPO that ask a server are not computed here: {', '.join(left_out)}."]
+    answers = _answers(context, family, records, root)
+    weights, left_out = reward_weights(config, models)
+    notes = [f"Rewards that ask a server are not computed here: {', '.join(left_out)}."]
     results, without = _grade(context, records, answers, list(weights))
-    trained: Sequence[ModelName] = [n for n in get_args(ModelName) if n in context.inputs]
     report = build_report(
         ReportData(
             recipe=config.title or "evaluation",
@@ -63,9 +61,13 @@ def run(context: Context[EvalSettings]) -> Result:
             ablations=without,
             protocols=config.protocols,
             reward_weights=weights,
-            curves={n: read_curve(context.folder(n) / "logs" / "logging.jsonl") for n in trained},
+            curves={
+                name: read_curve(context.files(model) / "logs" / "logging.jsonl")
+                for name, model in models.items()
+                if model.kind != "BaseModel"
+            },
             stages=stage_runs(context),
-            seeds=seeds(context.inputs, config),
+            seeds=seeds(context),
             notes=[*config.notes, *(notes if left_out else [])],
             bootstrap_samples=config.bootstrap_samples,
             bootstrap_seed=config.seed,
@@ -75,7 +77,10 @@ def run(context: Context[EvalSettings]) -> Result:
 
 
 def _answers(
-    context: Context[EvalSettings], records: "Sequence[TestRecord]", root: Path
+    context: Context[EvalSettings],
+    family: Family,
+    records: "Sequence[TestRecord]",
+    root: Path,
 ) -> "dict[str, Answers]":
     """Have the models answer the records, as they are and under each ablation."""
     from components.eval.ablation import Ablator
@@ -86,7 +91,8 @@ def _answers(
     mute = context.store.scratch / "mute" / root.name
     ablator = Ablator(root, mute, sound_in_clips=config.media.use_audio_in_video)
     ablated = ablator.prompts_of(prompts, config.ablations, tasks_of(records))
-    return ask(context, models_of(context), [*prompts, *ablated], [root, mute], config.media)
+    models = models_of(context, family)
+    return ask(context, models, family, [*prompts, *ablated], [root, mute])
 
 
 def _grade(
@@ -134,16 +140,10 @@ def _finish(context: Context[EvalSettings], report: "Report", records: int) -> R
 STAGE = Stage(
     name="eval",
     kind="EvalReport",
-    version=4,
+    version=5,
     config=EvalSettings,
-    inputs={
-        "data": "DatasetTarball",
-        "records": "RewrittenJSONL",
-        "model": "BaseModel",
-        "sft": "SFTCheckpoint",
-        "grpo": "LoRAAdapter",
-    },
-    optional=frozenset({"sft", "grpo"}),
+    inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "model": MODELS},
+    several=frozenset({"data", "model"}),
     # The media that are read are told by the split's own files.
     reads={"data": (), "records": split_files("test")},
     run=run,

@@ -25,14 +25,8 @@ class VLLMSettings(Settings):
 
 
 class GRPOSettings(TrainingSettings):
-    """``swift rlhf --rlhf_type grpo`` with LoRA; the defaults are OmniCritic-R1's."""
+    """``swift rlhf --rlhf_type grpo``; the defaults are OmniCritic-R1's."""
 
-    tuner: Literal["lora"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen
-        default="lora", description="GRPO trains a LoRA adapter."
-    )
-    start_from: Literal["sft", "base"] = Field(
-        default="sft", description="The model that GRPO starts from."
-    )
     max_length: int = Field(
         default=8192, ge=1, description="Most tokens of a prompt, media tokens included."
     )

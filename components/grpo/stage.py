@@ -1,4 +1,4 @@
-"""GRPO: SFT checkpoint and RL records in, LoRA adapter and reward curves out."""
+"""GRPO: a model and RL records in, LoRA adapter or checkpoint, and reward curves out."""
 
 import json
 import os
@@ -16,9 +16,9 @@ from omnistage.rewards import METRIC_NAMES, RANGES, register
 from omnistage.rewards.own import write_plugin
 from omnistage.rewards.served.client import CACHE_VARIABLE
 from omnistage.stage.contract import Context, Result, Stage, always
-from omnistage.store.manifest import content_name
+from omnistage.store.manifest import Kind
 from omnistage.swift.checkpoints import copy_model
-from omnistage.swift.family import Family, family_of
+from omnistage.swift.lineage import ADAPTER, MODELS, Start, start_of
 from omnistage.swift.media import environment, facts_environment
 from omnistage.swift.rows import TrainingRows, count_records, training_file, training_rows
 from omnistage.swift.train import (
@@ -35,45 +35,20 @@ from omnistage.torchrun.job import TorchrunJob, gpu_count
 PLUGIN = Path(__file__).with_name("plugin.py")
 
 
-def start_model(context: Context[GRPOSettings]) -> tuple[Path, Path | None]:
-    """Return the model folder that GRPO starts from, and the SFT adapter on top, if any.
-
-    Raises:
-        InputError: If it is to start from the SFT checkpoint and there is none.
-    """
-    base = context.folder("model") / "files"
-    if context.config.start_from == "base":
-        return base, None
-    if "sft" not in context.inputs:
-        raise InputError("grpo.start_from is 'sft' but there is no SFT checkpoint; set it to base")
-    checkpoint = context.folder("sft")
-    if (checkpoint / "adapter").is_dir():
-        return base, checkpoint / "adapter"
-    return checkpoint / "model", None
-
-
-def base_name(context: Context[GRPOSettings]) -> str:
-    """Return what the adapter's settings call its base model: its folder within a store."""
-    sft = context.inputs.get("sft")
-    if context.config.start_from == "sft" and sft and (context.folder("sft") / "model").is_dir():
-        return f"{content_name(sft)}/model"
-    return f"{content_name(context.inputs['model'])}/files"
-
-
 def grpo_arguments(
     config: GRPOSettings,
-    model: Path,
-    adapter: Path | None,
+    start: Start,
     dataset: Path,
     plugins: Sequence[Path] = (PLUGIN,),
 ) -> dict[str, Any]:
     """Return the arguments of ``swift rlhf`` that only GRPO has."""
     vllm = config.vllm
+    adapters = [str(start.adapter)] if start.adapter else None
     return {
         "rlhf_type": "grpo",
-        "model": str(model),
-        "adapters": [str(adapter)] if adapter else None,
-        "ref_adapters": [str(adapter)] if adapter and config.beta else None,
+        "model": str(start.model),
+        "adapters": adapters,
+        "ref_adapters": adapters if config.beta else None,
         "dataset": [str(dataset)],
         "external_plugins": [str(TEMPLATES), *map(str, plugins)],
         # "delete" would draw another prompt in silence where one fails. Nothing is cut from the
@@ -110,7 +85,7 @@ def prompts_per_step(config: GRPOSettings) -> int:
     return max(1, batch // config.num_generations)
 
 
-def check_step(records: int, prompts: int) -> int:
+def check_step(records: int, prompts: int, step: str) -> int:
     """Check that there are records for a step; the trainer would wait for them for ever.
 
     Returns:
@@ -121,18 +96,16 @@ def check_step(records: int, prompts: int) -> int:
     """
     if records < prompts:
         raise InputError(
-            f"grpo: {counted(records, 'record')} to train on, but a step takes {prompts} "
-            "prompts (batch_size / num_generations): lower grpo.batch_size, raise "
-            "grpo.num_generations, or give more RL records"
+            f"{step}: {counted(records, 'record')} to train on, but an optimizer step takes "
+            f"{prompts} prompts (batch_size / num_generations): lower {step}.batch_size, raise "
+            f"{step}.num_generations, or give more RL records"
         )
     return records % prompts
 
 
 def preflight(
     context: Context[GRPOSettings],
-    family: Family,
-    model: Path,
-    adapter: Path | None,
+    start: Start,
     rows: TrainingRows,
 ) -> dict[str, Any]:
     """Check a few records with the actual model, before hours are spent; once for a stage key.
@@ -153,15 +126,15 @@ def preflight(
         context.events.message("preflight: checking prompts, media, rewards and parity")
         spec = PreflightSpec.model_validate(
             {
-                "model": str(model),
-                "model_type": family.model_type,
-                "adapter": str(adapter) if adapter else None,
+                "model": str(start.model),
+                "model_type": start.family.model_type,
+                "adapter": str(start.adapter) if start.adapter else None,
                 "records": str(rows.path),
                 "use_audio_in_video": config.media.use_audio_in_video,
                 "rewards": config.reward_weights,
                 "reward_code": config.reward_code,
                 "env": {
-                    **environment(config.media, gpu_count(), family),
+                    **environment(config.media, gpu_count(), start.family),
                     **facts_environment(rows.records.parent, rows.root),
                 },
                 "torch_dtype": config.dtype,
@@ -208,57 +181,59 @@ class Watcher:
 
 
 def run(context: Context[GRPOSettings]) -> Result:
-    """Train the adapter, and keep it with the trainer's logs.
+    """Train, and keep what was trained with the trainer's logs.
 
-    The artifact has ``adapter/``, ``logs/`` (curves, completions), and ``rejected.jsonl`` with the
-    records that cannot be trained on.
+    The artifact has ``adapter/``, or ``model/``, a whole model folder, where all weights were
+    trained; ``logs/`` (curves, completions); and ``rejected.jsonl`` with the records that cannot
+    be trained on.
 
     Raises:
         InputError: If a check before the start fails or a setting does not fit ms-swift.
         StageFailedError: If the training fails, or is stopped because it learns nothing.
     """
     config = context.config
-    model, adapter = start_model(context)
-    family = family_of(context.inputs["model"], context.folder("model") / "files")
+    start = start_of(context, config)
     own = write_plugin(config.reward_code, context.work / "own_rewards.py")
     dataset = training_file(context, "rl")
-    arguments = grpo_arguments(config, model, adapter, dataset, [*own, PLUGIN])
-    trainer_arguments(context, "rlhf", arguments, config, family)
+    arguments = grpo_arguments(config, start, dataset, [*own, PLUGIN])
+    trainer_arguments(context, "rlhf", arguments, config, start.family)
     prompts = prompts_per_step(config)
-    check_step(count_records(context, "rl"), prompts)
-    rows = training_rows(context, family, config, "rl")
-    left_over = check_step(rows.counts["records"], prompts)
+    check_step(count_records(context, "rl"), prompts, context.step)
+    rows = training_rows(context, start, config, "rl")
+    left_over = check_step(rows.counts["records"], prompts, context.step)
     if left_over:
         context.events.message(
             f"each epoch passes over {left_over} of the records, drawn anew, since a step takes "
             f"{counted(prompts, 'prompt')}"
         )
-    add_sizes(rows.path, family, config.media.max_pixels)
+    add_sizes(rows.path, start.family, config.media.max_pixels)
     register(config.reward_code)
     # The processes that are started below inherit these; what decides a result is in the key.
     os.environ.update(config.judge.variables())
     os.environ[CACHE_VARIABLE] = f"{context.store.uri}/judgements"
     # The checks are the same on every node; the others wait at the rendezvous meanwhile.
     wanted = config.preflight and context.world.node_rank == 0
-    checks = preflight(context, family, model, adapter, rows) if wanted else {}
+    checks = preflight(context, start, rows) if wanted else {}
     watcher = Watcher(config, output_folder(context) / "completions.jsonl")
     trained = train(
         context,
         "rlhf",
         arguments,
         config=config,
-        family=family,
+        family=start.family,
         rows=rows,
         watch=watcher,
         figures=("reward", "loss"),
     )
-    copy_model(trained.checkpoint, context.out / "adapter", base=base_name(context))
+    made = "model" if config.tuner == "full" else ADAPTER
+    copy_model(trained.checkpoint, context.out / made, base=start.name)
     keep_logs(trained, context.work, context.out / "logs")
     last = trained.curve[-1]
     return Result(
         counts={**rows.counts, "steps": last["step"]},
         metadata={
-            "start_from": config.start_from,
+            "tuner": config.tuner,
+            "lineage": start.lineage(config.tuner),
             "tokens": rows.tokens,
             "steps_per_epoch": rows.counts["records"] // prompts,
             "left_over_per_epoch": left_over,
@@ -274,18 +249,19 @@ def run(context: Context[GRPOSettings]) -> Result:
     )
 
 
+def kind_of(config: GRPOSettings) -> Kind:
+    """Return the kind of artifact that GRPO makes."""
+    return "RLCheckpoint" if config.tuner == "full" else "LoRAAdapter"
+
+
 STAGE = Stage(
     name="grpo",
     kind="LoRAAdapter",
-    version=3,
+    choose_kind=kind_of,
+    version=4,
     config=GRPOSettings,
-    inputs={
-        "data": "DatasetTarball",
-        "records": "RewrittenJSONL",
-        "model": "BaseModel",
-        "sft": "SFTCheckpoint",
-    },
-    optional=frozenset({"sft"}),
+    inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "start": MODELS},
+    several=frozenset({"data"}),
     # The media that are read are told by the split's own files.
     reads={"data": (), "records": split_files("rl")},
     run=run,

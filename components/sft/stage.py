@@ -1,11 +1,10 @@
-"""Supervised fine-tuning: base model and SFT records in, checkpoint and curve out."""
+"""Supervised fine-tuning: a model and SFT records in, checkpoint and curve out."""
 
 from components.sft.config import SFTSettings
 from omnistage.records.media_facts import split_files
 from omnistage.stage.contract import Context, Result, Stage, always
-from omnistage.store.manifest import content_name
 from omnistage.swift.checkpoints import copy_model
-from omnistage.swift.family import family_of
+from omnistage.swift.lineage import MODELS, start_of
 from omnistage.swift.rows import training_file, training_rows
 from omnistage.swift.train import LIBRARIES, keep_logs, train, trainer_arguments
 
@@ -21,16 +20,19 @@ def run(context: Context[SFTSettings]) -> Result:
         StageFailedError: If the training fails.
     """
     config = context.config
-    model = context.folder("model") / "files"
-    family = family_of(context.inputs["model"], model)
-    arguments = {"model": str(model), "dataset": [str(training_file(context, "sft"))]}
-    trainer_arguments(context, "sft", arguments, config, family)
-    rows = training_rows(context, family, config, "sft")
-    trained = train(context, "sft", arguments, config=config, family=family, rows=rows)
+    start = start_of(context, config)
+    arguments = {
+        "model": str(start.model),
+        "adapters": [str(start.adapter)] if start.adapter else None,
+        "dataset": [str(training_file(context, "sft"))],
+    }
+    trainer_arguments(context, "sft", arguments, config, start.family)
+    rows = training_rows(context, start, config, "sft")
+    trained = train(context, "sft", arguments, config=config, family=start.family, rows=rows)
     copy_model(
         trained.checkpoint,
         context.out / ("model" if config.tuner == "full" else "adapter"),
-        base=f"{content_name(context.inputs['model'])}/files",
+        base=start.name,
     )
     keep_logs(trained, context.work, context.out / "logs")
     last = trained.curve[-1]
@@ -38,6 +40,7 @@ def run(context: Context[SFTSettings]) -> Result:
         counts={**rows.counts, "steps": last["step"]},
         metadata={
             "tuner": config.tuner,
+            "lineage": start.lineage(config.tuner),
             "loss": last["loss"],
             "tokens": rows.tokens,
             "steps_per_epoch": -(-rows.counts["records"] // config.batch_size),
@@ -51,9 +54,10 @@ def run(context: Context[SFTSettings]) -> Result:
 STAGE = Stage(
     name="sft",
     kind="SFTCheckpoint",
-    version=3,
+    version=4,
     config=SFTSettings,
-    inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "model": "BaseModel"},
+    inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "start": MODELS},
+    several=frozenset({"data"}),
     # The media that are read are told by the split's own files.
     reads={"data": (), "records": split_files("sft")},
     run=run,

@@ -190,9 +190,10 @@ def _submit(options: argparse.Namespace) -> int:
         (path,) = _compile_packages(options, Path(folder), first=options.first, only=[PIPELINE])
         package = Package(path.read_bytes())
     parameters = parse_parameters(options.param, package)
-    for name in ("data", "model"):
-        if parameters.get(name):  # before it is sent: a server keeps what it got
-            parse_source(parameters[name])
+    for name, value in parameters.items():
+        # Before it is sent: a server keeps what it got.
+        if value and (name == "model" or name.split("_")[0] == "data"):
+            parse_source(value)
     submission = Submission(
         package,
         options.experiment,

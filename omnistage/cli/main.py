@@ -64,7 +64,10 @@ def _parser() -> argparse.ArgumentParser:
         help="begin at this step: take its upstream steps from the store",
     )
     run.add_argument(
-        "--to", dest="last", metavar="STEP", help="make this step and its upstream steps"
+        "--to",
+        dest="last",
+        metavar="STEP",
+        help="make this step and its upstream steps (default: all steps)",
     )
     run.add_argument(
         "--force", action="append", default=[], metavar="STEP", help="run it although it is cached"
@@ -119,10 +122,9 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.graph import graph_of
 
     recipe, store = load(options), store_option(options)
-    graph = graph_of(recipe)
-    names = _steps(graph, options)
+    names = _steps(graph_of(recipe), options)
     if options.dry_run:
-        return _dry_run(graph_of(recipe.resolve()), names[-1], store, options.force)
+        return _dry_run(graph_of(recipe.resolve()), names, store, options.force)
     request = {
         "recipe": recipe.model_dump(mode="json"),
         "store": store,
@@ -136,11 +138,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _steps(graph: Any, options: argparse.Namespace) -> list[str]:
-    """Return the steps of a run: that of ``--to``, or the recipe's last, and its upstream ones."""
-    from pipelines.graph import last_step, needed
+    """Return the steps of a run: all of the recipe, or that of ``--to`` and its upstream ones."""
+    from pipelines.graph import needed
 
-    last = step_option(graph, "--to", options.last or last_step(graph))
-    names = needed(graph, last)
+    names, last = list(graph), options.last
+    if last:
+        names = needed(graph, step_option(graph, "--to", last))
     for flag, given in (("--from", [options.first]), ("--force", options.force)):
         for name in filter(None, given):
             if step_option(graph, flag, name) not in names:
@@ -148,7 +151,7 @@ def _steps(graph: Any, options: argparse.Namespace) -> list[str]:
     return names
 
 
-def _dry_run(graph: Any, last: str, store: str, force: list[str]) -> int:
+def _dry_run(graph: Any, names: list[str], store: str, force: list[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
@@ -158,7 +161,7 @@ def _dry_run(graph: Any, last: str, store: str, force: list[str]) -> int:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("step", "plan", "key", "why"):
         table.add_column(column)
-    for planned in plan(graph, last, open_store(store)):
+    for planned in plan(graph, names, open_store(store)):
         key = (planned.key or "")[:12]
         if planned.name in force:
             table.add_row(planned.name, "run", key, "--force")

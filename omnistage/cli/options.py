@@ -23,7 +23,7 @@ def recipe_arguments(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="A.B=VALUE",
-        help="put a value over the recipe's; may be given several times",
+        help="put a value over the recipe's, STEP.B for steps.STEP.B; may be given several times",
     )
     command.add_argument("--store", help="folder or s3://… for artifacts (default: HOME/store)")
     home_argument(command)
@@ -45,7 +45,7 @@ def load(options: argparse.Namespace) -> Any:
     from pipelines.recipe import Recipe
 
     document = read_recipe(find_recipe(options.recipe))
-    return validate(with_overrides(document, options.set, Recipe), Recipe)
+    return validate(with_overrides(document, options.set, Recipe, within="steps"), Recipe)
 
 
 def store_option(options: argparse.Namespace) -> str:

@@ -1,6 +1,8 @@
 """What the KFP SDK has no public way to do: the one file that goes around it."""
 
+import hashlib
 import inspect
+import linecache
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,26 +49,54 @@ def make_pipeline(
     return dsl.pipeline(name=name, description=about)(pipeline)
 
 
-class _Types(dict[str, type[Any]]):
-    """Artifact types by schema title, for KFP's executor."""
+def make_component(
+    name: str,
+    about: str,
+    parameters: Sequence[Parameter],
+    inputs: Mapping[str, tuple[str, str]],
+    outputs: Mapping[str, tuple[str, str]],
+    body: Sequence[str],
+) -> Any:
+    """Return a component whose inputs and outputs are known only when it is made.
 
-    def get(self, title: str, default: Any = None) -> type[Any]:
-        """The type of a title, else the class in the annotation, else ``dsl.Artifact``."""
-        from kfp import dsl
+    KFP sends the source text of a component's function to the pod and reads its signature and
+    docstring, so the text is made here and put where :mod:`inspect` looks for it. A component with
+    just the inputs of its step also needs no optional one, which KFP's executor cannot make.
 
-        return super().get(title, default if isinstance(default, type) else dsl.Artifact)
-
-
-def allow_optional_inputs() -> None:
-    """Have KFP's executor make artifacts of optional inputs.
-
-    The executor of KFP 2.17 takes the class of an artifact whose schema title it does not know from
-    the annotation of the input. Of an optional input that is ``Optional[...]``, which it tries to
-    instantiate (``kfp/dsl/executor.py``, ``create_artifact_instance``).
+    Args:
+        name: Of the component and of its function; a Python name.
+        about: Its description.
+        parameters: Its parameters; those with a default last.
+        inputs: Its input artifacts: name to class, as an expression such as
+            ``types.BaseModel``, and description.
+        outputs: Its output artifacts.
+        body: Lines of the function.
     """
-    from kfp.dsl.types import artifact_types
+    from kfp import dsl
 
-    artifact_types._SCHEMA_TITLE_TO_TYPE = _Types(artifact_types._SCHEMA_TITLE_TO_TYPE)
+    from omnistage.kubeflow import types
+
+    needed = [p for p in parameters if p.default is inspect.Parameter.empty]
+    optional = [p for p in parameters if p.default is not inspect.Parameter.empty]
+    signature = [f"{p.name}: {p.kind.__name__}," for p in needed]
+    signature += [f"{n}: dsl.Input[{kind}]," for n, (kind, _) in inputs.items()]
+    signature += [f"{n}: dsl.Output[{kind}]," for n, (kind, _) in outputs.items()]
+    signature += [f"{p.name}: {p.kind.__name__} = {p.default!r}," for p in optional]
+    told = [f"    {p.name}: {p.about}" for p in parameters]
+    told += [f"    {n}: {what}" for n, (_, what) in (*inputs.items(), *outputs.items())]
+    doc = [f'"""{about}', "", "Args:", *told, '"""']
+    lines = [
+        f"def {name}(",
+        *(f"    {line}" for line in signature),
+        "):",
+        *(f"    {line}" if line else "" for line in (*doc, *body)),
+    ]
+    text = "\n".join(lines) + "\n"
+    path = f"<component {name} {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
+    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+    names: dict[str, Any] = {"dsl": dsl, "types": types}
+    exec(compile(text, path, "exec"), names)
+    return dsl.component(base_image="python", install_kfp_package=False)(names[name])
 
 
 def check_health(client: Any, timeout: Any) -> None:

@@ -2,8 +2,6 @@
 
 from kfp import dsl
 
-from omnistage.kubeflow.sdk import allow_optional_inputs
-
 
 class DatasetTarball(dsl.Dataset):
     """Archives as they were published, with an index of their members."""
@@ -35,10 +33,13 @@ class LoRAAdapter(dsl.Model):
     schema_title = "system.LoRAAdapter"
 
 
+class RLCheckpoint(dsl.Model):
+    """A whole model all of whose weights were trained by reinforcement learning."""
+
+    schema_title = "system.RLCheckpoint"
+
+
 class EvalReport(dsl.Artifact):
     """The judgements and the report."""
 
     schema_title = "system.EvalReport"
-
-
-allow_optional_inputs()

@@ -117,7 +117,10 @@ def parse_recipe(text: str, where: str) -> Document:
 
 
 def with_overrides(
-    document: Document, overrides: Iterable[str], model: type[BaseModel] | None = None
+    document: Document,
+    overrides: Iterable[str],
+    model: type[BaseModel] | None = None,
+    within: str = "",
 ) -> Document:
     """Return the document with values set from the command line.
 
@@ -126,21 +129,28 @@ def with_overrides(
         overrides: Each ``a.b=value``; a number in the path indexes a list; the value is YAML.
         model: The settings, whose default mappings are what ``--set`` changes one entry of where
             the recipe does not give the mapping itself.
+        within: A section whose own sections may be named without it: of ``steps`` it is
+            ``sft.epochs`` for ``steps.sft.epochs``.
 
     Raises:
         InputError: If one is not of that form or goes through something that is not a section.
     """
     new = copy.deepcopy(document)
     for override in overrides:
-        _override(new, override, model)
+        _override(new, override, model, within)
     return new
 
 
-def _override(document: Document, override: str, model: type[BaseModel] | None) -> None:
+def _override(
+    document: Document, override: str, model: type[BaseModel] | None, within: str
+) -> None:
     name, equals, text = override.partition("=")
     parts = name.strip().split(".")
     if not equals or not all(parts):
         raise InputError(f"--set {name}: expected section.setting=value")
+    inside = document.values.get(within)
+    if isinstance(inside, dict) and parts[0] in inside and parts[0] not in document.values:
+        parts = [within, *parts]
     said = f"{SET} {name.strip()}"
     loc: Loc = ()
     target: Any = document.values

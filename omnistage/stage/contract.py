@@ -74,15 +74,36 @@ class Context(Generic[C]):
     events: Events
     world: World = SINGLE_NODE
     """The nodes that make the artifact together; node 0 keeps it."""
+    read: list[Manifest] = field(default_factory=list)
+    """Artifacts whose files were asked for."""
+
+    @property
+    def step(self) -> str:
+        """The stage's name in the recipe, which names its section in messages."""
+        return self.events.stage
+
+    def several(self, name: str) -> list[Manifest]:
+        """Return all inputs of a name that may be given several times, in order."""
+        given = range(1, len(self.inputs) + 1)
+        return [self.inputs[n] for n in (numbered(name, i) for i in given) if n in self.inputs]
 
     def folder(self, name: str) -> Path:
         """Return the local folder with the files of an input; not to be written to."""
-        manifest = self.inputs[name]
+        return self.files(self.inputs[name], name)
+
+    def files(self, manifest: Manifest, name: str = "") -> Path:
+        """Return the local folder with the files of an artifact; not to be written to.
+
+        Args:
+            manifest: Of the artifact: an input, or what an input was made from.
+            name: What progress calls it.
+        """
+        self.read.append(manifest)
         home = store_uri(manifest)
         store = self.store if home == self.store.uri else open_store(home)
 
         def progress(done: int, total: int) -> None:
-            self.events.progress(done, total, "bytes", input=name)
+            self.events.progress(done, total, "bytes", input=name or manifest.stage)
 
         return store.local(manifest, progress)
 
@@ -101,6 +122,11 @@ WORKER = Resources("500m", "8", "1Gi", "16Gi")
 """Of a task that does its stage's work itself."""
 LAUNCHER = Resources("100m", "2", "256Mi", "2Gi")
 """Of a task that launches a job and follows it."""
+
+
+def numbered(name: str, number: int) -> str:
+    """Return what the n-th input of a name is called: ``data``, ``data_2``, ``data_3``."""
+    return name if number == 1 else f"{name}_{number}"
 
 
 def never(config: Settings) -> bool:
@@ -122,14 +148,19 @@ class Stage(Generic[C]):
 
     name: str
     kind: Kind
-    """Of the artifact it makes."""
+    """Of the artifact it makes, if ``choose_kind`` says nothing else."""
     version: int
     """Raised whenever the same settings and inputs would give another result."""
     config: type[C]
-    inputs: Mapping[str, Kind]
+    inputs: Mapping[str, Kind | tuple[Kind, ...]]
+    """What each must be: of this kind, or of one of these."""
     run: Callable[[Context[C]], Result]
+    several: frozenset[str] = frozenset()
+    """Inputs that may be given several times, see :func:`numbered`."""
     optional: frozenset[str] = frozenset()
     """Inputs that may be left out."""
+    choose_kind: Callable[[C], Kind] | None = None
+    """The kind of the artifact, where it depends on the settings."""
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The files of an input that decide the result, where not all of them do: its key depends on
     these alone. None where other inputs already tell what is read."""
@@ -148,6 +179,22 @@ class Stage(Generic[C]):
     source: str = ""
     """Parameter of a submitted run that gives another source, for a stage that reads from outside;
     its task gets the Secret of the hubs."""
+
+    def kind_of(self, config: C) -> Kind:
+        """Return the kind of the artifact that it makes with these settings."""
+        return self.choose_kind(config) if self.choose_kind else self.kind
+
+    def declared(self, name: str) -> str | None:
+        """Return which of the declared inputs this is one of: ``data`` for ``data_2``."""
+        base, _, number = name.rpartition("_")
+        if base in self.several and number.isdecimal() and int(number) > 1:
+            return base
+        return name if name in self.inputs else None
+
+    def kinds(self, name: str) -> tuple[Kind, ...]:
+        """Return the kinds that an input may be of."""
+        kinds = self.inputs[name]
+        return kinds if isinstance(kinds, tuple) else (kinds,)
 
 
 class NodeDone(Exception):  # noqa: N818 - not an error

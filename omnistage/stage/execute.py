@@ -72,7 +72,7 @@ def execute(
     key = parts.key
     events.emit("started", key=key)
     # Looking needs no lock: a store that cannot be written still gives its results.
-    manifest = None if force else _look(stage, key, store, events if launch else None)
+    manifest = None if force else _look(stage, config, key, store, events if launch else None)
     cached = manifest is not None
     if manifest is None and launch is None:
         with store.lock(stage.name, key):
@@ -84,7 +84,7 @@ def execute(
             _discard(stage, key, store)
         manifest = launch(stage, config, inputs, store, parts, events)
     if manifest is None:
-        raise _not_stored(stage, key)
+        raise _not_stored(events.stage, key)
     seconds = time.monotonic() - began
     _finished(events, manifest, cached, seconds)
     return Outcome(manifest, cached=cached, seconds=seconds)
@@ -118,7 +118,7 @@ def take_part(
     """
     key = _checked_key(stage, config, inputs, expected).key
     try:
-        if store.find(stage.name, key, stage.kind):
+        if store.find(stage.name, key, stage.kind_of(config)):
             return  # node 0 takes it
     except DamagedError as e:
         events.warn(f"{e}; node 0 makes it again")
@@ -136,19 +136,21 @@ def check_inputs(stage: Stage[Any], inputs: Mapping[str, Manifest]) -> None:
     Raises:
         InputError: Naming the input.
     """
-    for name, kind in stage.inputs.items():
-        if name not in inputs:
-            if name in stage.optional:
-                continue
-            raise InputError(f"{stage.name}: input {name!r} ({kind}) is missing")
-        if inputs[name].kind != kind:
-            raise InputError(
-                f"{stage.name}: input {name!r} is a {inputs[name].kind}, expected a {kind}"
-            )
-    for name in inputs:
-        if name not in stage.inputs:
+    for name in stage.inputs:
+        if name not in inputs and name not in stage.optional:
+            kinds = " or ".join(stage.kinds(name))
+            raise InputError(f"{stage.name}: input {name!r} ({kinds}) is missing")
+    for name, manifest in inputs.items():
+        declared = stage.declared(name)
+        if declared is None:
             raise InputError(
                 f"{stage.name}: no input {name!r}; its inputs are {', '.join(stage.inputs)}"
+            )
+        kinds = stage.kinds(declared)
+        if manifest.kind not in kinds:
+            raise InputError(
+                f"{stage.name}: input {name!r} is a {manifest.kind}, expected a "
+                f"{' or '.join(kinds)}"
             )
 
 
@@ -198,11 +200,11 @@ def _recover_or_make(
 
     The caller holds the lock.
     """
-    store, key = context.store, context.key
+    store, key, kind = context.store, context.key, stage.kind_of(context.config)
     with machine_errors(f"stage {stage.name}"):
         if force and not cached_only:
             store.discard(stage.name, key)
-        found = None if force else store.recover(stage.name, key, stage.kind, context.events.warn)
+        found = None if force else store.recover(stage.name, key, kind, context.events.warn)
     if found:
         return found, True
     return None if cached_only else _make(stage, context, force, began), False
@@ -221,7 +223,7 @@ def _make(stage: Stage[C], context: Context[C], force: bool, began: float) -> Ma
         provenance = _provenance(stage, context, time.monotonic() - began)
         manifest = store.commit(
             context.out,
-            stage.kind,
+            stage.kind_of(context.config),
             stage.name,
             key,
             _storing(events),
@@ -238,16 +240,18 @@ def _make(stage: Stage[C], context: Context[C], force: bool, began: float) -> Ma
 
 
 def _check_inputs_stayed(context: Context[Any]) -> None:
-    """Check that no input was made anew, with other bytes, while the stage read it.
+    """Check that nothing was made anew, with other bytes, while the stage read it.
 
     Raises:
         TransientError: Naming the input; another attempt starts from what is there now.
     """
-    for name, manifest in context.inputs.items():
+    given = {manifest.uri: f"input {name!r}" for name, manifest in context.inputs.items()}
+    for manifest in {m.uri: m for m in (*context.inputs.values(), *context.read)}.values():
         if made_anew(manifest):
+            what = given.get(manifest.uri, "what an input was made from")
             raise TransientError(
-                f"{context.name}: input {name!r} ({manifest.stage} {manifest.key}) was made anew "
-                "by another run while it was read, with another result; run it again"
+                f"{context.name}: {what} ({manifest.stage} {manifest.key}) was made anew by "
+                "another run while it was read, with another result; run it again"
             )
 
 
@@ -277,18 +281,20 @@ def _discard(stage: Stage[Any], key: str, store: Store) -> None:
         store.discard(stage.name, key)
 
 
-def _not_stored(stage: Stage[Any], key: str) -> InputError:
+def _not_stored(step: str, key: str) -> InputError:
     return InputError(
-        f"{stage.name}: the store has no result {key} for these settings and inputs; "
-        f"run from {stage.name} or an earlier stage"
+        f"{step}: the store has no result {key} for these settings and inputs; "
+        f"run from {step} or an earlier step"
     )
 
 
-def _look(stage: Stage[Any], key: str, store: Store, events: Events | None) -> Manifest | None:
+def _look(
+    stage: Stage[C], config: C, key: str, store: Store, events: Events | None
+) -> Manifest | None:
     """Return a whole output; a damaged one is left to whoever holds the lock."""
     try:
         with machine_errors(f"looking {stage.name} {key} up in {store.uri}"):
-            return store.find(stage.name, key, stage.kind)
+            return store.find(stage.name, key, stage.kind_of(config))
     except DamagedError as e:
         if events:
             events.warn(f"{e}; its job makes it again")

@@ -80,8 +80,8 @@ class KeyParts(BaseModel):
 def input_digests(stage: Stage[C], inputs: Mapping[str, Manifest]) -> dict[str, str]:
     """Return the digest of what a stage reads of each input, see ``Stage.reads``."""
     return {
-        name: content_digest([f for f in manifest.files if f.path in stage.reads[name]])
-        if name in stage.reads
+        name: content_digest([f for f in manifest.files if f.path in reads])
+        if (reads := stage.reads.get(stage.declared(name) or name)) is not None
         else manifest.digest
         for name, manifest in inputs.items()
     }

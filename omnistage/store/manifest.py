@@ -12,7 +12,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from omnistage.errors import InputError
 
 Kind = Literal[
-    "DatasetTarball", "BaseModel", "RewrittenJSONL", "SFTCheckpoint", "LoRAAdapter", "EvalReport"
+    "DatasetTarball",
+    "BaseModel",
+    "RewrittenJSONL",
+    "SFTCheckpoint",
+    "LoRAAdapter",
+    "RLCheckpoint",
+    "EvalReport",
 ]
 SCHEMA_VERSION = 1
 LOGS = "logs/"

@@ -25,8 +25,9 @@ from omnistage.files import count_lines, read_jsonl, write_atomic
 from omnistage.records.record import SPLITS, Split
 from omnistage.stage.contract import Context
 from omnistage.stage.key import pinned_version
+from omnistage.stage.media import data_digests
 from omnistage.swift.encode_rows import EncodeSpec, RowsFile, whole_lines
-from omnistage.swift.family import Family
+from omnistage.swift.lineage import Start
 from omnistage.swift.media import MediaSettings, environment, facts_environment
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import TorchrunJob
@@ -57,7 +58,7 @@ class Encoded:
 
 def encode_records(
     context: Context[Any],
-    family: Family,
+    start: Start,
     media: MediaSettings,
     dtype: str,
     split: Split,
@@ -66,8 +67,8 @@ def encode_records(
     """Return what becomes of each record of a split, in order.
 
     Args:
-        context: The stage's, with inputs ``records``, ``data`` and ``model``.
-        family: The model's.
+        context: The stage's, with inputs ``records`` and ``data``.
+        start: What is trained: its base model's processor encodes.
         media: Bounds on media.
         dtype: Type that features are made in.
         split: The records.
@@ -79,13 +80,13 @@ def encode_records(
     folder = context.work / "encoded"
     folder.mkdir(exist_ok=True)
     keys: dict[Split, str] = {
-        name: _key(context, family, media, dtype, name) for name in _present(context)
+        name: _key(context, start, media, dtype, name) for name in _present(context)
     }
     if not _fetched(context, keys[split], _ROWS, folder / f"{split}.jsonl"):
         if context.world.node_rank:
             _wait(context, keys[split], folder / f"{split}.jsonl")
         else:
-            _encode(context, family, media, dtype, _along(context, keys, split), root)
+            _encode(context, start, media, dtype, _along(context, keys, split), root)
     return [
         Encoded(row.get("tokens", {}), row.get("missing"), row.get("error"))
         for row in read_jsonl(folder / f"{split}.jsonl")
@@ -124,17 +125,17 @@ def _present(context: Context[Any]) -> list[Split]:
 
 
 def _key(
-    context: Context[Any], family: Family, media: MediaSettings, dtype: str, split: Split
+    context: Context[Any], start: Start, media: MediaSettings, dtype: str, split: Split
 ) -> str:
-    model = context.inputs["model"]
+    model = start.below.base
     parts = {
         "version": _VERSION,
         "records": [
             f.sha256 for f in context.inputs["records"].files if f.path == f"{split}.jsonl"
         ],
-        "data": context.inputs["data"].digest,
+        "data": data_digests(context),
         "processor": sorted((f.path, f.sha256) for f in model.files if not _is_weight(f.path)),
-        "family": family.model_type,
+        "family": start.family.model_type,
         "media": media.model_dump(mode="json"),
         "dtype": dtype,
         "prompts": split != "sft",
@@ -173,14 +174,14 @@ def _wait(context: Context[Any], key: str, target: Path) -> None:
             names, since = now, time.monotonic()
         if time.monotonic() - since > _WAIT_SECONDS:
             raise StageFailedError(
-                f"{context.name}: node 0 has not encoded the records within {_WAIT_SECONDS} seconds"
+                f"{context.step}: node 0 has not encoded the records within {_WAIT_SECONDS} seconds"
             )
         time.sleep(_POLL_SECONDS)
 
 
 def _encode(
     context: Context[Any],
-    family: Family,
+    start: Start,
     media: MediaSettings,
     dtype: str,
     wanted: Mapping[Split, str],
@@ -194,8 +195,8 @@ def _encode(
     total = sum(count_lines(_records(context, split)) for split in wanted)
     processes = max(1, min(len(os.sched_getaffinity(0)), total // 8))
     spec = EncodeSpec(
-        model=str(context.folder("model") / "files"),
-        model_type=family.model_type,
+        model=str(start.base),
+        model_type=start.family.model_type,
         dtype=dtype,
         root=str(root),
         files=[
@@ -213,7 +214,7 @@ def _encode(
         program=("-m", "omnistage.swift.encode_rows", str(path)),
         log=context.work / "encode.log",
         env={
-            **environment(media, 0, family),
+            **environment(media, 0, start.family),
             **facts_environment(context.folder("records"), root),
             "CUDA_VISIBLE_DEVICES": "",
         },
@@ -235,6 +236,6 @@ def _encode(
     context.events.emit("process", name=job.name, seconds=seconds)
     for split, key in wanted.items():
         if whole_lines(outs[split]) != count_lines(_records(context, split)):
-            raise StageFailedError(f"{context.name}: {split} was not encoded whole; see {job.log}")
+            raise StageFailedError(f"{context.step}: {split} was not encoded whole; see {job.log}")
         store.save_work(_AREA, key, _ROWS, outs[split])
         store.drop_work(_AREA, key, _PART)

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omnistage.archives.media_root import media_root
 from omnistage.errors import InputError
 from omnistage.files import count_lines, counted, read_jsonl, write_jsonl
 from omnistage.records.record import Split
 from omnistage.records.training_data import write_training_file
 from omnistage.stage.contract import Context
+from omnistage.stage.media import records_root
 from omnistage.swift.encoding import Encoded, encode_records, token_figures
 from omnistage.swift.family import Family
+from omnistage.swift.lineage import Start
 from omnistage.swift.media import MediaSettings
 from omnistage.swift.settings import TrainingSettings
 
@@ -59,7 +60,7 @@ def count_records(context: Context[Any], split: Split) -> int:
 
 
 def training_rows(
-    context: Context[Any], family: Family, config: TrainingSettings, split: Split
+    context: Context[Any], start: Start, config: TrainingSettings, split: Split
 ) -> TrainingRows:
     """Encode a split's records, set aside those that cannot be trained on, write the others.
 
@@ -67,20 +68,19 @@ def training_rows(
     (``missing``, ``too long``, ``cannot be encoded``) and ``detail``.
 
     Args:
-        context: The stage's, with inputs ``records``, ``data`` and ``model``.
-        family: The model's.
+        context: The stage's, with inputs ``records`` and ``data``.
+        start: What is trained.
         config: The stage's settings.
         split: ``rl`` rows are prompts and keep their gold columns.
 
     Raises:
         InputError: If no row is left, or the recipe says to stop at such rows.
     """
-    data = context.inputs["data"]
-    root = media_root(context.folder("data"), data.digest, context.store.scratch, context.events)
+    root, family = records_root(context), start.family
     records = context.folder("records") / f"{split}.jsonl"
     count_records(context, split)
     check_hearing(records, family, config.media)
-    rows = encode_records(context, family, config.media, config.dtype, split, root)
+    rows = encode_records(context, start, config.media, config.dtype, split, root)
     reasons = [_reason(row, config.max_length) for row in rows]
     rejected = [
         {"id": record.get("id"), "reason": reason[0], "detail": reason[1]}
@@ -145,7 +145,8 @@ def _report(
     named = "; ".join(f"{row['id']}: {row['detail']}" for row in rejected[:_NAMED])
     of = counted(total, "record")
     text = f"{len(rejected)} of {of} cannot be trained on ({reasons}): {named}"
-    rules = context.inputs["records"].produced_by.get("config", {})
+    made = context.inputs["records"]
+    rules = {**made.produced_by.get("config", {}), **made.metadata}
     for setting, found in (
         ("on_missing", kinds["missing"]),
         ("on_bad", kinds.total() - kinds["missing"]),

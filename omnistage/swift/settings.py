@@ -18,6 +18,12 @@ class TrainingSettings(Settings):
     tuner: Literal["full", "lora"] = Field(
         default="lora", description="Train all weights, or a LoRA adapter."
     )
+    on_adapter: Literal["continue", "add"] = Field(
+        default="continue",
+        description="Of a step that starts from an adapter: train that adapter further, or merge "
+        "it into the weights and train a new one on top. All weights are trained on the merged "
+        "model in any case.",
+    )
     lora_rank: int = Field(default=8, ge=1, description="Rank r of the LoRA matrices.")
     lora_alpha: int = Field(default=32, ge=1, description="LoRA scale α; the update is α/r·BA.")
     lora_dropout: float = Field(
@@ -128,7 +134,7 @@ def split_batch(batch_size: int, per_device: int, processes: int, where: str) ->
     if batch_size % processes:
         raise InputError(
             f"{where}.batch_size: {batch_size} does not divide by {processes} processes; choose a "
-            f"multiple, or other processes: runtime.{where}.nproc_per_node on one machine, "
+            f"multiple, or other processes: {where}.nproc_per_node on one machine, "
             "cluster.nodes and cluster.gpus_per_node on a cluster"
         )
     share = batch_size // processes

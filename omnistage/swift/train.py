@@ -128,12 +128,12 @@ def trainer_arguments(
     """
     processes = process_count(context.runtime.nproc_per_node) * context.world.nodes
     everything = {
-        **common_arguments(config, family, processes, context.name),
+        **common_arguments(config, family, processes, context.step),
         **arguments,
         **config.swift_arguments,
         "output_dir": str(output_folder(context)),
     }
-    check_arguments(command, everything, f"{context.name}.swift_arguments")
+    check_arguments(command, everything, f"{context.step}.swift_arguments")
     return everything
 
 
@@ -194,7 +194,7 @@ def train(
         raise NodeDone
     found, curve = checkpoints(output), read_curve(log)
     if not found or not curve:
-        raise StageFailedError(f"{context.name}: the trainer ended without a checkpoint; {job.log}")
+        raise StageFailedError(f"{context.step}: the trainer ended without a checkpoint; {job.log}")
     _check_rows(job.log, rows)
     return Trained(found[0], curve, output, seconds, step_of(resume) if resume else None)
 

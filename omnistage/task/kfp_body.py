@@ -38,10 +38,11 @@ _FIRST_WAIT, _LONGEST_WAIT = 10.0, 90.0  # seconds
 
 def run_stage(
     stage: Stage[Any],
+    step: str,
     config: str,
     store: str,
     output: dsl.Artifact,
-    inputs: Mapping[str, dsl.Artifact | None] | None = None,
+    inputs: Mapping[str, dsl.Artifact] | None = None,
     runtime: str = "{}",
     cluster: Mapping[str, Any] | None = None,
     change: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
@@ -54,10 +55,11 @@ def run_stage(
 
     Args:
         stage: The stage.
+        step: Its name in the recipe, by which the run's events, records and messages call it.
         config: Its settings, as JSON.
         store: URI of the store.
         output: Becomes the manifest, with its digest, key and counts as metadata.
-        inputs: Artifacts whose files are manifests; None for one that is left out.
+        inputs: Artifacts whose files are manifests.
         runtime: How it runs here, as JSON.
         cluster: Launch settings from the run's parameters, over those in ``runtime``; what is 0 or
             empty is left as it is.
@@ -66,17 +68,18 @@ def run_stage(
     Raises:
         SystemExit: With the stage's exit code if it fails; its message is in the log.
     """
-    given = {name: a for name, a in (inputs or {}).items() if a is not None}
+    given = inputs or {}
     record = record_here(store)
     if record:
-        record.note(stage.name, "running")
+        record.note(step, "running")
     with tempfile.TemporaryDirectory() as folder:
         spec, manifest = Path(folder) / "spec.json", Path(folder) / "manifest.json"
         events = Path(os.environ.get(EVENTS_VARIABLE) or Path(folder) / "events.jsonl")
         try:
             settings = orjson.loads(config)
             values = {
-                **_asked(stage, given),
+                "step": step,
+                **_asked(step, given),
                 "config": change(settings) if change else settings,
                 "store": store,
                 "runtime": _runtime(runtime, cluster or {}),
@@ -84,54 +87,54 @@ def run_stage(
                 "events": str(events),
             }
         except OmnistageError as e:
-            code = _refused(stage, events, e)
+            code = _refused(step, events, e)
         else:
             write_json(spec, values)
-            code = _run(stage, spec, events, _TRIES if record else 1)
-        ended = _ended(stage.name, events)
+            code = _run(stage, step, spec, events, _TRIES if record else 1)
+        ended = _ended(step, events)
         made = None if code else Manifest.from_json(manifest.read_bytes(), str(manifest))
     if record:
-        _note_end(record, stage.name, ended, made, code)
+        _note_end(record, step, ended, made, code)
     if made is None:
         raise SystemExit(code)
     _fill_in(output, made)
     return made
 
 
-def _refused(stage: Stage[Any], events: Path, error: OmnistageError) -> int:
-    """Report that a stage cannot start, and return its exit code."""
-    Events(stage.name, events).emit("failed", **asdict(ErrorReport.of(error)))
-    print(f"{stage.name}: error: {error}", file=sys.stderr, flush=True)
+def _refused(step: str, events: Path, error: OmnistageError) -> int:
+    """Report that a step cannot start, and return its exit code."""
+    Events(step, events).emit("failed", **asdict(ErrorReport.of(error)))
+    print(f"{step}: error: {error}", file=sys.stderr, flush=True)
     return error.exit_code
 
 
-def _asked(stage: Stage[Any], given: Mapping[str, dsl.Artifact]) -> dict[str, Any]:
-    """Return what of a stage's spec its inputs and this process's environment say."""
+def _asked(step: str, given: Mapping[str, dsl.Artifact]) -> dict[str, Any]:
+    """Return what of a step's spec its inputs and this process's environment say."""
     return {
         "inputs": {name: _manifest_of(name, a) for name, a in given.items()},
-        "force": _names(stage, FORCE_VARIABLE),
-        "cached_only": _names(stage, CACHED_ONLY_VARIABLE),
+        "force": _names(step, FORCE_VARIABLE),
+        "cached_only": _names(step, CACHED_ONLY_VARIABLE),
         # Inputs of a stage that runs alone were not just made or checked by this run.
         "verify_inputs": any("digest" not in a.metadata for a in given.values()),
     }
 
 
 def _note_end(
-    record: RunRecord, stage: str, ended: Mapping[str, Any], made: Manifest | None, code: int
+    record: RunRecord, step: str, ended: Mapping[str, Any], made: Manifest | None, code: int
 ) -> None:
-    """Write down for the exit task how a stage ended: from its last event, or its exit code."""
+    """Write down for the exit task how a step ended: from its last event, or its exit code."""
     if made is None:
         told = {"kind": "", "message": "", **{k: ended[k] for k in _REPORT if k in ended}}
-        record.note(stage, "failed", exit_code=code, **told)
+        record.note(step, "failed", exit_code=code, **told)
         return
     state = "cached" if ended.get("cached") else "done"
     uri = manifest_uri(made)
-    record.note(stage, state, key=made.key, manifest=uri, seconds=ended.get("seconds"))
+    record.note(step, state, key=made.key, manifest=uri, seconds=ended.get("seconds"))
 
 
-def _names(stage: Stage[Any], variable: str) -> bool:
-    """Return whether a variable of this process, names separated by commas, has the stage's."""
-    return stage.name in os.environ.get(variable, "").split(",")
+def _names(step: str, variable: str) -> bool:
+    """Return whether a variable of this process, names separated by commas, has the step's."""
+    return step in os.environ.get(variable, "").split(",")
 
 
 def _fill_in(output: dsl.Artifact, made: Manifest) -> None:
@@ -162,7 +165,7 @@ def _runtime(runtime: str, cluster: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _run(stage: Stage[Any], spec: Path, events: Path, tries: int) -> int:
+def _run(stage: Stage[Any], step: str, spec: Path, events: Path, tries: int) -> int:
     """Run a stage, again after transient errors, and return its exit code."""
     number = count(1)
 
@@ -180,7 +183,7 @@ def _run(stage: Stage[Any], spec: Path, events: Path, tries: int) -> int:
             first=_FIRST_WAIT,
             longest=_LONGEST_WAIT,
             factor=3,
-            notice=Events(stage.name, events).warn,
+            notice=Events(step, events).warn,
             quiet=0,
             clock=time,
         )
@@ -188,10 +191,10 @@ def _run(stage: Stage[Any], spec: Path, events: Path, tries: int) -> int:
         return e.exit_code
 
 
-def _ended(stage: str, events: Path) -> dict[str, Any]:
-    """Return the last event with which the stage ended."""
+def _ended(step: str, events: Path) -> dict[str, Any]:
+    """Return the last event with which the step ended."""
     rows = read_jsonl(events) if events.exists() else ()
-    ends = [r for r in rows if r["stage"] == stage and r["event"] in {"failed", "finished"}]
+    ends = [r for r in rows if r["stage"] == step and r["event"] in {"failed", "finished"}]
     return ends[-1] if ends else {}
 
 

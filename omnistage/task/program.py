@@ -47,6 +47,8 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    step: str = ""
+    """The stage's name in the recipe, for messages; by default its own."""
     config: dict[str, Any]
     key: KeyParts | None = None
     """What the process that decided to run computed the key from; another one here is refused."""
@@ -90,7 +92,7 @@ def main(stage: Stage[Any], arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _end)
     try:
         spec = _read_spec(options.spec)
-        events = Events(stage.name, Path(spec.events) if spec.events else None)
+        events = Events(spec.step or stage.name, Path(spec.events) if spec.events else None)
         run_spec(stage, spec, events)
     except Exception as e:
         report = ErrorReport.of(e)
@@ -99,7 +101,7 @@ def main(stage: Stage[Any], arguments: list[str] | None = None) -> int:
             Path(termination_log).write_bytes(report.to_json(_TERMINATION_BYTES))
         if not isinstance(e, OmnistageError):
             print(redact(traceback.format_exc()), file=sys.stderr)
-        print(f"{stage.name}: error: {report.message}", file=sys.stderr, flush=True)
+        print(f"{events.stage}: error: {report.message}", file=sys.stderr, flush=True)
         return report.exit_code
     return 0
 
@@ -126,9 +128,9 @@ def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:
     Raises:
         InputError: If the settings, an input or the store are wrong.
     """
-    config = parse_config(stage.config, spec.config, stage.name)
+    config = parse_config(stage.config, spec.config, events.stage)
     policy = read_policy()
-    policy.check(config.asks(), stage.name)
+    policy.check(config.asks(), events.stage)
     inputs = {name: _input(name, uri) for name, uri in spec.inputs.items()}
     if spec.verify_inputs:
         for name, manifest in inputs.items():

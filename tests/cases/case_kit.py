@@ -24,13 +24,21 @@ from omnistage.swift import rows as rows_module
 from omnistage.swift.encode_rows import Encoder
 from omnistage.swift.encoding import Encoded
 from omnistage.swift.family import FAMILIES
+from omnistage.swift.lineage import Lineage, Start
 from omnistage.swift.rows import TrainingRows, training_rows
 
 MEDIA = Path(__file__).with_name("media")
 RECIPE: dict[str, Any] = yaml.safe_load((MEDIA / "recipe.yaml").read_text())
+
+
+def _settings(step: str) -> dict[str, Any]:
+    """Return what a step of the recipe says of its stage."""
+    return {n: v for n, v in RECIPE["steps"][step].items() if n not in ("stage", "from")}
+
+
 SETTINGS = {
-    "sft": SFTSettings.model_validate(RECIPE["sft"]),
-    "rl": GRPOSettings.model_validate(RECIPE["grpo"]),
+    "sft": SFTSettings.model_validate(_settings("sft")),
+    "rl": GRPOSettings.model_validate(_settings("grpo")),
 }
 
 
@@ -76,7 +84,9 @@ class Case:
         )
         kept, rows_module.encode_records = rows_module.encode_records, encode
         try:
-            return training_rows(context, FAMILIES["qwen2_5_omni"], config, split)
+            base, folder = self.inputs["data"], self.tmp
+            start = Start(Lineage(base, base), FAMILIES["qwen2_5_omni"], folder, folder, None)
+            return training_rows(context, start, config, split)
         finally:
             rows_module.encode_records = kept
 
@@ -87,7 +97,9 @@ def prepare(name: str, tmp: Path, encoder: Encoder) -> Case:
     source = {"type": "folder", "path": str(MEDIA / name)}
     fetch = DownloadSettings.model_validate({"sources": [source]}).resolve()
     data = execute(STAGE, fetch, {}, store).manifest
-    settings = RewriteSettings.model_validate({**RECIPE["rewrite_paths"], "workers": 1})
+    settings = RewriteSettings.model_validate(
+        {**RECIPE["data"]["case"]["rewrite_paths"], "workers": 1}
+    )
     records = execute(REWRITE, settings, {"data": data}, store).manifest
     return Case(tmp, store, {"data": data, "records": records}, encoder)
 

@@ -149,8 +149,7 @@ def test_21_each_odd_row_is_read_as_what_it_is_or_refused_by_name(case: Case) ->
 def test_22_fewer_prompts_than_a_step_takes_are_refused_before_anything_is_encoded(
     case: Case,
 ) -> None:
-    settings = SETTINGS["rl"].model_copy(update={"start_from": "base"})
-    inputs = {**case.inputs, "model": tiny_model(case.store)}
-    with pytest.raises(InputError, match="1 record to train on, but a step takes 2 prompts"):
-        execute(GRPO, settings, inputs, case.store)
+    inputs = {**case.inputs, "start": tiny_model(case.store)}
+    with pytest.raises(InputError, match="1 record to train on, but an optimizer step takes 2"):
+        execute(GRPO, SETTINGS["rl"], inputs, case.store)
     assert not list(case.tmp.rglob("encode.log"))

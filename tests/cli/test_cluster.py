@@ -41,7 +41,7 @@ def test_the_manifest_has_the_stages_settings_and_inputs(
     (container,) = replicas["Master"]["template"]["spec"]["containers"]
     assert container["image"] == PINNED["trainer"]
     command = yaml.safe_load(container["command"][-1])
-    assert set(command["inputs"]) == {"data", "records", "model"}
+    assert set(command["inputs"]) == {"data", "records", "start"}
     assert command["inputs"]["data"].startswith(f"{store.uri}/download/")
     assert command["config"]["epochs"] == 7
 

@@ -56,7 +56,7 @@ def test_run_hands_the_validated_recipe_to_a_child_and_ends_with_the_report(
     assert out[0] == "sft: started, key abc"
     request = read_json(folder / "run.json")
     assert request["recipe"]["seed"] == 7
-    assert request["recipe"]["sft"]["learning_rate"] == 1e-3
+    assert request["recipe"]["steps"]["sft"]["learning_rate"] == 1e-3
     assert (request["from"], request["to"], request["force"]) == ("sft", None, ["eval"])
     assert request["store"] == (tmp_path / "h" / "store").as_uri()
     assert request["events"] == str(folder / "events.jsonl")

@@ -11,11 +11,12 @@ import pytest
 from omnistage.cli import main as cli
 from omnistage.recipe.document import read_recipe, shipped_recipes, validate, with_overrides
 from omnistage.store.folder import FolderStore
-from pipelines.graph import STAGES, graph_of, needed
+from pipelines.graph import graph_of, needed
 from pipelines.recipe import Recipe
 from tests.store.store_kit import store_results
 
-SMALL = "data.sources.0.settings={sft: 6, rl: 6, test: 6}"
+STEPS = ["download", "download_model", "rewrite_paths", "sft", "grpo", "eval"]
+SMALL = "data.tiny.sources.0.settings={sft: 6, rl: 6, test: 6}"
 
 
 def show(capsys: pytest.CaptureFixture[str], home: Path) -> list[Any]:
@@ -33,12 +34,21 @@ def test_every_shipped_recipe_is_right_and_described(name: str) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("grpo.learnin_rate=1", "--set grpo.learnin_rate: no such setting; did you mean 'lea"),
-        ("grpo.learning_rate=-1", "--set grpo.learning_rate: -1 is out of range: allowed is > 0"),
-        ("sft.media.fsp=1", "--set sft.media.fsp: no such setting; did you mean 'fps'?"),
+        (
+            "grpo.learnin_rate=1",
+            "--set steps.grpo.learnin_rate: no such setting; did you mean 'lea",
+        ),
+        (
+            "grpo.learning_rate=-1",
+            "--set steps.grpo.learning_rate: -1 is out of range: allowed is > 0",
+        ),
+        ("sft.media.fsp=1", "--set steps.sft.media.fsp: no such setting; did you mean 'fps'?"),
         ("seed=many", "--set seed: must be a valid integer, not 'many'; allowed is ≥ 0"),
-        ("data.sources=[{type: hubb, repo: x}]", "data.sources.0: 'hubb' is not one of 'folder'"),
-        ("data.token=hf_x", "--set data.token: a recipe holds no secrets"),
+        (
+            "data.tiny.sources=[{type: hubb, repo: x}]",
+            "sources.0: 'hubb' is not one of 'folder'",
+        ),
+        ("data.tiny.token=hf_x", "--set data.tiny.token: a recipe holds no secrets"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_place(
@@ -87,28 +97,30 @@ def test_steps_before_from_are_taken_from_the_store_or_the_run_is_refused(
     assert "the store has no result" in said
     (run,) = show(capsys, tmp_path)
     assert (run["state"], run["exit_code"]) == ("failed", 2)
-    assert [s["stage"] for s in run["stages"]] == list(STAGES)
+    assert [s["stage"] for s in run["stages"]] == STEPS
 
 
 @pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [
-        (["grpo.start_from=base", "eval.models=[base, grpo]"], ["grpo", "eval"]),
+        (["grpo.from=base", "eval.models=[base, grpo]"], ["grpo", "eval"]),
         (["eval.models=[base, sft]"], ["sft", "eval"]),
     ],
 )
-def test_a_run_leaves_out_what_its_recipe_does_not_use(
+def test_a_run_to_an_evaluation_leaves_out_what_that_does_not_use(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], steps: list[str]
 ) -> None:
     """Through ``kfp.local``, whose tasks take the results that are in the store."""
-    document = with_overrides(read_recipe(shipped_recipes()["tiny"]), overrides, Recipe)
+    document = with_overrides(
+        read_recipe(shipped_recipes()["tiny"]), overrides, Recipe, within="steps"
+    )
     graph = graph_of(validate(document, Recipe))
     names = needed(graph, "eval")
     assert names == ["download", "download_model", "rewrite_paths", *steps]
     store_results(FolderStore(tmp_path / "store"), graph, names, tmp_path)
     settings = [word for override in overrides for word in ("--set", override)]
-    assert cli.main(["run", "tiny", *settings, "--home", str(tmp_path)]) == 0
+    assert cli.main(["run", "tiny", *settings, "--to", "eval", "--home", str(tmp_path)]) == 0
     capsys.readouterr()
     (run,) = show(capsys, tmp_path)
     assert {s["stage"]: s["state"] for s in run["stages"]} == dict.fromkeys(names, "cached")
@@ -121,7 +133,7 @@ def test_a_run_leaves_out_what_its_recipe_does_not_use(
         ("download_model", ["download_model"]),
         ("rewrite_paths", ["download", "rewrite_paths"]),
         ("sft", ["download", "download_model", "rewrite_paths", "sft"]),
-        ("eval", list(STAGES)),
+        ("eval", STEPS),
     ],
 )
 def test_a_run_to_a_step_has_its_upstream_steps_and_nothing_else(

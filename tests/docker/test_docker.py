@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.graph import STAGES
+from pipelines.steps import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"

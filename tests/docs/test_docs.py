@@ -15,8 +15,8 @@ import pytest
 from omnistage.cli.main import _parser
 from omnistage.recipe.document import find_recipe
 from omnistage.recipe.schema import every_setting
-from pipelines.graph import STAGES
-from pipelines.recipe import Recipe
+from pipelines.recipe import DataSet, Recipe
+from pipelines.steps import STAGES, STEP_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
@@ -103,9 +103,10 @@ def test_generating_needs_neither_torch_nor_the_trainer() -> None:
 def test_every_setting_is_in_the_table_with_a_description() -> None:
     text = (ROOT / "docs" / "recipes.md").read_text()
     rows = dict(re.findall(r"^\| `([\w.]+)` \|.* \| (.*?) \|$", text, re.M))
-    sections = {"data", "model", "rewrite_paths", "sft", "grpo", "eval", "runtime"}
-    parents = {name.rpartition(".")[0] for name in every_setting(Recipe)}
-    wanted = set(every_setting(Recipe)) - parents - sections
+    every = {*every_setting(Recipe), *every_setting(DataSet, "data.NAME.")} - {"data", "steps"}
+    for step in STEP_SETTINGS:
+        every |= set(every_setting(step, f"{step.model_fields['stage'].default}."))
+    wanted = every - {name.rpartition(".")[0] for name in every}
     assert wanted <= set(rows)
     assert [name for name in wanted if not rows[name].strip()] == []
 
@@ -115,8 +116,8 @@ def test_settings_that_cannot_change_a_result_are_marked() -> None:
     counts = dict(re.findall(r"^\| `([\w.]+)` \|.*\| (yes|no) \| .* \|$", text, re.M))
     assert counts["sft.learning_rate"] == "yes"
     assert counts["sft.logging_steps"] == "no"
-    assert counts["data.transfer.workers"] == "no"
-    assert counts["runtime.sft.nproc_per_node"] == "no"
+    assert counts["data.NAME.transfer.workers"] == "no"
+    assert counts["sft.nproc_per_node"] == "no"
 
 
 def test_every_dependency_has_its_reason() -> None:

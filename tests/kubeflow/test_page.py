@@ -19,7 +19,7 @@ from tests.store.store_kit import store_results
 
 PAGE = Path(__file__).parents[2] / "docs" / "kubeflow.md"
 CACHED = ("download", "download-model", "rewrite-paths", "sft", "grpo")
-DONE = {**dict.fromkeys(CACHED, "SKIPPED"), "evaluate": "SUCCEEDED", "end-run": "SUCCEEDED"}
+DONE = {**dict.fromkeys(CACHED, "SKIPPED"), "eval": "SUCCEEDED", "end-run": "SUCCEEDED"}
 
 
 def commands() -> list[str]:
@@ -81,7 +81,7 @@ def test_the_commands_of_the_page_do_what_it_says(
     given = [run["runtime_config"].get("parameters", {}) for run in runs]
     assert {"nodes": 2, "queue": "team"} in given
     assert {"data": "hf://TMFK/omnir1-dataset@main", "gpus_per_node": 8} in given
-    assert set(given[-1]) == {"data", "records", "model", "sft"}
+    assert set(given[-1]) == {"data", "records", "start"}
     assert all(uri.startswith(f"{store}/") for uri in given[-1].values())
     assert said[0].splitlines()[-1].endswith("exit: done")
     assert "kind: PyTorchJob" in said[-1]

@@ -31,8 +31,8 @@ from tests.pipelines.test_packages import PINNED, RECIPE, compiled
 SUCCESS: list[tuple[str, dict[str, str]]] = [
     ("PENDING", {}),
     ("RUNNING", {"download": "SKIPPED", "rewrite-paths": "RUNNING", "rewrite-paths-driver": "X"}),
-    ("RUNNING", {"download": "SKIPPED", "rewrite-paths": "SUCCEEDED", "evaluate": "RUNNING"}),
-    ("SUCCEEDED", {"rewrite-paths": "SUCCEEDED", "evaluate": "SUCCEEDED", "end-run": "SUCCEEDED"}),
+    ("RUNNING", {"download": "SKIPPED", "rewrite-paths": "SUCCEEDED", "eval": "RUNNING"}),
+    ("SUCCEEDED", {"rewrite-paths": "SUCCEEDED", "eval": "SUCCEEDED", "end-run": "SUCCEEDED"}),
 ]
 
 
@@ -277,7 +277,7 @@ def test_a_server_that_is_gone_for_good_is_given_up(
 
 def test_titles_are_those_of_the_stages(package: Package) -> None:
     titles = task_titles(package)
-    assert titles["evaluate"] == "eval"
+    assert titles["eval"] == "eval"
     assert titles["end-run"] == "exit"
     assert len(titles) == 7
 

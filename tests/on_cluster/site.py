@@ -47,10 +47,11 @@ class Site:
     digests: dict[str, Manifest] = field(default_factory=dict)
 
     def recipe(self, **sections: Mapping[str, Any]) -> Recipe:
-        """Return the tests' recipe with some settings of its sections changed."""
+        """Return the tests' recipe with some settings of its steps changed."""
         document = read_recipe(RECIPE)
+        steps = document.values["steps"]
         for name, values in sections.items():
-            document.values[name] = {**document.values[name], **values}
+            steps[name] = {**steps[name], **values}
         return validate(document, Recipe).resolve()
 
     def run(

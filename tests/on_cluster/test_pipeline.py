@@ -81,10 +81,10 @@ def test_progress_of_training_is_in_the_launchers_log(first: Finished) -> None:
 def test_kfp_gets_manifests_with_digests_the_report_and_its_figures(
     first: Finished, kubeflow: Kubeflow
 ) -> None:
-    [checkpoint] = first.outputs["sft"]["artifacts"]["checkpoint"]["artifacts"]
+    [checkpoint] = first.outputs["sft"]["artifacts"]["result"]["artifacts"]
     assert checkpoint["metadata"]["key"] == first.keys["sft"]
     assert checkpoint["metadata"]["digest"].startswith("sha256:")
-    evaluated = first.outputs["evaluate"]["artifacts"]
+    evaluated = first.outputs["eval"]["artifacts"]
     [html] = evaluated["html"]["artifacts"]
     page = kubeflow.folder / html["uri"].removeprefix("s3://")
     assert "<html" in page.read_text()
@@ -134,8 +134,8 @@ def test_a_stage_alone_from_manifest_uris_ends_in_the_same_key(
     here: Site, first: Finished, kubeflow: Kubeflow, tmp_path: Path
 ) -> None:
     package = kubeflow.compile(site.RECIPE, STORE, tmp_path).with_name("grpo.yaml")
-    inputs = {"data": "download", "records": "rewrite_paths", "model": "download_model"}
-    uris = {i: first.records[s]["manifest"] for i, s in {**inputs, "sft": "sft"}.items()}
+    inputs = {"data": "download", "records": "rewrite_paths", "start": "sft"}
+    uris = {i: first.records[s]["manifest"] for i, s in inputs.items()}
     for uri in uris.values():  # KFP's launcher puts an imported artifact where tasks look for it
         target = kubeflow.folder / uri.removeprefix("s3://")
         target.parent.mkdir(parents=True, exist_ok=True)

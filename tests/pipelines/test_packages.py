@@ -12,16 +12,14 @@ import yaml
 from kfp import dsl
 from kfp.dsl.types.type_utils import InconsistentTypeException
 
-from components.download.component import download, download_model
-from components.rewrite_paths.component import rewrite_paths
-from components.sft.component import sft
 from omnistage.cli.main import main
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
 from omnistage.recipe.document import read_recipe, validate, with_overrides
-from pipelines.graph import STAGES, graph_of
+from pipelines.graph import graph_of
 from pipelines.post_training import check_images, compile_packages
 from pipelines.recipe import Recipe
+from pipelines.step_component import step_component
 from pipelines.task_pods import ClusterNames
 from tests.pipelines.kfp_tasks import Task, package_tasks
 
@@ -31,9 +29,19 @@ PINNED = {
     "launcher": "registry.example/launcher@sha256:" + "1" * 64,
     "trainer": "registry.example/trainer@sha256:" + "2" * 64,
 }
-PACKAGES = ["post_training", *STAGES]
+STEPS = ["download", "download_model", "rewrite_paths", "sft", "grpo", "eval"]
+PACKAGES = ["post_training", *STEPS]
 LAUNCHED = ["sft", "grpo", "eval"]
-ANY = {"data": "d", "records": "r", "model": "m", "sft": "s", "grpo": "g"}
+ANY = {"data": "d", "records": "r", "start": "m", "model": "m", "model_2": "s", "model_3": "g"}
+INPUTS = {
+    "sft": {"data": "DatasetTarball", "records": "RewrittenJSONL", "start": "BaseModel"},
+    "grpo": {"data": "DatasetTarball", "records": "RewrittenJSONL", "start": "SFTCheckpoint"},
+    "eval": {
+        **{"data": "DatasetTarball", "records": "RewrittenJSONL", "model": "BaseModel"},
+        **{"model_2": "SFTCheckpoint", "model_3": "LoRAAdapter"},
+    },
+    "rewrite_paths": {"data": "DatasetTarball"},
+}
 S3 = "s3://bucket/store"
 
 
@@ -43,7 +51,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def compiled(folder: Path, *overrides: str, store: str = S3, **options: Any) -> dict[str, Path]:
-    recipe = validate(with_overrides(read_recipe(RECIPE), overrides, Recipe), Recipe)
+    document = with_overrides(read_recipe(RECIPE), overrides, Recipe, within="steps")
+    recipe = validate(document, Recipe)
     paths = compile_packages(recipe, folder, store, PINNED, **options)
     return {path.stem: path for path in paths}
 
@@ -70,7 +79,7 @@ def normalized(package: Path) -> str:
     return yaml.safe_dump_all([pipeline, platform], width=100, sort_keys=True)
 
 
-def test_there_is_a_package_of_the_pipeline_and_of_each_stage(packages: dict[str, Path]) -> None:
+def test_there_is_a_package_of_the_pipeline_and_of_each_step(packages: dict[str, Path]) -> None:
     assert list(packages) == PACKAGES
 
 
@@ -91,7 +100,7 @@ def test_every_task_runs_in_the_launcher_image_and_every_job_in_the_trainers(
     name: str, packages: dict[str, Path]
 ) -> None:
     found = tasks(packages[name])
-    wanted = list(STAGES) if name == "post_training" else [name]
+    wanted = STEPS if name == "post_training" else [name]
     assert list(found) == [*wanted, "exit"]
     assert {task.container["image"] for task in found.values()} == {PINNED["launcher"]}
     for stage in set(wanted) & set(LAUNCHED):
@@ -123,8 +132,8 @@ def test_parameters_reach_the_tasks_they_are_for(packages: dict[str, Path]) -> N
     assert {t.parameters["store"] for t in found.values()} == {"s3://b/s"}
 
 
-@pytest.mark.parametrize("name", list(STAGES))
-def test_a_stage_alone_takes_a_manifest_uri_for_each_input(
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_alone_takes_a_manifest_uri_for_each_input(
     name: str, packages: dict[str, Path]
 ) -> None:
     pipeline = specification(packages[name])
@@ -132,12 +141,12 @@ def test_a_stage_alone_takes_a_manifest_uri_for_each_input(
     place = {"sft": 4, "grpo": 4, "eval": 3}.get(name, 0)
     source = {"download": {"data"}, "download_model": {"model"}}.get(name, set())
     needed = {n for n in parameters if "defaultValue" not in parameters[n]}
-    assert needed == set(STAGES[name].inputs)
+    assert needed == set(INPUTS.get(name, {}))
     assert len(parameters) == len(needed) + len(source) + place + 1
     executors = pipeline["deploymentSpec"]["executors"].values()
     imported = [e["importer"] for e in executors if "importer" in e]
     kinds = sorted(found["typeSchema"]["schemaTitle"] for found in imported)
-    assert kinds == sorted(f"system.{kind}" for kind in STAGES[name].inputs.values())
+    assert kinds == sorted(f"system.{kind}" for kind in INPUTS.get(name, {}).values())
     assert not any(found.get("reimport") for found in imported)
 
 
@@ -332,27 +341,41 @@ def test_compile_prints_the_packages_it_wrote(
 
 
 def test_an_artifact_of_another_kind_is_refused_when_the_pipeline_is_compiled() -> None:
+    graph = graph_of(validate(read_recipe(RECIPE), Recipe))
+    download, sft = (step_component(graph[name], graph) for name in ("download", "sft"))
+    given = {"config": "{}", "store": S3}
     with pytest.raises(InconsistentTypeException, match=r"DatasetTarball.*RewrittenJSONL"):
 
         @dsl.pipeline(name="wrong")
         def wrong() -> None:
-            data = download(config="{}", store=S3)
-            model = download_model(config="{}", store=S3)
-            sft(
-                config="{}",
-                runtime="{}",
-                store=S3,
-                data=data.outputs["tarball"],
-                records=data.outputs["tarball"],
-                model=model.outputs["model"],
-            )
+            data = download(step="download", **given).outputs["result"]
+            sft(step="sft", data=data, records=data, start=data, **given)
 
 
-def test_artifacts_of_the_right_kind_are_taken() -> None:
-    @dsl.pipeline(name="right")
-    def right() -> None:
-        data = download(config="{}", store=S3)
-        rewrite_paths(config="{}", store=S3, data=data.outputs["tarball"])
-
-    made: Any = right
-    assert set(made.pipeline_spec.components) == {"comp-download", "comp-rewrite-paths"}
+def test_a_step_has_the_inputs_of_its_recipe_and_no_others(tmp_path: Path) -> None:
+    """Two adapters in a row, and an evaluation of one of them on two data sets."""
+    more = (
+        "data.more={sources: [{type: tiny}]}",
+        "sft.records=tiny",
+        "grpo.records=more",
+        "steps.again={stage: grpo, from: grpo, records: {tiny: 1, more: 1}}",
+        "eval.tests=[tiny, more]",
+        "eval.models=[grpo]",
+    )
+    made = compiled(tmp_path, *more, only=["post_training", "again"])
+    found = tasks(made["post_training"])
+    assert {name: source for name, (source, _) in found["again"].artifacts.items()} == {
+        "data": "download-tiny",
+        "data_2": "download-more",
+        "records": "mix-again",
+        "start": "grpo",
+    }
+    assert set(found["eval"].artifacts) == {"data", "data_2", "records", "model"}
+    alone = specification(made["again"])["deploymentSpec"]["executors"].values()
+    kinds = [e["importer"]["typeSchema"]["schemaTitle"] for e in alone if "importer" in e]
+    assert sorted(kinds) == [
+        *["system.DatasetTarball"] * 2,
+        *("system.LoRAAdapter", "system.RewrittenJSONL"),
+    ]
+    parameters = specification(made["post_training"])["root"]["inputDefinitions"]["parameters"]
+    assert {"data_tiny", "data_more", "model"} <= set(parameters)

@@ -45,7 +45,7 @@ def test_each_upstream_step_is_looked_up_once(store: CountingStore) -> None:
 
 
 def test_a_plan_looks_each_step_up_once(store: CountingStore) -> None:
-    planned = plan(GRAPH, "eval", store)
+    planned = plan(GRAPH, list(GRAPH), store)
     assert {p.name: p.cached for p in planned} == {**dict.fromkeys(GRAPH, True), "eval": False}
     assert store.asked == dict.fromkeys(GRAPH, 1)
 
@@ -78,7 +78,7 @@ def test_leaving_out_a_test_record_trains_nothing_again(tmp_path: Path) -> None:
             for path, text in texts.items():
                 (folder / path).parent.mkdir(exist_ok=True)
                 (folder / path).write_text(text)
-            made[name] = store.commit(folder, step.stage.kind, step.stage.name, found[name])
+            made[name] = store.commit(folder, step.kind, step.stage.name, found[name])
         return found
 
     whole, fewer = keys("whole", "1\n2\n"), keys("fewer", "1\n")

@@ -8,7 +8,7 @@ import pytest
 from omnistage.cli.main import main
 from omnistage.recipe.document import read_recipe, shipped_recipes, validate
 from omnistage.stage.key import stage_key
-from pipelines.graph import STAGES, graph_of
+from pipelines.graph import graph_of
 from pipelines.post_training import compile_packages
 from pipelines.recipe import Recipe
 
@@ -49,7 +49,7 @@ def test_every_recipe_is_valid_and_named_as_its_file(name: str) -> None:
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_recipe_compiles_to_packages(name: str, tmp_path: Path) -> None:
     paths = compile_packages(recipe(name), tmp_path, "s3://bucket/store", IMAGES)
-    assert [path.stem for path in paths] == ["post_training", *STAGES]
+    assert [path.stem for path in paths] == ["post_training", *graph_of(recipe(name))]
     assert all(path.stat().st_size > 1000 for path in paths)
 
 
@@ -80,7 +80,7 @@ def test_omnicritics_sft_settings_are_the_published_ones(name: str, own: dict[st
     if own["tuner"] == "lora":
         wanted |= {"lora_rank": 8, "lora_alpha": 32, "target_modules": ["all-linear"]}
         wanted |= {"freeze_vit": True}
-    sft = recipe(name).sft
+    sft = recipe(name).steps["sft"]
     assert settings(sft, **wanted) == wanted
     assert sft.media.model_dump() == {
         "max_pixels": 1_003_520 if name == "omnicritic-7b" else 262_144,
@@ -114,21 +114,22 @@ def test_omnicritics_grpo_settings_are_the_published_ones(name: str) -> None:
         "zero_stage": 2,
         # Published: mm_rubric, which pays for a list of its keywords.
         "reward_weights": {"mm_format": 0.4, "mm_content": 0.4, "mm_rubric_strict": 0.2},
-        "start_from": "sft",
+        "from": "sft",
     }
     found = recipe(name)
-    assert settings(found.grpo, **wanted) == wanted
-    assert found.grpo.media.max_pixels == 262_144
-    assert found.grpo.media.video_max_pixels == 65_536
-    assert found.eval.media == found.grpo.media
+    grpo = found.steps["grpo"]
+    assert settings(grpo, **wanted) == wanted
+    assert grpo.media.max_pixels == 262_144
+    assert grpo.media.video_max_pixels == 65_536
+    assert found.steps["eval"].media == grpo.media
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_stage_sees_the_sound_of_clips_alike(name: str) -> None:
     found = recipe(name)
-    media = {found.sft.media.use_audio_in_video, found.grpo.media.use_audio_in_video}
-    media |= {found.eval.media.use_audio_in_video, found.rewrite_paths.use_audio_in_video}
-    assert len(media) == 1
+    heard = {step.media.use_audio_in_video for step in found.steps.values()}
+    heard |= {data.rewrite_paths.use_audio_in_video for data in found.data.values()}
+    assert len(heard) == 1
 
 
 @pytest.mark.parametrize("size", ["3b", "7b"])

@@ -220,7 +220,7 @@ def test_fresh_stores_give_the_same_keys_records_and_judgements(
 
 
 def test_two_processes_train_as_one_does(first: Done, tmp_path: Path) -> None:
-    done = run(tmp_path, "--to", "sft", "--set", "runtime.sft.nproc_per_node=2")
+    done = run(tmp_path, "--to", "sft", "--set", "sft.nproc_per_node=2")
     assert done.code == 0, done.output
 
     def losses(run: Done) -> list[float]:

@@ -23,7 +23,7 @@ IMAGES = [word for name in PINNED for word in ("--image", f"{name}={PINNED[name]
 TRAINER = ["--image", f"trainer={PINNED['trainer']}"]
 VOLUME = ["--set", "cluster.volumes=[{claim: disk, mount_path: /store}]"]
 BUCKET = ["--store", "s3://bucket/store"]
-SOURCE = "data.sources=[{{type: https, files: [{{url: '{}/bad.tar'}}]}}]"
+SOURCE = "data.tiny.sources=[{{type: https, files: [{{url: '{}/bad.tar'}}]}}]"
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_an_address_with_a_secret_is_refused_before_it_is_written_or_sent(
     if where == "param":
         command = ["submit", "tiny", *IMAGES, *BUCKET, "--param", f"data={url}"]
     else:
-        source = f"data.sources=[{{type: https, files: [{{{file[where]}}}]}}]"
+        source = f"data.tiny.sources=[{{type: https, files: [{{{file[where]}}}]}}]"
         command = ["compile", "tiny", "--out", "packages", *IMAGES, *BUCKET, "--set", source]
     assert cli.main(command) == 2
     output = "".join(capfd.readouterr())

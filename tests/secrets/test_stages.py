@@ -31,10 +31,9 @@ RECORDS = "".join(
 )
 ARTIFACTS: dict[str, tuple[Kind, str, dict[str, str]]] = {
     "data": ("DatasetTarball", "download", {"index.jsonl": "", "files/a_rl.jsonl": "{not JSON\n"}),
-    "model": (
-        "BaseModel",
-        "download_model",
-        {"files/config.json": '{"model_type": "qwen2_5_omni"}'},
+    **dict.fromkeys(
+        ("model", "start"),
+        ("BaseModel", "download_model", {"files/config.json": '{"model_type": "qwen2_5_omni"}'}),
     ),
     "records": (
         "RewrittenJSONL",
@@ -108,7 +107,7 @@ CASES: dict[str, tuple[Stage[Any], Callable[[Server], dict[str, Any]], str]] = {
     "download_model": (MODEL_STAGE, lambda s: https(s, "bad.tar"), "no config.json"),
     "rewrite_paths": (REWRITE, lambda s: {"workers": 1, "on_bad": "stop"}, "a_rl.jsonl"),
     "sft": (SFT, lambda s: {}, JUDGE),
-    "grpo": (GRPO, lambda s: {"start_from": "base", "reward_weights": {"mm_format": 1.0}}, JUDGE),
+    "grpo": (GRPO, lambda s: {"reward_weights": {"mm_format": 1.0}}, JUDGE),
     "eval": (EVAL, lambda s: {"models": ["base"]}, JUDGE),
 }
 

@@ -27,11 +27,11 @@ def store_results(store: Store, graph: Graph, steps: Iterable[str], folder: Path
         step, made = graph[name], folder / "made" / name
         made.mkdir(parents=True)
         (made / "file").write_text(name)
-        if step.stage.kind == "EvalReport":
+        if step.kind == "EvalReport":
             (made / "report.html").write_text("<html>")
             write_json(made / "report.json", {"headline": {"metric": "accuracy", "models": {}}})
         key = step_key(step, results)
-        results[name] = store.commit(made, step.stage.kind, step.stage.name, key)
+        results[name] = store.commit(made, step.kind, step.stage.name, key)
 
 
 def tiny_inputs(folder: Path) -> FolderStore:

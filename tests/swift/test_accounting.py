@@ -72,26 +72,32 @@ RECIPE: dict[str, Any] = {
     "name": "accounting",
     "pipeline": "post_training",
     "model": {"sources": [{"type": "tiny"}]},
-    "rewrite_paths": {
-        "use_audio_in_video": True,
-        "deduplicate": "row",
-        "filters": {"max_characters": 12_000},
+    "steps": {
+        "sft": {
+            **SETTINGS,
+            "stage": "sft",
+            "from": "base",
+            "tuner": "full",
+            "per_device_batch_size": 1,  # without padding, which counts as seen too
+            "swift_arguments": {"include_num_input_tokens_seen": True},
+        },
+        "grpo": {
+            **SETTINGS,
+            "stage": "grpo",
+            "from": "sft",
+            "num_generations": 2,
+            "max_completion_length": 8,
+            "beta": 0.0,
+            "preflight": False,
+            "watch": {"enabled": False},  # what a model without training says cannot be read
+            "reward_weights": {"omnirl_accuracy": 1.0},
+        },
     },
-    "sft": {
-        **SETTINGS,
-        "tuner": "full",
-        "per_device_batch_size": 1,  # without padding, which counts as seen too
-        "swift_arguments": {"include_num_input_tokens_seen": True},
-    },
-    "grpo": {
-        **SETTINGS,
-        "num_generations": 2,
-        "max_completion_length": 8,
-        "beta": 0.0,
-        "preflight": False,
-        "watch": {"enabled": False},  # what a model without training says cannot be read
-        "reward_weights": {"omnirl_accuracy": 1.0},
-    },
+}
+REWRITE = {
+    "use_audio_in_video": True,
+    "deduplicate": "row",
+    "filters": {"max_characters": 12_000},
 }
 
 
@@ -122,7 +128,8 @@ def recipe(folder: Path) -> Path:
     path = folder / "recipe.yaml"
     # Headers only, so that the encoding pass meets a broken body.
     source = {"sources": [{"type": "folder", "path": str(data)}], "probe": "header"}
-    path.write_text(yaml.safe_dump({**RECIPE, "data": source}))
+    odd = {**source, "rewrite_paths": REWRITE}
+    path.write_text(yaml.safe_dump({**RECIPE, "data": {"odd": odd}}))
     return path
 
 
@@ -181,8 +188,8 @@ def test_rows_read_are_rows_trained_or_set_aside_by_name_down_to_the_trainers_ow
     """On one and on two processes; the learning rate makes each pair of trainings its own."""
     done = run(
         prepared,
-        f"runtime.sft.nproc_per_node={sft}",
-        f"runtime.grpo.nproc_per_node={grpo}",
+        f"sft.nproc_per_node={sft}",
+        f"grpo.nproc_per_node={grpo}",
         f"sft.learning_rate=0.000{sft}",
     )
 

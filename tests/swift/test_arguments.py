@@ -1,5 +1,7 @@
 """Arguments for ms-swift are checked against ms-swift's own classes before anything starts."""
 
+from pathlib import Path
+
 import pytest
 
 from components.grpo.config import GRPOSettings
@@ -7,8 +9,10 @@ from components.grpo.stage import grpo_arguments
 from components.sft.config import SFTSettings
 from omnistage.errors import InputError
 from omnistage.files import read_json
+from omnistage.store.manifest import Manifest
 from omnistage.swift.arguments import check_arguments, command_line
 from omnistage.swift.family import FAMILIES
+from omnistage.swift.lineage import Lineage, Start
 from omnistage.swift.media import MediaSettings, environment
 from omnistage.swift.schema import PATH, schema
 from omnistage.swift.settings import split_batch
@@ -55,9 +59,16 @@ def test_what_sft_makes_of_its_settings_is_accepted(tuner: str) -> None:
 
 
 @pytest.mark.parametrize("vllm", [None, {"sleep_level": 2}])
-def test_what_grpo_makes_of_its_settings_is_accepted(vllm: dict | None, tmp_path) -> None:
-    config = GRPOSettings.model_validate({"vllm": vllm})
-    own = grpo_arguments(config, tmp_path, tmp_path, tmp_path)
+@pytest.mark.parametrize("tuner", ["full", "lora"])
+def test_what_grpo_makes_of_its_settings_is_accepted(
+    tuner: str, vllm: dict | None, tmp_path: Path
+) -> None:
+    config = GRPOSettings.model_validate({"tuner": tuner, "vllm": vllm})
+    base = Manifest(
+        kind="BaseModel", stage="s", key="k", digest=f"sha256:{'0' * 64}", uri="file:///x", files=[]
+    )
+    start = Start(Lineage(base, base), OMNI, tmp_path, tmp_path, tmp_path)
+    own = grpo_arguments(config, start, tmp_path)
     check_arguments("rlhf", {**common_arguments(config, OMNI, 1, "grpo"), **own}, "grpo")
     assert own["reward_funcs"] == ["mm_format", "mm_content", "mm_rubric"]
     assert own["reward_weights"] == [0.4, 0.4, 0.2]

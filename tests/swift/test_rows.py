@@ -17,6 +17,7 @@ from omnistage.store.manifest import Manifest
 from omnistage.swift import rows as rows_module
 from omnistage.swift.encoding import Encoded, token_figures
 from omnistage.swift.family import FAMILIES
+from omnistage.swift.lineage import Lineage, Start
 from omnistage.swift.rows import TrainingRows, training_rows
 
 OMNI = FAMILIES["qwen2_5_omni"]
@@ -53,7 +54,7 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
             ),
             "data": artifact("DatasetTarball", "download", {"index.jsonl": ""}),
         }
-        monkeypatch.setattr(rows_module, "media_root", lambda *_: tmp_path)
+        monkeypatch.setattr(rows_module, "records_root", lambda *_: tmp_path)
         monkeypatch.setattr(rows_module, "encode_records", lambda *_: results)
         work, out = tmp_path / "work", tmp_path / "out"
         work.mkdir()
@@ -62,7 +63,9 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
         context = Context(
             "sft", config, inputs, store, work, out, "k", TaskRuntime(), Events("sft", echo=False)
         )
-        return training_rows(context, family, config, "sft")
+        base = inputs["data"]
+        start = Start(Lineage(base, base), family, tmp_path, tmp_path, None)
+        return training_rows(context, start, config, "sft")
 
     return run
 

@@ -59,7 +59,7 @@ def work(tmp_path: Path) -> Callable[..., DatasetTarball]:
 
     def call(store: str, **options: Any) -> DatasetTarball:
         output = DatasetTarball(name="tarball", uri=str(tmp_path / "out" / "tarball"))
-        run_stage(STAGE, options.pop("config", "{}"), store, output, **options)
+        run_stage(STAGE, STAGE_NAME, options.pop("config", "{}"), store, output, **options)
         return output
 
     return call
@@ -330,7 +330,7 @@ def test_the_exit_task_fails_but_writes_the_summary_when_jobs_may_be_left(
 
 def test_the_compiled_tasks_of_a_recipe_make_what_the_laptop_makes(tmp_path: Path) -> None:
     """The first stages of the package, run one by one as KFP runs them, share the store."""
-    small = "data.sources.0.settings={sft: 6, rl: 6, test: 6}"
+    small = "data.tiny.sources.0.settings={sft: 6, rl: 6, test: 6}"
     document = with_overrides(read_recipe(find_recipe("tiny")), [small], Recipe)
     recipe = validate(document, Recipe)
     (package,) = compile_packages(
@@ -351,7 +351,7 @@ def test_the_compiled_tasks_of_a_recipe_make_what_the_laptop_makes(tmp_path: Pat
 
     assert go(tasks["download"]).startswith("0\n")
     assert go(tasks["rewrite_paths"]).startswith("0\n")
-    made = outputs["rewrite-paths"]["artifacts"]["records"]["artifacts"][0]
+    made = outputs["rewrite-paths"]["artifacts"]["result"]["artifacts"][0]
     assert made["metadata"]["manifest"].startswith(f"{store}/rewrite_paths/")
     found = FolderStore(tmp_path / "store").find("rewrite_paths", made["metadata"]["key"])
     assert found is not None

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from components.eval.report.charts import Curve, line_chart
-from components.eval.report.data import TITLES
+from components.eval.report.data import title_of
 
 _LOSS = ("loss", "Loss", "loss")
 _GRADIENT = ("grad_norm", "Gradient norm", "L2 norm")
@@ -42,21 +42,28 @@ class Panel:
 
 
 def panels(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Panel]:
-    """Return the charts of every stage that logged something that can be drawn."""
+    """Return the charts of every training step that logged something that can be drawn."""
     drawn = []
-    for stage in _FIGURES:
+    for name, rows in curves.items():
+        stage = "grpo" if is_rl(rows) else "sft"
         charts = [
             (
                 curve.title,
                 "{:.3g} → {:.3g}".format(*curve.ends).replace("-", "−"),
                 line_chart(curve),
             )
-            for curve in _curves(stage, curves.get(stage, ()))
+            for curve in _curves(stage, rows)
             if curve.finite
         ]
         if charts:
-            drawn.append(Panel(TITLES[stage], charts))
+            drawn.append(Panel(title_of(name), charts))
     return drawn
+
+
+def is_rl(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a training log is of reinforcement learning: of completions and rewards."""
+    own = ("reward", "frac_reward", "completions/")
+    return any(key.startswith(own) for row in rows for key in row)
 
 
 def reward_name(metric: str) -> str:

@@ -9,11 +9,11 @@ from components.eval.grading import Graded
 from components.eval.records import TestRecord
 
 TITLES: dict[str, str] = {"base": "Base", "sft": "SFT", "grpo": "GRPO"}
-"""How the models of a recipe are called in the report, in the order of training."""
+"""How models of the usual names are called in the report."""
 
 
 def title_of(model: str) -> str:
-    """Return how a model is called in the report: any other than a recipe's by its own name."""
+    """Return how a model is called in the report: mostly by its own name."""
     return TITLES.get(model, model)
 
 
@@ -77,14 +77,14 @@ class ReportData:
 
     Attributes:
         recipe: Name of the recipe.
-        models: The models that were evaluated, in the order base, SFT, GRPO; any may be missing.
+        models: The models that were evaluated, in the order of training.
         records: The test records, in the order of the test file.
         ablations: By ablation, each model's answers to the records that it changes; see
             :mod:`components.eval.ablation`.
         protocols: Names of protocols under which the same answers are scored too.
         repeated: Models that differ in their seeds alone, by what they have in common.
         reward_weights: Weight of each reward in the total, as in GRPO.
-        curves: Rows of each training log by stage name (``sft``, ``grpo``), oldest first.
+        curves: Rows of each training log by the step's name, oldest first.
         stages: What ran, in order.
         seeds: Seeds by what they seed.
         notes: Plain statements about the data or the run that a reader should know.

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from components.eval.ablation import TITLES as ABLATIONS
-from components.eval.report.data import TITLES, title_of
+from components.eval.report.curves import is_rl
+from components.eval.report.data import title_of
 from components.eval.report.numbers import best_baseline
 from omnistage.records.constant import SOLVED_BY_CONSTANT
 
@@ -54,7 +55,7 @@ def audit(
         *(f for task in tasks.values() for f in _differences(task)),
         *(f for task in tasks.values() for f in _contribution(task)),
         *(f for task in tasks.values() for f in _sample(task)),
-        *_missing(tasks),
+        *_missing(tasks, curves),
         *_training(curves),
     ]
     order = ("problem", "warning", "note")
@@ -183,17 +184,17 @@ def _sample(task: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _missing(tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+def _missing(
+    tasks: Mapping[str, Mapping[str, Any]], curves: Mapping[str, Sequence[Mapping]]
+) -> Iterator[Finding]:
     evaluated = {name for task in tasks.values() for name in task["models"]}
-    if evaluated & TITLES.keys():
-        for name, title in TITLES.items():
-            if name not in evaluated:
-                yield Finding("model_missing", "note", f"No {title} model was evaluated.")
+    if curves and "base" not in evaluated:
+        yield Finding("model_missing", "note", "The base model was not evaluated.")
 
 
 def _training(curves: Mapping[str, Sequence[Mapping]]) -> Iterator[Finding]:
-    for stage, rows in curves.items():
-        title = stage.upper()
+    for name, rows in curves.items():
+        title = title_of(name)
         for key in ("loss", "grad_norm", "reward"):
             bad = [row["step"] for row in rows if key in row and not _finite(row[key])]
             if bad:
@@ -206,39 +207,42 @@ def _training(curves: Mapping[str, Sequence[Mapping]]) -> Iterator[Finding]:
         norms = _values(rows, "grad_norm")
         if norms and max(norms) == 0:
             yield Finding("no_gradient", "problem", f"{title}: the gradient is zero throughout.")
-    losses = _values(curves.get("sft", ()), "loss")
+        yield from _rewarded(title, rows) if is_rl(rows) else _fitted(title, rows)
+
+
+def _fitted(title: str, rows: Sequence[Mapping]) -> Iterator[Finding]:
+    losses = _values(rows, "loss")
     if len(losses) >= 5 and _tail(losses) >= _head(losses):
         yield Finding(
             "loss_not_falling",
             "problem",
-            f"SFT: the loss does not fall ({_head(losses):.3g} to {_tail(losses):.3g}).",
+            f"{title}: the loss does not fall ({_head(losses):.3g} to {_tail(losses):.3g}).",
         )
-    yield from _grpo(curves.get("grpo", ()))
 
 
-def _grpo(rows: Sequence[Mapping]) -> Iterator[Finding]:
+def _rewarded(title: str, rows: Sequence[Mapping]) -> Iterator[Finding]:
     rewards = _values(rows, "reward")
     if len(rewards) >= 5 and _tail(rewards) - _head(rewards) < REWARD_MOVED:
         yield Finding(
             "reward_flat",
             "warning",
-            f"GRPO: the reward does not rise ({_head(rewards):.3f} to {_tail(rewards):.3f}).",
+            f"{title}: the reward does not rise ({_head(rewards):.3f} to {_tail(rewards):.3f}).",
         )
     spread = _values(rows, "frac_reward_zero_std")
     if spread and math.fsum(spread) / len(spread) > ZERO_SPREAD_AT_MOST:
         yield Finding(
             "no_spread",
             "warning",
-            f"GRPO: {math.fsum(spread) / len(spread):.0%} of the groups have the same reward for "
-            "every completion and teach nothing.",
+            f"{title}: {math.fsum(spread) / len(spread):.0%} of the groups have the same "
+            "reward for every completion and teach nothing.",
         )
     clipped = _values(rows, "completions/clipped_ratio")
     if clipped and _tail(clipped) > CLIPPED_AT_MOST:
         yield Finding(
             "cut_off",
             "warning",
-            f"GRPO: {_tail(clipped):.0%} of the completions at the end of training are cut off at "
-            "the length limit.",
+            f"{title}: {_tail(clipped):.0%} of the completions at the end of training are cut off "
+            "at the length limit.",
         )
 
 

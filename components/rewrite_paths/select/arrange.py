@@ -22,10 +22,10 @@ from components.rewrite_paths.media.index import MemberIndex
 from components.rewrite_paths.select.swap import swap_candidates
 from components.rewrite_paths.sources.files import MAX_ENTRIES, ORDER
 from omnistage.records.answer import last_answer
+from omnistage.records.mixing import interleave
 from omnistage.records.record import TAGS, dump, modality_of
 
 _A, _B = LABELS.index("A"), LABELS.index("B")
-_DRAWS = 4096
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def arrange(
     characters: list[int] = []
     members: list[int] = []
     with target.open("wb") as out:
-        for line, label in zip(_lines(path, rows, order), labels, strict=True):
+        for line, label in zip(_lines(path, rows, order), labels.tolist(), strict=True):
             record = orjson.loads(line)
             swapped = exchange.swapped(record, label)
             if swapped:
@@ -156,19 +156,14 @@ def _mix(
     first = ORDER.index(split) * MAX_ENTRIES
     queues = [order[groups == first + place] for place in range(len(weights))]
     others = order[(groups < first) | (groups >= first + len(weights))]
-    chances = np.array([weight or 0.0 for weight in weights])
-    rng = np.random.default_rng([settings.seed, ORDER.index(split), 2])
-    taken = [0] * len(queues)
-    mixed: list[int] = []
-    alive = np.array([len(queue) > 0 for queue in queues])
-    while alive.all() or (settings.mix_until == "all" and alive.any()):
-        now = np.where(alive, chances, 0)
-        for place in rng.choice(len(queues), _DRAWS, p=now / now.sum()):
-            mixed.append(int(queues[place][taken[place]]))
-            taken[place] += 1
-            if taken[place] == len(queues[place]):
-                alive[place] = False
-                break
+    places = interleave(
+        [len(queue) for queue in queues],
+        [weight or 0.0 for weight in weights],
+        settings.mix_until,
+        [settings.seed, ORDER.index(split), 2],
+    )
+    left = [iter(queue) for queue in queues]
+    mixed = [int(next(left[place])) for place in places]
     return np.concatenate([np.array(mixed, dtype=order.dtype), others])
 
 

@@ -46,7 +46,7 @@ def test_all_that_is_not_reached_is_told_at_once_with_the_reports_place() -> Non
         check_gate(REPORT, {"judge.accuracy": "> 0.9", "judge.ties": "> 0.5"}, "out/report.html")
 
 
-@pytest.mark.parametrize("rule", ["sft", ">= sfd", "<= 1", ">= sft - 1", ""])
+@pytest.mark.parametrize("rule", ["sft", ">= SFT", "<= 1", ">= sft - 1", ""])
 def test_a_rule_that_cannot_be_read_is_refused_where_the_recipe_is_read(rule: str) -> None:
     with pytest.raises(ValidationError, match="is not a requirement such as"):
         EvalSettings(require={"judge.accuracy": rule})

@@ -1,6 +1,5 @@
 """Which models are evaluated, and with which reward weights."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,86 +7,75 @@ import pytest
 from pydantic import ValidationError
 
 from components.eval.config import EvalSettings
-from components.eval.models import models_of, reward_weights
-from components.eval.stage import STAGE
+from components.eval.models import common_base, models_of, named_models, reward_weights
 from omnistage.errors import InputError
 from omnistage.events import Events
-from omnistage.stage.contract import Context, TaskRuntime
+from omnistage.stage.contract import Context, TaskRuntime, numbered
 from omnistage.store.folder import FolderStore
-from omnistage.store.manifest import Kind, Manifest
+from omnistage.store.manifest import Manifest
+from tests.swift.lineage_kit import adapter, base_model, whole_model
 
 
-def artifact(store: FolderStore, kind: Kind, stage: str, **files: str) -> Manifest:
-    folder = store.work_folder(stage, "k") / "out"
-    for name, content in files.items():
-        path = folder / name.replace("__", "/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return store.commit(folder, kind, stage, "k")
-
-
-def context(store: FolderStore, **inputs: Manifest) -> Context[EvalSettings]:
-    inputs["model"] = artifact(store, "BaseModel", "download_model", files__config="")
+def context(store: FolderStore, **models: Manifest) -> Context[EvalSettings]:
+    inputs = {numbered("model", n): m for n, m in enumerate(models.values(), 1)}
+    config = EvalSettings(models=[name.replace("_", "-") for name in models])
     work = store.work_folder("eval", "k")
-    events = Events("eval", echo=False)
-    return Context("eval", EvalSettings(), inputs, store, work, work, "k", TaskRuntime(), events)
+    events = Events("ask", echo=False)
+    return Context("eval", config, inputs, store, work, work, "k", TaskRuntime(), events)
 
 
-def grpo(store: FolderStore, trained_on: str) -> Manifest:
-    settings = json.dumps({"base_model_name_or_path": trained_on})
-    folder = store.work_folder("grpo", "k") / "out" / "adapter"
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(settings)
-    config = {"reward_weights": {"mm_format": 1.0, "remote": 2.0}}
-    produced_by = {"config": config}
-    return store.commit(folder.parent, "LoRAAdapter", "grpo", "k", produced_by=produced_by)
-
-
-def test_every_input_of_a_model_but_the_base_may_be_left_out(tmp_path: Path) -> None:
-    assert STAGE.optional == {"sft", "grpo"}
-    assert [m.name for m in models_of(context(FolderStore(tmp_path)))] == ["base"]
-
-
-def test_grpo_from_base_needs_no_fine_tuned_model(tmp_path: Path) -> None:
+def test_each_model_is_loaded_as_its_lineage_says(tmp_path: Path) -> None:
+    """An adapter on the base model, a whole model, and an adapter on that one."""
     store = FolderStore(tmp_path)
-    base, trained = models_of(context(store, grpo=grpo(store, "download_model/k/content/files")))
-    assert (base.name, trained.name) == ("base", "grpo")
-    assert trained.model == base.model
-    assert trained.adapter is not None
-    assert Path(trained.adapter).name == "adapter"
+    base = base_model(store)
+    whole = whole_model(store, "sft", base)
+    given = context(
+        store,
+        base=base,
+        lora=adapter(store, "sft", base, key="lora"),
+        cold_start=whole,
+        rlvr=adapter(store, "grpo", whole),
+    )
+    found = {m.name: m for m in models_of(given, common_base(given).family)}
+    assert list(found) == ["base", "lora", "cold-start", "rlvr"]
+    assert found["lora"].model == found["base"].model
+    assert found["rlvr"].model == found["cold-start"].model
+    assert (found["base"].adapter, found["cold-start"].adapter) == (None, None)
+    assert [Path(found[n].adapter or "").name for n in ("lora", "rlvr")] == ["adapter"] * 2
+    assert found["rlvr"].digests == [whole.digest, given.inputs["model_4"].digest]
 
 
-def test_grpo_on_a_fully_fine_tuned_model_stands_on_that_model(tmp_path: Path) -> None:
+def test_each_model_has_a_name_of_its_own(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    full = artifact(store, "SFTCheckpoint", "sft", model__config="")
-    adapter = grpo(store, "sft/k/content/model")
-    _, sft, trained = models_of(context(store, sft=full, grpo=adapter))
-    assert trained.model == sft.model
-    assert sft.adapter is None
+    given = context(store, base=base_model(store))
+    wrong = Context(
+        *("eval", EvalSettings(models=["base", "sft"]), given.inputs, store),
+        *(tmp_path, tmp_path, "k", TaskRuntime(), given.events),
+    )
+    with pytest.raises(InputError, match="ask.models names base, sft, but 1 models are inputs"):
+        named_models(wrong)
 
 
-def test_grpo_from_a_fine_tuned_model_that_is_no_input_is_refused_by_name(tmp_path: Path) -> None:
+def test_models_of_two_families_are_not_asked_the_same_prompts(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    with pytest.raises(InputError, match="SFT checkpoint sft/k/content/model, which is not among"):
-        models_of(context(store, grpo=grpo(store, "sft/k/content/model")))
+    given = context(store, a=base_model(store), b=base_model(store, "qwen2_5_vl", key="vl"))
+    with pytest.raises(InputError, match=r"a is Qwen2\.5-Omni, b is Qwen2\.5-VL; one step each"):
+        common_base(given)
 
 
-def test_an_adapter_trained_on_from_an_sft_adapter_holds_both(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path)
-    lora = artifact(store, "SFTCheckpoint", "sft", adapter__adapter_config="")
-    adapter = grpo(store, "download_model/k/content/files")
-    base, sft, trained = models_of(context(store, sft=lora, grpo=adapter))
-    assert base.model == sft.model == trained.model
-    assert sft.adapter != trained.adapter
-
-
-def test_weights_that_are_not_set_are_those_that_grpo_trained_with(tmp_path: Path) -> None:
+def test_weights_that_are_not_set_are_those_of_the_last_training_that_has_any(
+    tmp_path: Path,
+) -> None:
     """`--set grpo.reward_weights.mm_rubric=0.4` is enough: the report follows."""
-    trained = grpo(FolderStore(tmp_path), "download_model/k/content/files")
-    assert reward_weights(EvalSettings(), trained) == ({"mm_format": 1.0}, ["remote"])
+    store = FolderStore(tmp_path)
+    base = base_model(store)
+    first = adapter(store, "grpo", base, key="1", reward_weights={"mm_content": 1.0})
+    last = adapter(store, "grpo", base, key="2", reward_weights={"mm_format": 1.0, "remote": 2.0})
+    models = {"base": base, "first": first, "last": last}
+    assert reward_weights(EvalSettings(), models) == ({"mm_format": 1.0}, ["remote"])
     own: dict[str, Any] = {"reward_weights": {"mm_content": 0.3}}
-    assert reward_weights(EvalSettings(**own), trained) == ({"mm_content": 0.3}, [])
-    assert reward_weights(EvalSettings(), None) == ({}, [])
+    assert reward_weights(EvalSettings(**own), models) == ({"mm_content": 0.3}, [])
+    assert reward_weights(EvalSettings(), {"base": base}) == ({}, [])
 
 
 def test_an_unknown_reward_is_refused_where_the_recipe_is_read() -> None:

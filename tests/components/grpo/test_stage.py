@@ -1,61 +1,13 @@
-"""Where GRPO starts from, and that a hopeless run is stopped by its own logs."""
+"""What GRPO makes, and that a hopeless run is stopped by its own logs."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from components.grpo.config import GRPOSettings
-from components.grpo.stage import STAGE, Watcher, start_model
+from components.grpo.stage import STAGE, Watcher, check_step
 from omnistage.errors import InputError
-from omnistage.events import Events
-from omnistage.stage.contract import Context, TaskRuntime
-from omnistage.store.folder import FolderStore
-from omnistage.store.manifest import Kind, Manifest
-
-
-def artifact(store: FolderStore, kind: Kind, stage: str, *files: str) -> Manifest:
-    folder = store.work_folder(stage, "k") / "out"
-    for name in files:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
-    return store.commit(folder, kind, stage, "k")
-
-
-def context(store: FolderStore, sft: Manifest | None, **settings: Any) -> Context[GRPOSettings]:
-    inputs = {"model": artifact(store, "BaseModel", "download_model", "files/config.json")}
-    if sft:
-        inputs["sft"] = sft
-    config = GRPOSettings.model_validate(settings)
-    work = store.work_folder("grpo", "k")
-    events = Events("grpo", echo=False)
-    return Context("grpo", config, inputs, store, work, work, "k", TaskRuntime(), events)
-
-
-def test_it_starts_from_the_fine_tuned_model(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path)
-    full = artifact(store, "SFTCheckpoint", "sft", "model/config.json")
-    model, adapter = start_model(context(store, full))
-    assert (model / "config.json").read_text() == "model/config.json"
-    assert adapter is None
-
-
-def test_from_a_lora_checkpoint_it_trains_that_adapter_on(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path)
-    lora = artifact(store, "SFTCheckpoint", "sft", "adapter/adapter_config.json")
-    model, adapter = start_model(context(store, lora))
-    assert (model / "config.json").read_text() == "files/config.json"
-    assert adapter is not None
-    assert (adapter / "adapter_config.json").exists()
-
-
-def test_from_base_on_request_and_never_silently(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path)
-    model, adapter = start_model(context(store, None, start_from="base"))
-    assert (model.name, adapter) == ("files", None)
-    with pytest.raises(InputError, match="set it to base"):
-        start_model(context(store, None))
 
 
 def line(step: int, **figures: float) -> bytes:
@@ -84,5 +36,13 @@ def test_garbled_completions_stop_the_run(tmp_path: Path) -> None:
     assert all(good(line(n, reward=0.1, frac_reward_zero_std=0.0)) is None for n in range(1, 60))
 
 
-def test_the_sft_checkpoint_is_the_one_input_that_may_be_missing() -> None:
-    assert STAGE.optional == {"sft"}
+def test_all_weights_make_a_checkpoint_and_an_adapter_makes_an_adapter() -> None:
+    assert STAGE.kind_of(GRPOSettings(tuner="full")) == "RLCheckpoint"
+    assert STAGE.kind_of(GRPOSettings(tuner="lora")) == "LoRAAdapter"
+
+
+def test_too_few_records_for_an_optimizer_step_are_said_with_the_steps_name() -> None:
+    with pytest.raises(
+        InputError, match="rlvr: 3 records .* takes 4 prompts .* lower rlvr.batch_size"
+    ):
+        check_step(3, 4, "rlvr")
