@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 from components.download.tiny.media import draw
-from components.download.tiny.model import TinyModelSettings, write_model
+from components.download.tiny.model import write_model
+from components.download.tiny.settings import TinyModelSettings
 from omnistage.files import write_jsonl
 from omnistage.swift.encode_rows import EncodeSpec, RowsFile
 from omnistage.swift.family import FAMILIES

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from components.download.config import ModelSettings
 from components.download.tiny.data import TinyDataSettings
-from components.download.tiny.model import TinyModelSettings
+from components.download.tiny.settings import TinyModelSettings
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
 from omnistage.recipe.document import find_recipe, read_recipe, shipped_recipes, validate

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from omnistage.errors import InputError
 
@@ -39,10 +40,18 @@ def operational() -> dict[str, Any]:
     return {"operational": True}
 
 
+def added() -> dict[str, Any]:
+    """Mark a field, as :func:`operational` does, that came after results were stored.
+
+    While it has its default it is left out of the stage key, so that these results still count.
+    """
+    return {"added": True}
+
+
 def key_config(settings: BaseModel) -> dict[str, Any]:
     """Return the settings that decide the result, as JSON values, for the stage key.
 
-    Fields marked :func:`operational` are left out at every depth.
+    Fields marked :func:`operational`, or :func:`added` and not set, are left out at every depth.
     """
     return _kept(settings)
 
@@ -53,10 +62,7 @@ def _kept(value: Any) -> Any:
         return {
             name: _kept(getattr(value, name))
             for name, field in fields.items()
-            if not (
-                isinstance(field.json_schema_extra, dict)
-                and field.json_schema_extra.get("operational")
-            )
+            if _counts(field, getattr(value, name))
         }
     if isinstance(value, dict):
         return {str(k): _kept(v) for k, v in value.items()}
@@ -65,6 +71,13 @@ def _kept(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value)
     return value
+
+
+def _counts(field: FieldInfo, value: Any) -> bool:
+    marks = field.json_schema_extra
+    if not isinstance(marks, dict):
+        return True
+    return not (marks.get("operational") or (marks.get("added") and value == field.get_default()))
 
 
 C = TypeVar("C", bound=Settings)

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from components.download.fingerprint import folder_fingerprint
 from omnistage.archives.names import safe_path
 from omnistage.recipe.errors import secret_in_address
-from omnistage.settings import Ask, Settings, operational
+from omnistage.settings import Ask, Settings, key_config, operational
 
 _Target = Annotated[
     str,
@@ -125,19 +125,19 @@ class TinyDataSource(_Source):
 
 
 class TinyModelSource(_Source):
-    """The small Qwen2.5-Omni with random weights."""
+    """A small model of one of the families, with random weights."""
 
     type: Literal["tiny"]
     settings: dict[str, Any] = Field(
-        default={}, description="Of the generator: see components/download/tiny/model.py."
+        default={}, description="Of the generator: see components/download/tiny/settings.py."
     )
 
     @field_validator("settings")
     @classmethod
     def _whole(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        from components.download.tiny.model import TinyModelSettings
+        from components.download.tiny.settings import TinyModelSettings
 
-        return TinyModelSettings.model_validate(settings).model_dump(mode="json")
+        return key_config(TinyModelSettings.model_validate(settings))
 
 
 DataSource = Annotated[

@@ -42,6 +42,8 @@ class Family:
     """Part of the model that reads and writes text; None where it is the model itself."""
     boxes_in_thousandths: bool = False
     """Whether it says boxes in thousandths of the image; else in pixels of the shown one."""
+    experts: tuple[str, ...] = ()
+    """Ends of the names of its experts' weights, which are no linear layers."""
     special_files: tuple[str, ...] = ()
     """Files that the loader wants beside the weights."""
     sound_tokens: Callable[[int], int] = lambda frames: 0
@@ -98,6 +100,7 @@ FAMILIES = {
             boxes_in_thousandths=True,
             utils="qwen_omni_utils",
             generator="thinker",
+            experts=("mlp.experts.gate_up_proj", "mlp.experts.down_proj"),
             sound_tokens=_sound_tokens_3,
         ),
         Family(

@@ -14,7 +14,7 @@ from omnistage.records.plain_text import (
     unescape_tags,
 )
 
-TOKENS = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", *MEDIA_TOKENS.values()]
+TOKENS = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", *MEDIA_TOKENS["qwen2_5_omni"].values()]
 TEXTS = st.lists(
     st.sampled_from([*TOKENS, "<image>", "<audio>", "<\\image>", "\\", "<", "|im_end|>", "a", "\n"])
 ).map("".join)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from omnistage.cluster.launch import stage_job
 from omnistage.events import Events
-from omnistage.settings import Settings
+from omnistage.settings import Settings, added, key_config
 from omnistage.stage.contract import ClusterRuntime, Result, Stage, TaskRuntime, always
 from omnistage.stage.execute import execute, take_part
 from omnistage.stage.key import KeyParts, key_parts, pinned_version
@@ -161,3 +161,15 @@ def test_parts_read_back_from_json_give_the_same_key() -> None:
     made = key_parts(stage, Numbers(), {})
     again = KeyParts.model_validate(json.loads(json.dumps(made.model_dump())))
     assert again.key == made.key
+
+
+class Later(Settings):
+    """Settings that got a field after results were stored."""
+
+    old: int = 1
+    new: str = Field(default="as before", json_schema_extra=added())
+
+
+def test_a_field_that_was_added_counts_only_where_it_is_set() -> None:
+    assert key_config(Later()) == {"old": 1}
+    assert key_config(Later(new="other")) == {"old": 1, "new": "other"}

@@ -24,7 +24,8 @@ def list_tiny(source: TinyDataSource | TinyModelSource, work: Path, events: Even
 
         write_dataset(folder, TinyDataSettings(**source.settings), events)
     else:
-        from components.download.tiny.model import TinyModelSettings, write_model
+        from components.download.tiny.model import write_model
+        from components.download.tiny.settings import TinyModelSettings
 
         write_model(folder, TinyModelSettings(**source.settings))
     listing = list_folder(FolderSource(type="folder", path=str(folder)))

@@ -1,1 +1,1 @@
-"""The embedded default: a tiny Qwen2.5-Omni and a generated judging set, both made by code."""
+"""The embedded default: tiny models of each family and a generated judging set, made by code."""

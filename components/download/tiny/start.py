@@ -24,27 +24,26 @@ from components.download.tiny.tokenizer import token_id
 
 if TYPE_CHECKING:
     import torch
-    from transformers import Qwen2_5OmniThinkerForConditionalGeneration, Qwen2Tokenizer
+    from transformers import Qwen2Tokenizer
 
 INITIAL_STD = 0.08  # of the random weights: about 1 / sqrt(128), the width; 0.02 is for thousands
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def start_embeddings(
-    thinker: "Qwen2_5OmniThinkerForConditionalGeneration", tokenizer: "Qwen2Tokenizer"
-) -> None:
+def start_embeddings(text_model: Any, output: Any, tokenizer: "Qwen2Tokenizer") -> None:
     """Set input and output embeddings; a line's is the scaled sum over its words and word pairs.
 
     Draws from torch's global generator.
 
     Args:
-        thinker: Changed in place.
+        text_model: Its input embeddings are changed in place.
+        output: The layer of output embeddings, changed in place.
         tokenizer: Knows the ids of the lines.
     """
     import torch
 
-    embeddings = thinker.model.embed_tokens.weight
+    embeddings = text_model.embed_tokens.weight
     width = embeddings.shape[1]
 
     def fresh() -> "torch.Tensor":
@@ -57,20 +56,19 @@ def start_embeddings(
             pairs = [f"{a} {b}" for a, b in pairwise(words)]
             vectors = torch.stack([parts[part] for part in (*words, *pairs)])
             embeddings[token_id(tokenizer, text)] = vectors.sum(0) / len(vectors) ** 0.5
-        thinker.lm_head.weight.copy_(embeddings)
+        output.weight.copy_(embeddings)
 
 
-def start_attention(thinker: "Qwen2_5OmniThinkerForConditionalGeneration") -> None:
+def start_attention(text_model: Any) -> None:
     """Set the queries of the first head of each key-value group equal to the group's keys.
 
     Args:
-        thinker: Changed in place.
+        text_model: Changed in place.
     """
     import torch
 
     with torch.no_grad():
-        layers: Any = thinker.model.layers
-        for layer in layers:
+        for layer in text_model.layers:
             attention = layer.self_attn
             groups = attention.k_proj.weight.unflatten(0, (-1, attention.head_dim))
             heads = attention.q_proj.weight.unflatten(0, (len(groups), -1, attention.head_dim))

@@ -1,9 +1,10 @@
-"""The tokenizer of the tiny model: bytes, the lines of ``text.vocabulary()`` and control tokens.
+"""The tokenizer of a tiny model: bytes, the lines of ``text.vocabulary()`` and control tokens.
 
 It is a byte-level BPE without merges, so any text encodes and decodes to itself; the sentences of
 the tiny set are added tokens of one id each.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from components.download.tiny.text import vocabulary
@@ -12,22 +13,45 @@ if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-MEDIA_TOKENS = {  # as Qwen2.5-Omni's tokenizer names them
-    "image_token": "<|IMAGE|>",
-    "audio_token": "<|AUDIO|>",
-    "video_token": "<|VIDEO|>",
-    "vision_bos_token": "<|vision_bos|>",
-    "vision_eos_token": "<|vision_eos|>",
-    "audio_bos_token": "<|audio_bos|>",
-    "audio_eos_token": "<|audio_eos|>",
+_BOX_TOKENS = ("<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>")
+_VISION_TOKENS = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "vision_bos_token": "<|vision_start|>",
+    "vision_eos_token": "<|vision_end|>",
 }
+MEDIA_TOKENS: Mapping[str, Mapping[str, str]] = {
+    "qwen2_5_omni": {
+        "image_token": "<|IMAGE|>",
+        "audio_token": "<|AUDIO|>",
+        "video_token": "<|VIDEO|>",
+        "vision_bos_token": "<|vision_bos|>",
+        "vision_eos_token": "<|vision_eos|>",
+        "audio_bos_token": "<|audio_bos|>",
+        "audio_eos_token": "<|audio_eos|>",
+    },
+    "qwen3_omni_moe": {
+        **_VISION_TOKENS,
+        "audio_token": "<|audio_pad|>",
+        "audio_bos_token": "<|audio_start|>",
+        "audio_eos_token": "<|audio_end|>",
+    },
+    "qwen2_5_vl": _VISION_TOKENS,
+    "qwen3_vl": _VISION_TOKENS,
+}
+"""Family to its tokens for media, by the names that its processor looks for."""
 
 
-def build_tokenizer() -> "Qwen2Tokenizer":
-    """Return the tokenizer, a ``Qwen2Tokenizer`` with Qwen2.5-Omni's control tokens."""
+def build_tokenizer(model_type: str = "qwen2_5_omni") -> "Qwen2Tokenizer":
+    """Return the tokenizer, a ``Qwen2Tokenizer`` with the control tokens of a family.
+
+    Args:
+        model_type: The family, one of :data:`MEDIA_TOKENS`.
+    """
     from tokenizers import pre_tokenizers
     from transformers import AddedToken, Qwen2Tokenizer
 
+    media = MEDIA_TOKENS[model_type]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Qwen2Tokenizer(
         vocab={character: number for number, character in enumerate(alphabet)},
@@ -35,10 +59,12 @@ def build_tokenizer() -> "Qwen2Tokenizer":
         unk_token=END_OF_TEXT,
         eos_token=TURN_END,
         pad_token=END_OF_TEXT,
-        extra_special_tokens=MEDIA_TOKENS,
+        # The processors of the families that hear ask the tokenizer for them by these names.
+        extra_special_tokens=dict(media) if "audio_token" in media else None,
         model_max_length=32768,
     )
-    control = [END_OF_TEXT, TURN_START, TURN_END, *MEDIA_TOKENS.values()]
+    boxes = () if model_type == "qwen2_5_omni" else _BOX_TOKENS
+    control = [END_OF_TEXT, TURN_START, TURN_END, *media.values(), *boxes]
     added: list[str | AddedToken] = [
         *(AddedToken(text, special=True, normalized=False) for text in control),
         *(AddedToken(text, special=False, normalized=False) for text in vocabulary()),

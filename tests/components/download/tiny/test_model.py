@@ -15,10 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
-from transformers import Qwen2_5OmniForConditionalGeneration, Qwen2_5OmniProcessor
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    Qwen2_5OmniForConditionalGeneration,
+    Qwen2_5OmniProcessor,
+)
 
 from components.download.tiny.media import draw
-from components.download.tiny.model import TinyModelSettings, write_model
+from components.download.tiny.model import write_model
+from components.download.tiny.settings import TinyModelSettings
 from components.download.tiny.text import (
     ASPECTS,
     MODALITIES,
@@ -29,7 +35,14 @@ from components.download.tiny.text import (
 )
 from components.download.tiny.tokenizer import MEDIA_TOKENS, build_tokenizer, token_id
 from omnistage.files import sha256_file
+from omnistage.swift.family import read_family
 
+CLASSES = {
+    "qwen2_5_omni": "Qwen2_5OmniProcessor",
+    "qwen3_omni_moe": "Qwen3OmniMoeProcessor",
+    "qwen2_5_vl": "Qwen2_5_VLProcessor",
+    "qwen3_vl": "Qwen3VLProcessor",
+}
 TOKENIZER = build_tokenizer()
 
 
@@ -100,6 +113,25 @@ def test_reads_image_sound_and_clip_and_generates_with_a_cache(model: Any, every
     assert model.generation_config.use_cache is True
 
 
+@pytest.mark.parametrize("model_type", list(MEDIA_TOKENS))
+def test_every_family_has_a_tiny_model_of_its_own_classes(model_type: str, tmp_path: Path) -> None:
+    found = write_model(tmp_path, TinyModelSettings(model_type=model_type))  # pyright: ignore[reportArgumentType]
+    config: Any = AutoConfig.from_pretrained(tmp_path)
+    assert read_family(tmp_path).model_type == config.model_type == model_type
+    assert type(AutoProcessor.from_pretrained(tmp_path)).__name__ == CLASSES[model_type]
+    assert 0.5e6 < found["parameters"] < 1.5e6
+    whole = getattr(config, "thinker_config", config)
+    text, vision = whole.text_config, whole.vision_config
+    rotary = text.hidden_size // text.num_attention_heads // 2
+    assert sum(text.rope_parameters["mrope_section"]) == rotary
+    if "qwen3" in model_type:
+        assert vision.num_position_embeddings == round(vision.num_position_embeddings**0.5) ** 2
+        deep = vision.deepstack_visual_indexes
+        assert deep
+        assert max(deep) < vision.depth
+        assert text.head_dim == 2 * rotary
+
+
 @pytest.mark.parametrize("name", ["pixel_values", "pixel_values_videos", "input_features"])
 def test_what_it_reads_changes_what_it_says(model: Any, everything: Any, name: str) -> None:
     with torch.no_grad():
@@ -117,7 +149,7 @@ def test_is_about_a_million_parameters_and_has_no_talker(model: Any) -> None:
 def test_media_and_turn_tokens_are_barred_from_completions(folder: Path) -> None:
     barred = json.loads((folder / "generation_config.json").read_bytes())["suppress_tokens"]
     names = set(TOKENIZER.convert_ids_to_tokens(barred))
-    assert names == {"<|im_start|>", *MEDIA_TOKENS.values()}
+    assert names == {"<|im_start|>", *MEDIA_TOKENS["qwen2_5_omni"].values()}
 
 
 def test_the_seed_decides_the_weights(folder: Path, tmp_path: Path) -> None:
