@@ -8,6 +8,7 @@ from pydantic import Field
 
 from omnistage.records.media_facts import read_media
 from omnistage.records.record import SPLITS
+from omnistage.errors import InputError
 from omnistage.settings import Settings
 from omnistage.swift.family import Family
 
@@ -15,6 +16,7 @@ RECORDS_VARIABLE = "OMNISTAGE_RECORDS"
 """Names the JSON Lines file of records in which a row that the trainer cannot encode is found."""
 
 _FACTS, _ROOT = "OMNISTAGE_MEDIA_FACTS", "OMNISTAGE_MEDIA_ROOT"
+_LEAST_IMAGE_TOKENS = 4  # of the Qwen utilities, as the next
 _LEAST_VIDEO_TOKENS = 128  # the lower bound for a frame of the Qwen utilities
 
 
@@ -81,8 +83,16 @@ def environment(media: MediaSettings, gpus: int, family: Family) -> dict[str, st
         gpus: GPUs of the machine; without any, one thread a process is the fastest for the
             small models that a CPU can train.
         family: The model's; the bounds in pixels become bounds in tokens of its size.
+
+    Raises:
+        InputError: If a bound is less than one token.
     """
     token = family.token_side**2
+    if media.max_pixels < token or media.video_max_pixels < token:
+        raise InputError(
+            f"media: max_pixels {media.max_pixels} and video_max_pixels {media.video_max_pixels} "
+            f"must be at least {token}, one token of {family.title}"
+        )
     # The utilities lift the upper bound of a frame to 1.05 times the lower one, whose default is
     # 128 tokens: a smaller VIDEO_MAX_PIXELS alone is ignored without a word.
     least = min(_LEAST_VIDEO_TOKENS * token, int(media.video_max_pixels / 1.05))
@@ -93,12 +103,14 @@ def environment(media: MediaSettings, gpus: int, family: Family) -> dict[str, st
         # ms-swift makes these of the three above, but not over values that another model's run
         # has left in the environment.
         "IMAGE_MAX_TOKEN_NUM": str(media.max_pixels // token),
+        "IMAGE_MIN_TOKEN_NUM": str(min(_LEAST_IMAGE_TOKENS, media.max_pixels // token)),
         "VIDEO_MAX_TOKEN_NUM": str(media.video_max_pixels // token),
         "VIDEO_MIN_TOKEN_NUM": str(least // token),
         "FPS": str(media.fps),
         "FPS_MIN_FRAMES": str(min(4, media.fps_max_frames)),
         "FPS_MAX_FRAMES": str(media.fps_max_frames),
         "USE_AUDIO_IN_VIDEO": str(media.use_audio_in_video),
+        "QWENVL_BBOX_FORMAT": "legacy",  # what boxes are written as; the default
         "ENABLE_AUDIO_OUTPUT": "0",  # the thinker alone; the talker is not trained
         # librosa's first load compiles for seconds; soundfile and PyAV read the same samples.
         "SWIFT_AUDIO_LOAD_BACKEND": "soundfile_pyav",

@@ -121,7 +121,8 @@ def check_hearing(records: Path, family: Family, media: MediaSettings) -> None:
         have = "record has" if sounding == 1 else "records have"
         raise InputError(
             f"{records.name}: {sounding} {have} sound, but {family.title} cannot hear; "
-            "choose an Omni model, or leave such records out with rewrite_paths.filters"
+            "choose an Omni model, or name only record files without sound in "
+            f"rewrite_paths.{records.stem}"
         )
 
 

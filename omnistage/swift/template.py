@@ -245,8 +245,57 @@ class OmniTemplate(_OmniRules):
     """Qwen2.5-Omni's."""
 
 
-class Omni3Template(_OmniRules, Qwen3OmniTemplate):
-    """Qwen3-Omni's."""
+class _FractionalTimes(Qwen3OmniTemplate):
+    """Keeps the fractions of Qwen3-Omni's times.
+
+    The model places frames and sounds at fractions of its unit of time. ms-swift cuts them off in
+    training (``Qwen2_5OmniTemplate._get_position_ids``) and generation does not, so that the loss
+    would be computed on other positions than the rollout.
+    """
+
+    def _get_position_ids(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        if not self.is_training:
+            return {}
+        heard = inputs.get("feature_attention_mask")
+        seconds = inputs.pop("video_second_per_grid", None)
+        mask = inputs.get("attention_mask_2d")
+        if mask is None:
+            mask = inputs.get("attention_mask")
+        positions, _ = self._get_get_rope_index()(
+            inputs["input_ids"],
+            inputs.get("image_grid_thw"),
+            inputs.get("video_grid_thw"),
+            torch.ones_like(inputs["input_ids"]) if mask is None else mask,
+            self.use_audio_in_video,
+            None if heard is None else heard.sum(1),
+            None if seconds is None else torch.as_tensor(seconds, dtype=torch.float32),
+        )
+        return {"position_ids": self._concat_text_position_ids(positions)}
+
+
+class Omni3Template(_OmniRules, _FractionalTimes):
+    """Qwen3-Omni's.
+
+    In a batch of a training the times are whole multiples of 2^-16: under DeepSpeed the trainer
+    turns everything that is not whole into the type of the weights.
+    """
+
+    _TICKS = 1 << 16
+
+    def _get_position_ids(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        found = super()._get_position_ids(inputs)
+        if not self.is_training or "position_ids" not in found:
+            return found
+        positions = found["position_ids"].double()
+        positions[1:] *= self._TICKS  # all but the text's own
+        return {"position_ids": positions.round().long()}
+
+    def _post_encode(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        inputs = super()._post_encode(model, inputs)
+        positions = inputs.get("position_ids")
+        if not self.is_training or positions is None:
+            return inputs
+        return inputs | {"position_ids": (positions.double() / self._TICKS).float()}
 
 
 class _IdRules(_Rules):

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from components.download.tiny.media import SAMPLE_RATE, draw
-from components.download.tiny.model import TinyModelSettings, write_model
+from components.download.tiny.model import write_model
+from components.download.tiny.settings import TinyModelSettings
 from omnistage.swift.encode_rows import Encoder, EncodeSpec
 from omnistage.swift.family import FAMILIES
 from omnistage.swift.media import MediaSettings, environment

@@ -70,6 +70,20 @@ def test_bounds_in_pixels_are_bounds_in_tokens_of_the_family(
     assert (env["IMAGE_MAX_TOKEN_NUM"], env["VIDEO_MAX_TOKEN_NUM"]) == (image, frame)
 
 
+def test_limits_that_another_run_has_left_in_the_environment_do_not_count() -> None:
+    """The utilities prefer bounds in tokens to those in pixels, whoever has set them."""
+    env = environment(MediaSettings(max_pixels=2048), 0, FAMILIES["qwen3_vl"])
+    assert {name for name in env if name.endswith("_TOKEN_NUM")} == {
+        f"{kind}_{end}_TOKEN_NUM" for kind in ("IMAGE", "VIDEO") for end in ("MIN", "MAX")
+    }
+    assert (env["IMAGE_MIN_TOKEN_NUM"], env["IMAGE_MAX_TOKEN_NUM"]) == ("2", "2")
+
+
+def test_a_bound_below_one_token_is_refused() -> None:
+    with pytest.raises(InputError, match="must be at least 1024, one token of Qwen3-VL"):
+        environment(MediaSettings(max_pixels=900), 0, FAMILIES["qwen3_vl"])
+
+
 def test_the_length_of_a_sound_is_that_of_the_models_own_formula() -> None:
     import torch
     from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni as omni

@@ -27,13 +27,16 @@ def check_flag(spec: PreflightSpec, template: Any, sample: list[dict[str, Any]])
     value = os.environ.get("USE_AUDIO_IN_VIDEO", "false")
     in_env = value.strip().lower() in _TRUE
     wanted = spec.use_audio_in_video
-    if in_env != wanted or template.use_audio_in_video != wanted:
+    used = getattr(template, _FLAG, False)  # a template of a model that cannot hear has none
+    if in_env != wanted or used != wanted:
         return failed(
             _FLAG,
             f"the settings say {wanted}, the environment says USE_AUDIO_IN_VIDEO={value}, and "
-            f"ms-swift's template uses {template.use_audio_in_video}. Set it in one place, the "
+            f"ms-swift's template uses {used}. Set it in one place, the "
             "settings, and pass USE_AUDIO_IN_VIDEO to the trainer from there",
         )
+    if not hasattr(template, _FLAG):
+        return passed(_FLAG, "False everywhere; the model cannot hear")
     clips = [r for r in sample if r.get("videos") and all(map(has_sound, r["videos"]))]
     if not clips:
         return passed(_FLAG, f"{wanted} everywhere; no video with sound in the sample to try it on")

@@ -2,8 +2,8 @@
 
 The trainer's side is ms-swift's own: its template in the two modes that GRPO uses
 (``transformers`` for the rollout, ``train`` for the loss) and its ``TransformersEngine``. The
-stand-alone side is what a script from the model's card does: chat template, ``qwen_omni_utils``
-and the model's processor.
+stand-alone side is what a script from the model's card does: chat template, ``qwen_omni_utils`` or
+``qwen_vl_utils``, and the model's processor.
 
 torch and ms-swift are imported by the functions: they cost ten seconds, and ms-swift reads some of
 its environment when it is imported.
@@ -11,6 +11,7 @@ its environment when it is imported.
 
 from copy import copy
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from components.grpo.preflight.spec import PreflightSpec
@@ -190,42 +191,18 @@ def stand_alone(
     compared is the layout of the prompt and the way of the media to the model.
     """
     import torch
-    from qwen_omni_utils import process_vision_info
-    from swift.template.vision_utils import load_audio
 
-    processor = loaded.processor
     conversation = _conversation(record)
     # The rule of omnistage.swift.template: a clip without a sound track is a mute clip.
     use_audio_in_video &= all(map(has_sound, record.get("videos") or []))
-    sounds = [
-        load_audio(part[part["type"]], template.sampling_rate)
-        for message in conversation
-        for part in message["content"]
-        if part["type"] == "audio" or (part["type"] == "video" and use_audio_in_video)
-    ]
-    vision: Any = process_vision_info(conversation, return_video_kwargs=True)
-    images, videos, video_kwargs = vision
-    timing = {}
-    if videos:
-        timing = {"fps": video_kwargs["fps"][0], "do_sample_frames": False}
-        videos = [video.to(torch.uint8) for video in videos]
-    text = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-    inputs = processor(
-        text=text,
-        audio=sounds or None,
-        images=images,
-        videos=videos,
-        do_resize=False,
-        use_audio_in_video=use_audio_in_video,
-        return_tensors="pt",
-        **timing,
-    ).to(loaded.model.device)
-    inputs = inputs.to(loaded.model.dtype)  # the media; token ids stay integers
-    thinker = template.get_base_model(loaded.model).thinker
+    inputs = _processed(loaded, template, conversation, use_audio_in_video)
+    heard = {"use_audio_in_video": use_audio_in_video} if loaded.family.hears else {}
+    base = template.get_base_model(loaded.model)
+    generator = getattr(base, loaded.family.generator) if loaded.family.generator else base
     with torch.inference_mode():
-        output = thinker.generate(
+        output = generator.generate(
             **inputs,
-            use_audio_in_video=use_audio_in_video,
+            **heard,
             generation_config=greedy_config(loaded, tokens),
             return_dict_in_generate=True,
             output_logits=True,
@@ -233,6 +210,52 @@ def stand_alone(
     prompt = inputs["input_ids"][0].tolist()
     new = output["sequences"][0][len(prompt) :].tolist()
     return Generated(prompt, new, torch.stack([step[0].float() for step in output["logits"]]))
+
+
+def _processed(
+    loaded: LoadedModel,
+    template: Any,
+    conversation: list[dict[str, Any]],
+    use_audio_in_video: bool,
+) -> Any:
+    """Return what the model's own processor makes of a conversation."""
+    import torch
+    from swift.template.vision_utils import load_audio
+
+    processor, family = loaded.processor, loaded.family
+    process_vision_info = import_module(family.utils).process_vision_info
+    vision: Any = process_vision_info(
+        conversation,
+        return_video_kwargs=True,
+        return_video_metadata=not family.hears,
+        image_patch_size=processor.image_processor.patch_size,
+    )
+    images, videos, video_kwargs = vision
+    extra: dict[str, Any] = {}
+    if family.hears:
+        sounds = [
+            load_audio(part[part["type"]], template.sampling_rate)
+            for message in conversation
+            for part in message["content"]
+            if part["type"] == "audio" or (part["type"] == "video" and use_audio_in_video)
+        ]
+        extra = {"audio": sounds or None, "use_audio_in_video": use_audio_in_video}
+    if videos and family.hears:
+        extra |= {"fps": video_kwargs["fps"][0], "do_sample_frames": False}
+    elif videos:
+        videos, metadata = zip(*videos, strict=True)
+        extra = {"video_metadata": list(metadata), "do_sample_frames": False}
+    inputs = processor(
+        text=processor.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=True
+        ),
+        images=images,
+        videos=[video.to(torch.uint8) for video in videos] if videos else None,
+        do_resize=False,
+        return_tensors="pt",
+        **extra,
+    ).to(loaded.model.device)
+    return inputs.to(loaded.model.dtype)  # the media; token ids stay integers
 
 
 def _conversation(record: dict[str, Any]) -> list[dict[str, Any]]:

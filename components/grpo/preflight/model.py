@@ -15,7 +15,7 @@ from components.grpo.preflight.records import name_of
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
 from omnistage.records.record import modality_of
 
-PROMPTS, NEW_TOKENS = 3, 16  # that are generated from, and of each completion
+PROMPTS, NEW_TOKENS = 4, 16  # that are generated from, and of each completion
 
 # Two paths compute in another order, and half precision rounds. Logits up to this far apart are a
 # tie between two tokens:
@@ -79,12 +79,20 @@ def check_parity(
     token on the rollout's path with those on the loss's path.
     """
     # Plain inference takes control tokens in a text for what they are; the template does not.
-    chosen = [n for n, record in enumerate(sample) if template.is_plain(record)]
-    records = [sample[n] for n in chosen[:PROMPTS]]
+    plain = [n for n, record in enumerate(sample) if template.is_plain(record)]
+    chosen = of_each_modality(plain, sample, PROMPTS)
+    records = [sample[n] for n in chosen]
     batch = rollout(loaded, template, records, NEW_TOKENS)
     rolled = _check_rollout(spec, loaded, template, records, batch)
-    trained = _check_loss(spec, loaded, template, records, [encoded[n] for n in chosen[:PROMPTS]])
+    trained = _check_loss(spec, loaded, template, records, [encoded[n] for n in chosen])
     return [rolled, trained]
+
+
+def of_each_modality(numbers: list[int], sample: list[dict[str, Any]], size: int) -> list[int]:
+    """Return up to ``size`` of the records' numbers, one of each mixture of media first."""
+    first = {modality_of(sample[n]): n for n in reversed(numbers)}
+    chosen = sorted(first.values())
+    return [*chosen, *(n for n in numbers if n not in chosen)][:size]
 
 
 def _check_rollout(
