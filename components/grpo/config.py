@@ -8,8 +8,12 @@ from components.grpo.watch.watch import WatchSettings
 from omnistage.rewards import REWARDS
 from omnistage.rewards.own import with_code
 from omnistage.rewards.served.client import JudgeSettings
-from omnistage.settings import Ask, Settings, operational
+from omnistage.settings import Ask, Settings, added, operational
 from omnistage.swift.settings import TrainingSettings
+
+_EPSILON = 0.2
+_SCALES = {"rloo": "none", "reinforce_plus_plus": "batch"}
+"""Estimator to how its paper scales rewards; grpo is the setting's default."""
 
 
 class VLLMSettings(Settings):
@@ -66,10 +70,51 @@ class GRPOSettings(TrainingSettings):
         default="grpo", description="How advantages come from a group's rewards."
     )
     scale_rewards: Literal["group", "batch", "none"] = Field(
-        default="group", description="Divide advantages by the group's or the batch's spread."
+        default="group",
+        description="Divide advantages by the group's or the batch's spread; by default what the "
+        "estimator's paper does: group for grpo, none for rloo, batch for reinforce_plus_plus. "
+        "Dr. GRPO is loss_type dr_grpo with none.",
+    )
+    kl_in_reward: bool | None = Field(
+        default=None,
+        description="Take the KL term off the rewards instead of adding it to the loss; by default "
+        "not for grpo, but for rloo and reinforce_plus_plus. The logged reward is then less it.",
+        json_schema_extra=added(),
+    )
+    importance_sampling_level: Literal["token", "sequence", "sequence_token"] = Field(
+        default="token",
+        description="What a probability ratio is of: a token, or a completion (GSPO: sequence).",
+        json_schema_extra=added(),
+    )
+    epsilon: float = Field(
+        default=_EPSILON,
+        gt=0,
+        lt=1,
+        description="How far below 1 a ratio counts; GSPO's paper has 3e-4.",
+        json_schema_extra=added(),
+    )
+    epsilon_high: float | None = Field(
+        default=None,
+        gt=0,
+        description="How far above 1 a ratio counts; by default as epsilon. DAPO's clip-higher is "
+        "0.28, GSPO's paper has 4e-4.",
+        json_schema_extra=added(),
     )
     dynamic_sample: bool = Field(
         default=False, description="Sample again where a group's rewards have no spread (DAPO)."
+    )
+    max_resample_times: int = Field(
+        default=3,
+        ge=1,
+        description="With dynamic_sample, after how many draws the first batch is taken as it is.",
+        json_schema_extra=added(),
+    )
+    soft_overlong: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens before max_completion_length over which a completion's reward falls "
+        "by up to 1 (DAPO's soft over-long punishment).",
+        json_schema_extra=added(),
     )
     overlong_filter: bool = Field(
         default=False, description="Leave truncated completions out of the loss."
@@ -99,6 +144,14 @@ class GRPOSettings(TrainingSettings):
     def _own_rewards(cls, values: Any) -> Any:
         return with_code(values)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _estimators_own_scale(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        scale = _SCALES.get(str(values.get("advantage_estimator")))
+        return {"scale_rewards": scale, **values} if scale else values
+
     @field_validator("reward_weights")
     @classmethod
     def _known_rewards(cls, weights: dict[str, float], info: ValidationInfo) -> dict[str, float]:
@@ -117,3 +170,45 @@ class GRPOSettings(TrainingSettings):
                 f"{self.num_generations}: a group would be cut"
             )
         return self
+
+    @model_validator(mode="after")
+    def _room_before_the_limit(self) -> "GRPOSettings":
+        if self.soft_overlong and self.soft_overlong >= self.max_completion_length:
+            raise ValueError(
+                f"soft_overlong {self.soft_overlong} leaves no completion of "
+                f"max_completion_length {self.max_completion_length} unpunished"
+            )
+        return self
+
+
+def idle_settings(config: GRPOSettings) -> list[str]:
+    """Return what settings say that cannot act, or not always; a sentence each."""
+    own = config.swift_arguments
+    found = []
+    on_policy = config.num_iterations == 1 and not own.keys() & {
+        "steps_per_generation",
+        "generation_batch_size",
+    }
+    if on_policy and (config.epsilon_high is not None or config.epsilon != _EPSILON):
+        found.append(
+            "epsilon and epsilon_high cannot act: with num_iterations 1 a completion is used once, "
+            "by the policy that sampled it, so that no ratio leaves 1"
+        )
+    if config.dynamic_sample:
+        found.append(
+            f"dynamic_sample: after {config.max_resample_times} draws without enough groups that "
+            "have a spread, the first batch is trained on as it is"
+        )
+    if config.overlong_filter and config.beta and not config.kl_in_reward:
+        found.append(
+            "overlong_filter: a batch of which every completion is cut gives no KL term but NaN; "
+            "raise max_completion_length, or set beta to 0"
+        )
+    if config.kl_in_reward and not config.beta:
+        found.append("kl_in_reward cannot act: beta is 0")
+    if config.loss_type == "dr_grpo" and config.scale_rewards != "none":
+        found.append(
+            f"loss_type dr_grpo with scale_rewards {config.scale_rewards}: Dr. GRPO does not "
+            "divide by a spread; set scale_rewards to none"
+        )
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.grpo.boxes import add_sizes
-from components.grpo.config import GRPOSettings
+from components.grpo.config import GRPOSettings, idle_settings
 from components.grpo.watch.watch import RunMonitor
 from omnistage.errors import InputError
 from omnistage.files import counted, write_atomic
@@ -23,7 +23,7 @@ from omnistage.swift.media import environment, facts_environment
 from omnistage.swift.rows import TrainingRows, count_records, training_file, training_rows
 from omnistage.swift.train import (
     LIBRARIES,
-    TEMPLATES,
+    PLUGINS,
     keep_logs,
     output_folder,
     train,
@@ -33,6 +33,8 @@ from omnistage.torchrun import run as local
 from omnistage.torchrun.job import TorchrunJob, gpu_count
 
 PLUGIN = Path(__file__).with_name("plugin.py")
+SOFT_OVERLONG = "soft_overlong"
+"""ms-swift's own reward of DAPO's punishment."""
 
 
 def grpo_arguments(
@@ -42,7 +44,7 @@ def grpo_arguments(
     plugins: Sequence[Path] = (PLUGIN,),
 ) -> dict[str, Any]:
     """Return the arguments of ``swift rlhf`` that only GRPO has."""
-    vllm = config.vllm
+    vllm, soft = config.vllm, config.soft_overlong
     adapters = [str(start.adapter)] if start.adapter else None
     return {
         "rlhf_type": "grpo",
@@ -50,12 +52,13 @@ def grpo_arguments(
         "adapters": adapters,
         "ref_adapters": adapters if config.beta else None,
         "dataset": [str(dataset)],
-        "external_plugins": [str(TEMPLATES), *map(str, plugins)],
+        "external_plugins": [*map(str, PLUGINS), *map(str, plugins)],
         # "delete" would draw another prompt in silence where one fails. Nothing is cut from the
         # left: every prompt fits, and the template refuses to cut.
         "truncation_strategy": "left",
-        "reward_funcs": list(config.reward_weights),
-        "reward_weights": list(config.reward_weights.values()),
+        "reward_funcs": [*config.reward_weights, *([SOFT_OVERLONG] if soft else [])],
+        "reward_weights": [*config.reward_weights.values(), *([1.0] if soft else [])],
+        "soft_cache_length": soft,
         "num_generations": config.num_generations,
         "max_completion_length": config.max_completion_length,
         "temperature": config.temperature,
@@ -66,7 +69,12 @@ def grpo_arguments(
         "loss_type": config.loss_type,
         "advantage_estimator": config.advantage_estimator,
         "scale_rewards": config.scale_rewards,
+        "kl_in_reward": config.kl_in_reward,
+        "importance_sampling_level": config.importance_sampling_level,
+        "epsilon": config.epsilon,
+        "epsilon_high": config.epsilon_high,
         "dynamic_sample": config.dynamic_sample,
+        "max_resample_times": config.max_resample_times if config.dynamic_sample else None,
         "overlong_filter": config.overlong_filter,
         "use_vllm": vllm is not None,
         "vllm_mode": "colocate" if vllm else None,
@@ -197,6 +205,8 @@ def run(context: Context[GRPOSettings]) -> Result:
     dataset = training_file(context, "rl")
     arguments = grpo_arguments(config, start, dataset, [*own, PLUGIN])
     trainer_arguments(context, "rlhf", arguments, config, start.family)
+    for text in idle_settings(config):
+        context.events.warn(f"{context.step}.{text}")
     prompts = prompts_per_step(config)
     check_step(count_records(context, "rl"), prompts, context.step)
     rows = training_rows(context, start, config, "rl")
@@ -224,6 +234,7 @@ def run(context: Context[GRPOSettings]) -> Result:
         rows=rows,
         watch=watcher,
         figures=("reward", "loss"),
+        media_checked=True,
     )
     made = "model" if config.tuner == "full" else ADAPTER
     copy_model(trained.checkpoint, context.out / made, base=start.name)
@@ -242,6 +253,7 @@ def run(context: Context[GRPOSettings]) -> Result:
                 n: last.get(f"rewards/{METRIC_NAMES[n]}/mean") for n in config.reward_weights
             },
             "preflight": checks,
+            "trainable": trained.checks.trainable,
             "watch": watcher.watch.summarise(),
             "training_seconds": round(trained.seconds, 3),
             "resumed_from_step": trained.resumed_from,

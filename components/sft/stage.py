@@ -43,6 +43,8 @@ def run(context: Context[SFTSettings]) -> Result:
             "lineage": start.lineage(config.tuner),
             "loss": last["loss"],
             "tokens": rows.tokens,
+            "trainable": trained.checks.trainable,
+            "media_change": trained.checks.media,
             "steps_per_epoch": -(-rows.counts["records"] // config.batch_size),
             "token_accuracy": last.get("token_acc"),
             "training_seconds": round(trained.seconds, 3),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from omnistage.errors import InputError
 from omnistage.records.media_facts import read_media
 from omnistage.records.record import SPLITS
-from omnistage.errors import InputError
 from omnistage.settings import Settings
 from omnistage.swift.family import Family
 

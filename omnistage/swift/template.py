@@ -261,7 +261,8 @@ class _FractionalTimes(Qwen3OmniTemplate):
         mask = inputs.get("attention_mask_2d")
         if mask is None:
             mask = inputs.get("attention_mask")
-        positions, _ = self._get_get_rope_index()(
+        rope_index: Any = self._get_get_rope_index()
+        positions, _ = rope_index(
             inputs["input_ids"],
             inputs.get("image_grid_thw"),
             inputs.get("video_grid_thw"),

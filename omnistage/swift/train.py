@@ -8,10 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from omnistage.errors import InputError, StageFailedError
+from omnistage.errors import InputError, OmnistageError, StageFailedError
 from omnistage.stage.contract import Context, NodeDone
 from omnistage.swift.arguments import Command, check_arguments, command_line
 from omnistage.swift.checkpoints import checkpoints, is_last, newest_whole, step_of
+from omnistage.swift.checks.spec import FOUND, VARIABLE, Found, checks_spec
+from omnistage.swift.checks.spec import NAME as CHECKS
 from omnistage.swift.curve import parse_log_line, read_curve
 from omnistage.swift.family import Family
 from omnistage.swift.media import RECORDS_VARIABLE, environment, facts_environment
@@ -21,8 +23,8 @@ from omnistage.swift.settings import TrainingSettings, process_count, split_batc
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import SILENCE_SECONDS, TorchrunJob, gpu_count
 
-TEMPLATES = Path(__file__).with_name("plugins") / "templates.py"
-"""The plugin that registers omnistage's templates with ms-swift."""
+PLUGINS = tuple(Path(__file__).with_name("plugins") / n for n in ("templates.py", "checks.py"))
+"""The plugins that register omnistage's templates and checks with ms-swift."""
 
 LIBRARIES = ("ms-swift", "peft", "torch", "transformers", "trl")
 """What decides the result of a training stage."""
@@ -42,6 +44,8 @@ class Trained:
     seconds: float
     resumed_from: int | None
     """Step of the checkpoint that this attempt went on from."""
+    checks: Found
+    """What was seen before the first step."""
 
 
 def common_arguments(
@@ -63,13 +67,15 @@ def common_arguments(
     return {
         "model_type": family.model_type,
         "template": family.omnistage_template,
-        "external_plugins": [str(TEMPLATES)],
+        "external_plugins": [str(path) for path in PLUGINS],
+        "callbacks": [CHECKS],
         "check_model": False,
         "tuner_type": config.tuner,
         "lora_rank": config.lora_rank if lora else None,
         "lora_alpha": config.lora_alpha if lora else None,
         "lora_dropout": config.lora_dropout if lora else None,
         "target_modules": config.target_modules if lora else None,
+        "target_parameters": _expert_weights(config, family, where),
         "freeze_vit": config.freeze_vit,
         "freeze_aligner": config.freeze_aligner,
         "num_train_epochs": config.epochs,
@@ -137,6 +143,41 @@ def trainer_arguments(
     return everything
 
 
+def refuse_hanging(
+    config: TrainingSettings, family: Family, rows: TrainingRows, gpus: int, where: str
+) -> None:
+    """Refuse what is known to hang: the audio encoder of Qwen2.5-Omni under ZeRO-3.
+
+    A process whose batch has no sound does not call that encoder, and the others wait for it for
+    ever (ms-swift's ``Qwen2_5OmniTemplate._post_encode``).
+
+    Raises:
+        InputError: If this training would.
+    """
+    heard = rows.tokens["by_modality"].get("audio", 0)
+    if gpus and config.zero_stage == 3 and heard and family.model_type == "qwen2_5_omni":
+        raise InputError(
+            f"{where}.zero_stage: 3 hangs when {family.title} hears and a batch of one process has "
+            "no sound; set it to 2"
+        )
+
+
+def _expert_weights(config: TrainingSettings, family: Family, where: str) -> list[str] | None:
+    """Return the weights of experts that get an adapter beside the linear layers, if any.
+
+    Raises:
+        InputError: If they should have dropout, which peft does not offer for them.
+    """
+    if not family.experts or config.tuner != "lora" or config.target_modules != ["all-linear"]:
+        return None
+    if config.lora_dropout:
+        raise InputError(
+            f"{where}.lora_dropout: {family.title}'s experts get adapters, which peft gives no "
+            "dropout: set it to 0"
+        )
+    return list(family.experts)
+
+
 def output_folder(context: Context[Any]) -> Path:
     """Return the folder that the trainer writes checkpoints and logs to."""
     return context.work / "output"
@@ -152,6 +193,7 @@ def train(
     rows: TrainingRows,
     watch: Callable[[bytes], str | None] | None = None,
     figures: tuple[str, ...] = ("loss",),
+    media_checked: bool = False,
 ) -> Trained:
     """Train, going on from the newest whole checkpoint of an earlier attempt.
 
@@ -165,12 +207,14 @@ def train(
         watch: Sees every line of ``logging.jsonl``; a text that it returns stops the training for
             that reason.
         figures: Which logged figures the progress line shows.
+        media_checked: Whether it is known that the media reach the model.
 
     Raises:
-        InputError: If an argument is wrong.
+        InputError: If an argument is wrong, or something else would be trained than was asked for.
         StageFailedError: If the training fails or is stopped by ``watch``.
         NodeDone: When it has ended well, on a node that is not node 0.
     """
+    refuse_hanging(config, family, rows, gpu_count(), context.step)
     processes = process_count(context.runtime.nproc_per_node)
     world, output = context.world, output_folder(context)
     output.mkdir(exist_ok=True)
@@ -179,15 +223,17 @@ def train(
     resume, over = _earlier(context, output)
     if resume:
         everything["resume_from_checkpoint"] = str(resume)
+    checks = checks_spec(config, family, None if media_checked else str(rows.path))
     env = {
         **environment(config.media, gpu_count(), family),
         **facts_environment(rows.records.parent, rows.root),
         RECORDS_VARIABLE: str(rows.records),
+        VARIABLE: checks.model_dump_json(),
     }
     job = _job(context, command, everything, env, processes)
     log = output / "logging.jsonl"
     follow = _Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)
-    seconds = 0.0 if over else _launch(context, job, follow, saved)
+    seconds = 0.0 if over else _launch(context, job, follow, saved, output / FOUND)
     if saved:
         saved.wait()
     if world.node_rank:
@@ -196,7 +242,8 @@ def train(
     if not found or not curve:
         raise StageFailedError(f"{context.step}: the trainer ended without a checkpoint; {job.log}")
     _check_rows(job.log, rows)
-    return Trained(found[0], curve, output, seconds, step_of(resume) if resume else None)
+    resumed = step_of(resume) if resume else None
+    return Trained(found[0], curve, output, seconds, resumed, _found(output / FOUND))
 
 
 def _job(
@@ -271,8 +318,13 @@ def _launch(
     job: TorchrunJob,
     follow: Callable[[], str | None],
     saved: SavedCheckpoints | None,
+    checks: Path,
 ) -> float:
-    """Run the training processes to their end and return their seconds."""
+    """Run the training processes to their end and return their seconds.
+
+    Raises:
+        InputError: If the checks, whose result is in the file ``checks``, stopped it.
+    """
     world, several = context.world, "es" * (job.nproc_per_node > 1)
     where = f" on node {world.node_rank} of {world.nodes}" if world.nodes > 1 else ""
     context.events.message(f"starting {job.nproc_per_node} training process{several}{where}")
@@ -282,9 +334,21 @@ def _launch(
             saved.look()
         return follow()
 
-    seconds = local.run(job, look)
+    checks.unlink(missing_ok=True)
+    try:
+        seconds = local.run(job, look)
+    except OmnistageError as e:
+        problem = _found(checks).problem
+        if problem:
+            raise InputError(f"{context.step}: {problem}; see {job.log}") from e
+        raise
     context.events.emit("process", name=job.name, seconds=seconds)
     return seconds
+
+
+def _found(path: Path) -> Found:
+    """Return what the checks found; nothing where they were not made, as on another node."""
+    return Found.model_validate_json(path.read_bytes()) if path.exists() else Found()
 
 
 def keep_logs(trained: Trained, work: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """Arguments for ms-swift are checked against ms-swift's own classes before anything starts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from omnistage.swift.arguments import check_arguments, command_line
 from omnistage.swift.family import FAMILIES
 from omnistage.swift.lineage import Lineage, Start
 from omnistage.swift.media import MediaSettings, environment
+from omnistage.swift.rows import TrainingRows
 from omnistage.swift.schema import PATH, schema
 from omnistage.swift.settings import split_batch
-from omnistage.swift.train import common_arguments
+from omnistage.swift.train import common_arguments, refuse_hanging
 
 OMNI = FAMILIES["qwen2_5_omni"]
 
@@ -124,3 +126,19 @@ def test_a_small_bound_on_frames_is_not_lifted_by_the_default_lower_one(
     assert env["VIDEO_MAX_PIXELS"] == str(most)
     assert env["VIDEO_MIN_PIXELS"] == str(least)
     assert int(least * 1.05) <= most  # what qwen-omni-utils makes the upper bound at least
+
+
+def test_sound_under_zero_3_is_refused_where_it_hangs() -> None:
+    """A process without sound in its batch would not call the audio encoder of Qwen2.5-Omni."""
+    heard = TrainingRows(
+        Path("d"), Path("r"), Path("m"), {}, {"by_modality": {"audio": 5, "text": 9}}
+    )
+    silent = replace(heard, tokens={"by_modality": {"image": 5, "text": 9}})
+    omni, omni3 = FAMILIES["qwen2_5_omni"], FAMILIES["qwen3_omni_moe"]
+    zero3 = SFTSettings(zero_stage=3)
+    with pytest.raises(InputError, match=r"sft.zero_stage: 3 hangs .* set it to 2"):
+        refuse_hanging(zero3, omni, heard, 4, "sft")
+    refuse_hanging(zero3, omni, silent, 4, "sft")
+    refuse_hanging(zero3, omni3, heard, 4, "sft")
+    refuse_hanging(SFTSettings(zero_stage=2), omni, heard, 4, "sft")
+    refuse_hanging(zero3, omni, heard, 0, "sft")  # DeepSpeed is used on GPUs alone

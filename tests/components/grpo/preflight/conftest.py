@@ -9,7 +9,8 @@ import os
 import pytest
 
 from components.download.tiny.media import SUFFIX, draw
-from components.download.tiny.model import TinyModelSettings, write_model
+from components.download.tiny.model import write_model
+from components.download.tiny.settings import TinyModelSettings
 from components.download.tiny.text import ASPECTS, MODALITIES
 from components.grpo.preflight import PreflightSpec, run
 from components.grpo.preflight.loaded_model import load_model

@@ -1,0 +1,1 @@
+"""Checks made in the trainer itself before its first step."""
