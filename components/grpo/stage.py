@@ -24,6 +24,7 @@ from omnistage.swift.rows import TrainingRows, count_records, training_file, tra
 from omnistage.swift.train import (
     LIBRARIES,
     PLUGINS,
+    Trained,
     keep_logs,
     output_folder,
     train,
@@ -191,9 +192,8 @@ class Watcher:
 def run(context: Context[GRPOSettings]) -> Result:
     """Train, and keep what was trained with the trainer's logs.
 
-    The artifact has ``adapter/``, or ``model/``, a whole model folder, where all weights were
-    trained; ``logs/`` (curves, completions); and ``rejected.jsonl`` with the records that cannot
-    be trained on.
+    The artifact has ``adapter/``, or a whole model in ``model/`` where all weights were trained;
+    ``logs/`` (curves, completions); and ``rejected.jsonl``, the records that cannot be trained on.
 
     Raises:
         InputError: If a check before the start fails or a setting does not fit ms-swift.
@@ -236,29 +236,34 @@ def run(context: Context[GRPOSettings]) -> Result:
         figures=("reward", "loss"),
         media_checked=True,
     )
-    made = "model" if config.tuner == "full" else ADAPTER
-    copy_model(trained.checkpoint, context.out / made, base=start.name)
+    made = context.out / ("model" if config.tuner == "full" else ADAPTER)
+    copy_model(trained.checkpoint, made, base=start.name)
     keep_logs(trained, context.work, context.out / "logs")
-    last = trained.curve[-1]
     return Result(
-        counts={**rows.counts, "steps": last["step"]},
+        counts={**rows.counts, "steps": trained.curve[-1]["step"]},
         metadata={
             "tuner": config.tuner,
             "lineage": start.lineage(config.tuner),
             "tokens": rows.tokens,
             "steps_per_epoch": rows.counts["records"] // prompts,
             "left_over_per_epoch": left_over,
-            "reward": last.get("reward"),
-            "rewards": {
-                n: last.get(f"rewards/{METRIC_NAMES[n]}/mean") for n in config.reward_weights
-            },
+            **_learned(trained, config),
             "preflight": checks,
             "trainable": trained.checks.trainable,
             "watch": watcher.watch.summarise(),
-            "training_seconds": round(trained.seconds, 3),
-            "resumed_from_step": trained.resumed_from,
         },
     )
+
+
+def _learned(trained: Trained, config: GRPOSettings) -> dict[str, Any]:
+    """Return the last step's rewards, and what the training took."""
+    last = trained.curve[-1]
+    return {
+        "reward": last.get("reward"),
+        "rewards": {n: last.get(f"rewards/{METRIC_NAMES[n]}/mean") for n in config.reward_weights},
+        "training_seconds": round(trained.seconds, 3),
+        "resumed_from_step": trained.resumed_from,
+    }
 
 
 def kind_of(config: GRPOSettings) -> Kind:

@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
 
     add_command(commands, "recipes", _recipes, "list the recipes that come with omnistage")
 
+    _add_store_commands(commands)
+    return parser
+
+
+def _add_store_commands(commands: Any) -> None:
+    """Add what looks after stored artifacts and records."""
     verify = add_command(commands, "verify", _verify, "check every byte of stored artifacts")
     verify.add_argument("artifact", nargs="+", help="folder or URI of an artifact or its manifest")
 
@@ -111,7 +117,6 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--media-root", help="put before each media path (default: paths relative to the root)"
     )
-    return parser
 
 
 def _run(options: argparse.Namespace) -> int:

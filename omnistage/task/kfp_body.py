@@ -49,9 +49,8 @@ def run_stage(
 ) -> Manifest:
     """Run a stage inside its KFP task and fill in the output artifact.
 
-    In a task of a run on a cluster, how the stage ended is also written down for the exit task,
-    and a stage that ends with a transient error (exit code 75) is retried here, since retries of
-    KFP itself depend on how it was installed.
+    In a run on a cluster, how the stage ended is also written down for the exit task, and a
+    transient error (exit code 75) is retried here: KFP's own retries depend on its installation.
 
     Args:
         stage: The stage.
@@ -61,25 +60,23 @@ def run_stage(
         output: Becomes the manifest, with its digest, key and counts as metadata.
         inputs: Artifacts whose files are manifests.
         runtime: How it runs here, as JSON.
-        cluster: Launch settings from the run's parameters, over those in ``runtime``; what is 0 or
-            empty is left as it is.
+        cluster: Launch settings of the run's parameters, over ``runtime``'s where not 0 or empty.
         change: Makes the settings that count from those in ``config``.
 
     Raises:
         SystemExit: With the stage's exit code if it fails; its message is in the log.
     """
-    given = inputs or {}
     record = record_here(store)
     if record:
         record.note(step, "running")
     with tempfile.TemporaryDirectory() as folder:
         spec, manifest = Path(folder) / "spec.json", Path(folder) / "manifest.json"
         events = Path(os.environ.get(EVENTS_VARIABLE) or Path(folder) / "events.jsonl")
+        settings = orjson.loads(config)
         try:
-            settings = orjson.loads(config)
             values = {
                 "step": step,
-                **_asked(step, given),
+                **_asked(step, inputs or {}),
                 "config": change(settings) if change else settings,
                 "store": store,
                 "runtime": _runtime(runtime, cluster or {}),

@@ -216,7 +216,6 @@ def pod(
         places.append({"name": f"v{number}", **mount})
     env = [*container.get("env", []), *_environment(asked)]
     env.append(_field("KFP_POD_NAME", "metadata.name"))
-    resources = container.get("resources", {})
     spec = {
         "restartPolicy": "Never",
         "serviceAccountName": service_account,
@@ -231,28 +230,30 @@ def pod(
                 "command": command(task, given),
                 "env": env,
                 "volumeMounts": places,
-                "resources": {
-                    "requests": _amounts(resources, "Request"),
-                    "limits": _amounts(resources, "Limit"),
-                },
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "capabilities": {"drop": ["ALL"]},
-                    **_security(asked.get("securityContext", {})),
-                },
+                **_limits(container, asked),
             }
         ],
     }
-    labels = {
-        **asked.get("podMetadata", {}).get("labels", {}),
-        "pipeline/runid": run,
-        **({"workflows.argoproj.io/workflow": workflow} if workflow else {}),
-    }
+    labels = {**asked.get("podMetadata", {}).get("labels", {}), "pipeline/runid": run}
+    if workflow:
+        labels["workflows.argoproj.io/workflow"] = workflow
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _limits(container: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What the container may use and do."""
+    resources = container.get("resources", {})
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
-        "spec": spec,
+        "resources": {
+            "requests": _amounts(resources, "Request"),
+            "limits": _amounts(resources, "Limit"),
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            **_security(asked.get("securityContext", {})),
+        },
     }
 
 
