@@ -62,6 +62,7 @@ RUN --mount=type=bind,source=docker/check_imports.py,target=/opt/check_imports.p
     && python -m components.download --check \
     && python -m components.download.model --check \
     && python -m components.rewrite_paths --check \
+    && python -m components.mix --check \
     && python -m kfp.dsl.executor_main --help > /dev/null \
     && omnistage --help > /dev/null
 CMD ["omnistage", "--help"]
