@@ -117,7 +117,7 @@ def test_the_same_pairs_are_judged_without_sound_and_by_text_alone(first: Done) 
 
 
 def test_kubeflow_has_the_report_and_the_metrics_too(first: Done) -> None:
-    pages = list((first.folder / "kfp").glob("*/evaluate/html"))
+    pages = list((first.folder / "kfp").glob("*/eval/html"))
     assert [p.read_text() for p in pages] == [(first.folder / "report.html").read_text()]
 
 

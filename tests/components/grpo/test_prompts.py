@@ -28,6 +28,8 @@ def test_a_step_takes_a_batch_of_groups(settings: dict[str, object], prompts: in
 
 def test_fewer_records_than_a_step_takes_are_refused() -> None:
     """Case media-22: the trainer would draw from an empty sampler for ever."""
-    with pytest.raises(InputError, match="1 record to train on, but a step takes 2 prompts"):
-        check_step(1, 2)
-    check_step(2, 2)
+    with pytest.raises(
+        InputError, match="1 record to train on, but an optimizer step takes 2 prompts"
+    ):
+        check_step(1, 2, "grpo")
+    check_step(2, 2, "grpo")
