@@ -213,14 +213,10 @@ def run(context: Context[GRPOSettings]) -> Result:
     left_over = check_step(rows.counts["records"], prompts, context.step)
     if left_over:
         context.events.message(
-            f"each epoch passes over {left_over} of the records, drawn anew, since a step takes "
-            f"{counted(prompts, 'prompt')}"
+            f"each epoch passes over {left_over} of the records, drawn anew: a step takes {prompts}"
         )
     add_sizes(rows.path, start.family, config.media.max_pixels)
-    register(config.reward_code)
-    # The processes that are started below inherit these; what decides a result is in the key.
-    os.environ.update(config.judge.variables())
-    os.environ[CACHE_VARIABLE] = f"{context.store.uri}/judgements"
+    _make_rewards_known(context)
     # The checks are the same on every node; the others wait at the rendezvous meanwhile.
     wanted = config.preflight and context.world.node_rank == 0
     checks = preflight(context, start, rows) if wanted else {}
@@ -253,6 +249,14 @@ def run(context: Context[GRPOSettings]) -> Result:
             "watch": watcher.watch.summarise(),
         },
     )
+
+
+def _make_rewards_known(context: Context[GRPOSettings]) -> None:
+    """Register the recipe's own rewards, and tell where judges are asked."""
+    register(context.config.reward_code)
+    # The processes that are started later inherit these; what decides a result is in the key.
+    os.environ.update(context.config.judge.variables())
+    os.environ[CACHE_VARIABLE] = f"{context.store.uri}/judgements"
 
 
 def _learned(trained: Trained, config: GRPOSettings) -> dict[str, Any]:

@@ -48,6 +48,16 @@ class Trained:
     """What was seen before the first step."""
 
 
+def _lora_arguments(config: TrainingSettings) -> dict[str, Any]:
+    """Return the arguments of an adapter."""
+    return {
+        "lora_rank": config.lora_rank,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": config.lora_dropout,
+        "target_modules": config.target_modules,
+    }
+
+
 def common_arguments(
     config: TrainingSettings, family: Family, processes: int, where: str
 ) -> dict[str, Any]:
@@ -71,10 +81,7 @@ def common_arguments(
         "callbacks": [CHECKS],
         "check_model": False,
         "tuner_type": config.tuner,
-        "lora_rank": config.lora_rank if lora else None,
-        "lora_alpha": config.lora_alpha if lora else None,
-        "lora_dropout": config.lora_dropout if lora else None,
-        "target_modules": config.target_modules if lora else None,
+        **(_lora_arguments(config) if lora else {}),
         "target_parameters": _expert_weights(config, family, where),
         "freeze_vit": config.freeze_vit,
         "freeze_aligner": config.freeze_aligner,
@@ -204,8 +211,7 @@ def train(
         config: The stage's settings.
         family: The model's.
         rows: What is trained on.
-        watch: Sees every line of ``logging.jsonl``; a text that it returns stops the training for
-            that reason.
+        watch: Sees each line of ``logging.jsonl``; a text that it returns stops the training.
         figures: Which logged figures the progress line shows.
         media_checked: Whether it is known that the media reach the model.
 

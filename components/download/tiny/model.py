@@ -47,8 +47,7 @@ def write_model(
         ``parameters``, the number of weights, and ``vocabulary``, the number of tokens.
 
     Raises:
-        InputError: If transformers is not installed, the folder cannot be written or the disk is
-            full.
+        InputError: If transformers is missing or the folder cannot be written.
     """
     try:
         import torch
