@@ -79,6 +79,7 @@ RUN --mount=type=bind,source=docker/check_imports.py,target=/opt/check_imports.p
     python /opt/check_imports.py kfp kubernetes \
     && python -m components.sft --check \
     && python -m components.grpo --check \
+    && python -m components.dpo --check \
     && python -m components.eval --check
 CMD ["omnistage", "--help"]
 ARG VERSION=0.1.0
@@ -146,6 +147,7 @@ RUN --mount=type=bind,source=docker/check_imports.py,target=/opt/check_imports.p
     python /opt/check_imports.py kfp kubernetes \
     && python -m components.sft --check \
     && python -m components.grpo --check \
+    && python -m components.dpo --check \
     && python -m components.eval --check \
     && python -c "import deepspeed, flash_attn, vllm"
 CMD ["omnistage", "--help"]

@@ -11,6 +11,7 @@ from pydantic import Field, create_model
 
 from components.download.stage import MODEL_STAGE
 from components.download.stage import STAGE as DOWNLOAD
+from components.dpo.stage import STAGE as DPO
 from components.eval.stage import STAGE as EVAL
 from components.grpo.stage import STAGE as GRPO
 from components.mix.stage import STAGE as MIX
@@ -21,9 +22,9 @@ from omnistage.settings import Settings, operational
 from omnistage.stage.contract import Stage
 
 STAGES: Mapping[str, Stage[Any]] = {
-    s.name: s for s in (DOWNLOAD, MODEL_STAGE, REWRITE, MIX, SFT, GRPO, EVAL)
+    s.name: s for s in (DOWNLOAD, MODEL_STAGE, REWRITE, MIX, SFT, GRPO, DPO, EVAL)
 }
-TRAINED: Mapping[str, Split] = {"sft": "sft", "grpo": "rl"}
+TRAINED: Mapping[str, Split] = {"sft": "sft", "grpo": "rl", "dpo": "rl"}
 """The stages that train, and the split of a data set that each learns."""
 EVALUATED = ("eval",)
 """The stages that evaluate, on the split ``test``."""

@@ -229,7 +229,7 @@ def test_one_set_beside_which_another_is_tested_is_looked_through_too() -> None:
         ("steps.run={stage: eval}", "this name is taken; choose another"),
         ("steps.Warm={stage: eval}", "a name has up to 40 small letters, digits and hyphens"),
         ("data.more={sources: [{type: tiny}]}", "no step uses this data set"),
-        ("second.stage=grop", "'grop' is not one of 'sft', 'grpo', 'eval'"),
+        ("second.stage=grop", "'grop' is not one of 'sft', 'grpo', 'dpo', 'eval'"),
         ("second.beat=1", "no such setting; did you mean 'beta'?"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 from components.download.stage import MODEL_STAGE
 from components.download.stage import STAGE as DOWNLOAD
+from components.dpo.stage import STAGE as DPO
 from components.grpo.stage import STAGE as GRPO
 from components.rewrite_paths.stage import STAGE as REWRITE
 from components.sft.stage import STAGE as SFT
@@ -129,6 +130,18 @@ def test_a_family_is_trained_from_its_tiny_model_to_grpo(
     assert "same tokens as plain inference" in grpo.metadata["preflight"]["rollout parity"]
     assert grpo.counts["steps"] == 1
     assert (bench.folder(grpo) / "adapter" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("tuner", ["lora", "full"])
+def test_preferences_are_learned_with_the_media_of_both_sides(
+    tuner: str, bench: Bench, data: Manifest
+) -> None:
+    inputs = inputs_of(bench, data, "qwen2_5_vl")
+    made = bench.train("qwen2_5_vl", DPO, inputs, tuner=tuner, max_steps=2, batch_size=4)
+    assert made.kind == ("RLCheckpoint" if tuner == "full" else "LoRAAdapter")
+    assert made.counts["records"] == 8
+    assert set(made.metadata["media_change"].split()[::2]) == {"image", "video"}
+    assert made.metadata["preference_accuracy"] is not None
 
 
 def test_a_training_without_its_images_does_not_begin(bench: Bench, data: Manifest) -> None:

@@ -13,7 +13,12 @@ from components.eval.report.data import title_of
 _LOSS = ("loss", "Loss", "loss")
 _GRADIENT = ("grad_norm", "Gradient norm", "L2 norm")
 _FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "sft": (_LOSS, ("token_acc", "Token accuracy", "share of tokens"), _GRADIENT),
+    "sft": (
+        _LOSS,
+        ("token_acc", "Token accuracy", "share of tokens"),
+        ("rewards/accuracies", "Right answers preferred", "share of pairs"),  # of DPO
+        _GRADIENT,
+    ),
     "grpo": (
         ("completions/mean_length", "Completion length", "tokens"),
         ("completions/clipped_ratio", "Completions cut off", "share"),
@@ -23,7 +28,7 @@ _FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         _GRADIENT,
     ),
 }
-_SHARES = {"token_acc", "completions/clipped_ratio", "frac_reward_zero_std"}
+_SHARES = {"token_acc", "rewards/accuracies", "completions/clipped_ratio", "frac_reward_zero_std"}
 _REWARD = re.compile(r"rewards/(?P<name>.+)/mean")
 _REWARD_MIN_SPAN = 0.2
 
@@ -62,8 +67,8 @@ def panels(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Panel]:
 
 def is_rl(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether a training log is of reinforcement learning: of completions and rewards."""
-    own = ("reward", "frac_reward", "completions/")
-    return any(key.startswith(own) for row in rows for key in row)
+    own = ("frac_reward", "completions/")
+    return any(key == "reward" or key.startswith(own) for row in rows for key in row)
 
 
 def reward_name(metric: str) -> str:

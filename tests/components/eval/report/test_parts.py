@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from components.eval.grading import Graded
 from components.eval.report import embed
 from components.eval.report.charts import Curve, line_chart, ticks
-from components.eval.report.curves import reward_name
+from components.eval.report.curves import is_rl, panels, reward_name
 from components.eval.report.data import ModelResult, ReportData
 from components.eval.report.examples import choose
 from components.eval.report.page import build_report
@@ -176,3 +176,14 @@ def test_each_reward_has_a_chart_with_axis_titles(tmp_path: Path):
         assert f"<b>{title}</b>" in html
     axes = html.count('<text class="axis"')
     assert axes == 2 * html.count("<figure>") > 0
+
+
+def test_a_training_on_preferences_is_drawn_as_one_that_learns_from_answers() -> None:
+    rows = [
+        {"step": n, "loss": 0.7 - n / 10, "rewards/chosen": 0.1, "rewards/accuracies": n / 4}
+        for n in range(4)
+    ]
+    assert not is_rl(rows)
+    (panel,) = panels({"prefer": rows})
+    titles = [title for title, _, _ in panel.charts]
+    assert titles == ["Loss", "Right answers preferred"]
