@@ -2,6 +2,7 @@
 
 import errno
 import io
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -12,9 +13,9 @@ class View(io.RawIOBase):
 
     _position = 0
 
+    @abstractmethod
     def size(self) -> int:
         """Return the bytes there are in all."""
-        raise NotImplementedError
 
     def readable(self) -> bool:
         """Return True."""

@@ -14,8 +14,9 @@ from omnistage.swift.arguments import Command, check_arguments, command_line
 from omnistage.swift.checkpoints import checkpoints, is_last, newest_whole, step_of
 from omnistage.swift.checks.spec import FOUND, VARIABLE, Found, checks_spec
 from omnistage.swift.checks.spec import NAME as CHECKS
-from omnistage.swift.curve import parse_log_line, read_curve
+from omnistage.swift.curve import read_curve
 from omnistage.swift.family import Family
+from omnistage.swift.follow import Follow
 from omnistage.swift.media import RECORDS_VARIABLE, environment, facts_environment
 from omnistage.swift.rows import TrainingRows
 from omnistage.swift.saved import SavedCheckpoints
@@ -238,7 +239,7 @@ def train(
     }
     job = _job(context, command, everything, env, processes)
     log = output / "logging.jsonl"
-    follow = _Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)
+    follow = Follow(context, log, figures, watch, log.stat().st_size if log.exists() else 0)
     seconds = 0.0 if over else _launch(context, job, follow, saved, output / FOUND)
     if saved:
         saved.wait()
@@ -367,37 +368,3 @@ def keep_logs(trained: Trained, work: Path, target: Path) -> None:
             shutil.copy2(trained.logs / name, target)
     if (trained.logs / "runs").is_dir():
         shutil.copytree(trained.logs / "runs", target / "runs")
-
-
-class _Follow:
-    """Reads what the trainer has logged since the last look."""
-
-    def __init__(
-        self,
-        context: Context[Any],
-        log: Path,
-        figures: tuple[str, ...],
-        watch: Callable[[bytes], str | None] | None,
-        offset: int,
-    ) -> None:
-        self.context, self.log, self.figures, self.watch = context, log, figures, watch
-        self.offset = offset
-
-    def __call__(self) -> str | None:
-        if not self.log.exists():
-            return None
-        with self.log.open("rb") as f:
-            f.seek(self.offset)
-            data = f.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self.offset += len(whole)
-        for line in whole.splitlines():
-            row = parse_log_line(line)
-            if row is None:
-                continue
-            shown = {n: row[n] for n in self.figures if row.get(n) is not None}
-            self.context.events.progress(row["step"], row["max_steps"], "steps", **shown)
-            reason = self.watch(line) if self.watch else None
-            if reason:
-                return reason
-        return None

@@ -46,7 +46,9 @@ def test_a_secret_that_is_written_in_pieces_is_not_in_the_log(
 def test_a_log_that_cannot_be_written_does_not_hold_the_job_up(tmp_path: Path) -> None:
     """Given a full disk, then a job that prints more than a pipe holds still comes to its end."""
     (tmp_path / "program.log").symlink_to("/dev/full")
-    local.run(job(tmp_path, "print('x' * 100_000 + chr(10), flush=True)"), lambda: None)
+    code = f"print('x' * 100_000, flush=True)\nopen({str(tmp_path / 'ended')!r}, 'w')"
+    local.run(job(tmp_path, code), lambda: None)
+    assert (tmp_path / "ended").exists()
 
 
 def test_a_training_that_fills_the_disk_says_so_and_what_to_do(tmp_path: Path) -> None:
