@@ -110,6 +110,7 @@ def kueue(cluster: Cluster) -> None:
 @pytest.fixture(scope="module")
 def here(
     cluster: Cluster,
+    trainer_operator: None,
     s3: storage.S3,
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -129,7 +129,7 @@ def recipe(folder: Path) -> Path:
     # Headers only, so that the encoding pass meets a broken body.
     source = {"sources": [{"type": "folder", "path": str(data)}], "probe": "header"}
     odd = {**source, "rewrite_paths": REWRITE}
-    path.write_text(yaml.safe_dump({**RECIPE, "data": {"odd": odd}}))
+    path.write_text(yaml.safe_dump({**RECIPE, "data": {"odd": odd}}, sort_keys=False))
     return path
 
 

@@ -5,11 +5,21 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from omnistage.rewards.served import judgements
+from omnistage.rewards.served.client import (
+    CACHE_VARIABLE,
+    KEY_VARIABLE,
+    MODEL_VARIABLE,
+    SETTINGS_VARIABLE,
+    URL_VARIABLE,
+)
 from tests.rewards.served.server_kit import Answer, Server, reply
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge as if no stage had run in this process, which would have said where to keep answers."""
+    for name in (CACHE_VARIABLE, SETTINGS_VARIABLE, URL_VARIABLE, MODEL_VARIABLE, KEY_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(judgements, "_open", {})
     monkeypatch.setattr(judgements, "BUDGET", judgements.Budget())
 
