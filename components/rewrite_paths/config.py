@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from omnistage.records.record import Task
-from omnistage.settings import Settings, operational
+from omnistage.records.record import TAGS, Task
+from omnistage.settings import Settings, added, operational
 
 Format = Literal[
     "auto",
@@ -73,6 +73,11 @@ class Records(Settings):
         default=None,
         description="Label of the rows; by default the file's path without its suffix.",
     )
+    system: str | None = Field(
+        default=None,
+        description="System turn of the rows that have none, where a system's own trainer adds it.",
+        json_schema_extra=added(),
+    )
     sampling: str = Field(
         default="all",
         description="Which rows of each file to take: all, first:N, end:N, random:N, where N is a "
@@ -84,6 +89,14 @@ class Records(Settings):
         description="Probability weight when the files of a split are mixed; give it to every "
         "entry of the split or to none. Without, files follow one another.",
     )
+
+    @field_validator("system")
+    @classmethod
+    def _shows_nothing(cls, value: str | None) -> str | None:
+        for tag in TAGS.values():
+            if value and tag in value:
+                raise ValueError(f"{tag} stands for a medium, which a row has and no system turn")
+        return value
 
     @field_validator("sampling")
     @classmethod

@@ -63,6 +63,7 @@ class Templates:
             and entry.task in (None, "judge")
             and worker.filters.key == "none"
             and not entry.columns
+            and not entry.system
             and not finder.rules
             and not finder.keep_paths
         )

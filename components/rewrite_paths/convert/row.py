@@ -168,6 +168,8 @@ class RowConverter:
     def _read(self, row: Any, split: Form) -> tuple[Draft, Media]:
         entry = self.source.entry
         draft = read_row(row, entry.format, split, self.state.seed, entry.columns)
+        if entry.system and draft.messages[0]["role"] != "system":
+            draft.messages.insert(0, {"role": "system", "content": entry.system})
         return draft, self.state.finder.resolve_media(draft)
 
     def split_of(self, members: list[int], draft: Draft) -> Form:
