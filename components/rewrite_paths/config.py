@@ -45,6 +45,8 @@ Column = Literal[
     "video",
     "videos",
 ]
+QUESTION = "{question}"
+"""Stands for the text of a row in ``prompt``."""
 _SAMPLING = re.compile(r"all|(?:(?:first|end|random):)?\d+(?:\.\d+)?%|(?:first|end|random):\d+")
 
 
@@ -55,7 +57,8 @@ class Records(Settings):
         min_length=1,
         description="Glob patterns of record files (.jsonl, .json, .parquet, a folder saved by the "
         "datasets library, or an OmniRL mixture in .yaml) below the data set's files, such as "
-        "audio/*sft*.jsonl; ** matches any folders.",
+        "audio/*sft*.jsonl; ** matches any folders. lists.zip/*.json means members of an archive, "
+        "where * matches folders too.",
     )
     format: Format = Field(
         default="auto", description="Format of the rows; auto recognises it row by row."
@@ -78,6 +81,12 @@ class Records(Settings):
         description="System turn of the rows that have none, where a system's own trainer adds it.",
         json_schema_extra=added(),
     )
+    prompt: str | None = Field(
+        default=None,
+        description="What the last user turn becomes, with {question} for the row's own text, such "
+        "as '{question} Answer within <answer> </answer>.'; by default the text as it is.",
+        json_schema_extra=added(),
+    )
     sampling: str = Field(
         default="all",
         description="Which rows of each file to take: all, first:N, end:N, random:N, where N is a "
@@ -90,12 +99,19 @@ class Records(Settings):
         "entry of the split or to none. Without, files follow one another.",
     )
 
-    @field_validator("system")
+    @field_validator("system", "prompt")
     @classmethod
     def _shows_nothing(cls, value: str | None) -> str | None:
         for tag in TAGS.values():
             if value and tag in value:
-                raise ValueError(f"{tag} stands for a medium, which a row has and no system turn")
+                raise ValueError(f"{tag} stands for a medium, which only a row has")
+        return value
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_the_question(cls, value: str | None) -> str | None:
+        if value is not None and value.count(QUESTION) != 1:
+            raise ValueError(f"{QUESTION} is needed once, where the row's own text goes")
         return value
 
     @field_validator("sampling")

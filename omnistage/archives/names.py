@@ -36,7 +36,7 @@ class Archive:
     @property
     def whole(self) -> str:
         """The name without the part number: ``clips.tar.gz`` for ``clips.tar.gz.aa``."""
-        return self.name if len(self.parts) == 1 or _is_whole(self.name) else _unsplit(self.name)
+        return self.name if len(self.parts) == 1 or is_archive(self.name) else _unsplit(self.name)
 
 
 def group_archives(paths: Iterable[str]) -> list[Archive]:
@@ -56,7 +56,7 @@ def group_archives(paths: Iterable[str]) -> list[Archive]:
     split: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     wholes = []
     for path in paths:
-        if _is_whole(path):
+        if is_archive(path):
             wholes.append(path)
         elif found := _SPANNED.fullmatch(path):
             spanned[found["stem"].lower()].append((int(found["part"]), path))
@@ -195,7 +195,8 @@ def _safe(name: str) -> str:
     return safe
 
 
-def _is_whole(path: str) -> bool:
+def is_archive(path: str) -> bool:
+    """Whether a file is an archive in one piece, by its name."""
     return _WHOLE.fullmatch(path) is not None
 
 

@@ -64,6 +64,7 @@ class Templates:
             and worker.filters.key == "none"
             and not entry.columns
             and not entry.system
+            and not entry.prompt
             and not finder.rules
             and not finder.keep_paths
         )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from components.rewrite_paths.config import QUESTION
 from components.rewrite_paths.convert.answer import normalize_answer
 from components.rewrite_paths.convert.tally import SECOND_BINS, Key
 from components.rewrite_paths.draft import Draft, Form, RowError
@@ -170,6 +171,9 @@ class RowConverter:
         draft = read_row(row, entry.format, split, self.state.seed, entry.columns)
         if entry.system and draft.messages[0]["role"] != "system":
             draft.messages.insert(0, {"role": "system", "content": entry.system})
+        if entry.prompt:
+            asked = next(m for m in reversed(draft.messages) if m["role"] == "user")
+            asked["content"] = entry.prompt.replace(QUESTION, asked["content"])
         return draft, self.state.finder.resolve_media(draft)
 
     def split_of(self, members: list[int], draft: Draft) -> Form:

@@ -8,6 +8,7 @@ import numpy as np
 
 from components.rewrite_paths.config import Records, RewriteSettings
 from components.rewrite_paths.draft import Form
+from components.rewrite_paths.sources.archived import split_pattern, unpack
 from components.rewrite_paths.sources.json_list import begins_list, list_to_lines
 from components.rewrite_paths.sources.lines import rows_of
 from components.rewrite_paths.sources.mixture import read_mixture
@@ -17,6 +18,7 @@ from omnistage.errors import InputError
 ORDER: tuple[Form, ...] = ("test", "sft", "rl")
 """Splits in the order they are converted in: what is in test is known before it can leak."""
 MAX_ENTRIES = 1000  # of a split
+_UNPACKED = "unpacked"
 SUFFIXES = (".jsonl", ".json", ".parquet", ".yaml", ".yml")
 
 
@@ -27,7 +29,8 @@ class Source:
     Attributes:
         split: Split that it is listed in.
         path: JSON Lines to read; of a list or table a copy with a row a line.
-        shown: Name in ids and messages: relative to the data set's files.
+        shown: Name in ids and messages: relative to the data set's files; a member follows its
+            archive.
         entry: What the recipe says about it.
         label: Label of its records.
         wanted: For each row whether it is wanted; None for all.
@@ -60,16 +63,19 @@ def find_sources(files: Path, settings: RewriteSettings, scratch: Path) -> list[
         InputError: If a pattern matches nothing, a file is listed twice in a split, or a JSON or
             YAML file cannot be read.
     """
-    given = {path for split in ORDER for _, _, path in _listed(files, split, settings)}
+    listed = {split: list(_listed(files, split, settings, scratch)) for split in ORDER}
+    given = {path for entries in listed.values() for _, _, path in entries}
     sources = []
     for split in ORDER:
         taken: dict[str, int] = {}
         # A file that the recipe names belongs to the split it is named for, whatever its name.
-        entries = list(_listed(files, split, settings)) or [
+        entries = listed[split] or [
             entry for entry in _by_name(files, split, settings) if entry[2] not in given
         ]
         for number, (group, entry, path) in enumerate(entries):
-            shown = path.relative_to(files).as_posix()
+            unpacked = scratch / _UNPACKED
+            top = unpacked if path.is_relative_to(unpacked) else files
+            shown = path.relative_to(top).as_posix()
             if shown in taken:
                 raise InputError(
                     f"rewrite_paths.{split}: {shown} is matched by two entries; make their "
@@ -124,13 +130,13 @@ def _as_lines(path: Path, target: Path) -> Path:
 
 
 def _listed(
-    files: Path, split: Form, settings: RewriteSettings
+    files: Path, split: Form, settings: RewriteSettings, scratch: Path
 ) -> Iterator[tuple[int, Records, Path]]:
     """Yield the record files that the recipe names for a split, with the number of their entry."""
     for group, entry in enumerate(getattr(settings, split) or []):
         found: dict[Path, None] = {}
         for pattern in entry.files:
-            matches = _matches(files, pattern)
+            matches = _matches(files, pattern, scratch / _UNPACKED)
             if not matches:
                 raise InputError(
                     f"rewrite_paths.{split}: no file matches {pattern!r}. {_there_are(files)}"
@@ -150,13 +156,19 @@ def _by_name(
 ) -> Iterator[tuple[int, Records, Path]]:
     if getattr(settings, split) is None:
         entry = Records(files=[f"**/*{split}*.jsonl"])
-        for path in _matches(files, entry.files[0]):
+        for path in _matches(files, entry.files[0], files):
             yield 0, entry, path
 
 
-def _matches(files: Path, pattern: str) -> list[Path]:
+def _matches(files: Path, pattern: str, unpacked: Path) -> list[Path]:
+    """Return the files that a pattern means; those in an archive are written to a folder."""
     if pattern.startswith("/") or ".." in Path(pattern).parts:
         raise InputError(f"rewrite_paths: {pattern!r} must be relative to the data set's files")
+    if packed := split_pattern(pattern):
+        archives = sorted(path for path in files.glob(packed[0]) if path.is_file())
+        folders = [unpacked / path.relative_to(files) for path in archives]
+        found = zip(archives, folders, strict=True)
+        return [path for archive, folder in found for path in unpack(archive, packed[1], folder)]
     return sorted(p for p in files.glob(pattern) if p.is_file() or is_saved_dataset(p))
 
 

@@ -2,7 +2,9 @@
 
 import datetime
 import decimal
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.stage import STAGE
@@ -160,3 +163,43 @@ def test_facts_of_media_stand_beside_each_split(tmp_path: Path) -> None:
     assert read_media(done.folder / "test.jsonl")["a/2.mp4"]["has_audio"] is True
     for name in ("sft.jsonl", "sft.media.jsonl"):
         assert (done.folder / name).read_bytes() == (fewer.folder / name).read_bytes()
+
+
+def test_record_files_in_an_archive_are_named_by_archive_and_member(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("lists/a_train.json", json.dumps(ROWS))
+        archive.writestr("lists/a_val.json", json.dumps(ROWS[:1]))
+    files = {"d/lists.zip": packed.getvalue()}
+
+    done = rewrite(tmp_path, files, rl=[{"files": ["d/lists.zip/**/*_train.json"]}])
+
+    rows = done.rows("rl")
+    assert len(rows) == len(ROWS)
+    assert rows[0]["id"] == "d/lists.zip/lists/a_train.json:1"
+    assert rows[0]["source"] == "d/lists.zip/lists/a_train"
+
+
+def test_an_archive_without_such_a_member_is_refused(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("lists/a_val.json", json.dumps(ROWS))
+    with pytest.raises(InputError, match=r"no file matches 'lists.zip/b\*'"):
+        rewrite(tmp_path, {"lists.zip": packed.getvalue()}, rl=[{"files": ["lists.zip/b*"]}])
+
+
+def test_a_prompt_is_put_around_the_text_of_each_row(tmp_path: Path) -> None:
+    asked = "Look. {question} Answer within <answer> </answer>."
+    rl = [{"files": ["x.jsonl"], "prompt": asked}]
+    row = {"problem": "Which?", "solution": "red", "image": "a/1.png"}
+
+    done = rewrite(tmp_path, {"x.jsonl": [row]}, ["a/1.png"], rl=rl)
+
+    content = done.rows("rl")[0]["messages"][0]["content"]
+    assert content == "<image>\nLook. Which? Answer within <answer> </answer>."
+
+
+@pytest.mark.parametrize("prompt", ["Answer.", "{question} {question}"])
+def test_a_prompt_without_one_place_for_the_question_is_refused(prompt: str) -> None:
+    with pytest.raises(ValidationError, match=r"\{question\} is needed once"):
+        RewriteSettings.model_validate({"rl": [{"files": ["x.jsonl"], "prompt": prompt}]})
