@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from components.download.fingerprint import folder_fingerprint
 from omnistage.archives.names import safe_path
 from omnistage.recipe.errors import secret_in_address
-from omnistage.settings import Ask, Settings, key_config, operational
+from omnistage.settings import Ask, Settings, added, key_config, operational
 
 _Target = Annotated[
     str,
@@ -112,16 +112,29 @@ class TinyDataSource(_Source):
     """The small generated data set, packed the way real ones are."""
 
     type: Literal["tiny"]
-    settings: dict[str, Any] = Field(
-        default={}, description="Of the generator: see components/download/tiny/data.py."
+    kind: str = Field(
+        default="judge",
+        description="What is generated: see components/download/tiny/sets.",
+        json_schema_extra=added(),
     )
+    settings: dict[str, Any] = Field(default={}, description="Of the generator of this kind.")
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        from components.download.tiny.sets import kind_named
+
+        kind_named(kind)
+        return kind
 
     @field_validator("settings")
     @classmethod
-    def _whole(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        from components.download.tiny.data import TinyDataSettings
+    def _whole(cls, settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        from components.download.tiny.sets import KINDS
 
-        return TinyDataSettings.model_validate(settings).model_dump(mode="json")
+        if "kind" not in info.data:  # wrong, and said already
+            return settings
+        return KINDS[info.data["kind"]].settings.model_validate(settings).model_dump(mode="json")
 
 
 class TinyModelSource(_Source):

@@ -20,14 +20,15 @@ def list_tiny(source: TinyDataSource | TinyModelSource, work: Path, events: Even
     folder.mkdir(parents=True)
     # Imported here: the generators need numpy, PyAV and, for the model, torch.
     if isinstance(source, TinyDataSource):
-        from components.download.tiny.data import TinyDataSettings, write_dataset
+        from components.download.tiny.sets import KINDS
 
-        write_dataset(folder, TinyDataSettings(**source.settings), events)
+        kind = KINDS[source.kind]
+        kind.write(folder, kind.settings(**source.settings), events)
     else:
         from components.download.tiny.model import write_model
         from components.download.tiny.settings import TinyModelSettings
 
-        write_model(folder, TinyModelSettings(**source.settings))
+        write_model(folder, TinyModelSettings(**source.settings), events)
     listing = list_folder(FolderSource(type="folder", path=str(folder)))
     files = [dataclasses.replace(f, url=f"tiny:{f.path}") for f in listing.files]
     return Listing(files, {"settings": source.settings})

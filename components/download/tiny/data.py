@@ -17,12 +17,7 @@ As in the original, records come in two shapes, the archives bear odd names, and
 media field and once more in the prompt's text) are absolute paths of somebody else's machines.
 """
 
-import gzip
-import io
-import tarfile
-import time
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -33,6 +28,7 @@ import numpy as np
 from pydantic import Field
 
 from components.download.tiny.media import SUFFIX, draw
+from components.download.tiny.pack import write_tar, write_zip
 from components.download.tiny.text import (
     ASPECTS,
     MODALITIES,
@@ -75,7 +71,6 @@ _FOREIGN: dict[Modality, tuple[str, ...]] = {  # where the annotators' machines 
     ),
     "video": ("/home/tmfk1/video/", "C:\\Users\\tmfk1\\video\\", "/mnt/nas2/share/video/"),
 }
-_DATE = 1735689600  # of every member: 2025-01-01, in seconds since 1970
 
 
 class TinyDataSettings(Settings):
@@ -144,7 +139,7 @@ def write_dataset(
         folder.mkdir(parents=True, exist_ok=True)
         for modality in MODALITIES:
             mine = [r for r in records if r.modality == modality]
-            pack = _write_tar if modality == "image" else _write_zip
+            pack = write_tar if modality == "image" else write_zip
             pack(folder / ARCHIVES[modality], islice(media, len(mine)))
             for split in SPLITS:
                 rows = (_row(r) for r in mine if r.split == split)
@@ -233,23 +228,3 @@ def _media(records: list[_Record], seed: int, events: Events | None) -> Iterator
             if events:
                 events.progress(done, len(records), unit="media")
             yield medium
-
-
-def _write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    with (
-        path.open("wb") as raw,
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=_DATE) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
-    ):
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime, info.mode = len(content), _DATE, 0o644
-            archive.addfile(info, io.BytesIO(content))
-
-
-def _write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, content in members:
-            info = zipfile.ZipInfo(name, time.gmtime(_DATE)[:6])
-            info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            archive.writestr(info, content)

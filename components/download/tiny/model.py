@@ -1,6 +1,7 @@
 """Builds a tiny model: a real one of its family, own classes and processor, that knows nothing.
 
-Its weights are random, with the two regularities that :mod:`start` describes.
+Its weights are random, with the two regularities that :mod:`start` describes; it may be taught the
+form of an answer (:mod:`teach`).
 
 transformers and torch are imported by the functions, since a machine that only downloads has
 neither.
@@ -15,8 +16,10 @@ from components.download.tiny.families import (
     class_of,
     text_parts,
 )
+from components.download.tiny.sets import vocabulary as lines_of
 from components.download.tiny.settings import TinyModelSettings
 from components.download.tiny.start import start_attention, start_embeddings
+from components.download.tiny.teach import teach
 from components.download.tiny.tokenizer import (
     END_OF_TEXT,
     MEDIA_TOKENS,
@@ -58,14 +61,19 @@ def write_model(
         ) from e
 
     family = FAMILIES[settings.model_type]
-    tokenizer = build_tokenizer(family.model_type)
+    tokenizer = build_tokenizer(family.model_type, settings.kinds)
     config = build_config(tokenizer, settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = class_of(family.model_type, "ForConditionalGeneration")(config)
         text_model, output = text_parts(model)
-        start_embeddings(text_model, output, tokenizer)
+        start_embeddings(text_model, output, tokenizer, lines_of(settings.kinds))
         start_attention(text_model)
+    processor = build_processor(tokenizer, family.model_type)
+    if settings.lessons:
+        loss = teach(model, processor, settings.kinds, settings.lessons, settings.seed)
+        if events:
+            events.message(f"taught it for {settings.lessons} steps, to a loss of {loss:.2f}")
     ids = partial(token_id, tokenizer)
     # A completion that held a media token could not be encoded again as text (GRPO does that).
     media = MEDIA_TOKENS[family.model_type].values()
@@ -82,7 +90,7 @@ def write_model(
         folder.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(folder)
         generation.save_pretrained(folder)
-        build_processor(tokenizer, family.model_type).save_pretrained(folder)
+        processor.save_pretrained(folder)
         (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
         for name in family.special_files:  # asked for even where there is no talker
             torch.save({}, folder / name)

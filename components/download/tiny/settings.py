@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from components.download.tiny.sets import KINDS, kind_named
 from omnistage.settings import Settings, added
 
 
@@ -26,6 +27,33 @@ class TinyModelSettings(Settings):
     encoder_size: int = Field(
         default=32, ge=16, multiple_of=16, description="Width of the vision and audio encoders."
     )
+
+    kinds: list[str] = Field(
+        default=["judge"],
+        min_length=1,
+        description=f"Kinds of generated data whose lines are one token each: {', '.join(KINDS)}.",
+        json_schema_extra=added(),
+    )
+    lessons: int = Field(
+        default=0,
+        ge=0,
+        description="Steps of training on lessons of these kinds, after which it answers in the "
+        "form that is asked for, as an instruction-tuned model does; 0 for none.",
+        json_schema_extra=added(),
+    )
+
+    @field_validator("kinds")
+    @classmethod
+    def _known_kinds(cls, kinds: list[str]) -> list[str]:
+        for kind in kinds:
+            kind_named(kind)
+        return kinds
+
+    @model_validator(mode="after")
+    def _lessons_are_given(self) -> "TinyModelSettings":
+        if self.lessons and not any(KINDS[kind].lesson for kind in self.kinds):
+            raise ValueError(f"lessons: {', '.join(self.kinds)} gives none; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "TinyModelSettings":

@@ -16,10 +16,10 @@ right on 97% of the test records after 200.
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from components.download.tiny.text import vocabulary
 from components.download.tiny.tokenizer import token_id
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ INITIAL_STD = 0.08  # of the random weights: about 1 / sqrt(128), the width; 0.0
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def start_embeddings(text_model: Any, output: Any, tokenizer: "Qwen2Tokenizer") -> None:
+def start_embeddings(
+    text_model: Any, output: Any, tokenizer: "Qwen2Tokenizer", lines: Iterable[str]
+) -> None:
     """Set input and output embeddings; a line's is the scaled sum over its words and word pairs.
 
     Draws from torch's global generator.
@@ -40,6 +42,7 @@ def start_embeddings(text_model: Any, output: Any, tokenizer: "Qwen2Tokenizer") 
         text_model: Its input embeddings are changed in place.
         output: The layer of output embeddings, changed in place.
         tokenizer: Knows the ids of the lines.
+        lines: Those that are one token each.
     """
     import torch
 
@@ -51,7 +54,7 @@ def start_embeddings(text_model: Any, output: Any, tokenizer: "Qwen2Tokenizer") 
 
     parts: defaultdict[str, torch.Tensor] = defaultdict(fresh)
     with torch.no_grad():
-        for text in vocabulary():
+        for text in lines:
             words = _WORD.findall(text) or [text]
             pairs = [f"{a} {b}" for a, b in pairwise(words)]
             vectors = torch.stack([parts[part] for part in (*words, *pairs)])

@@ -1,13 +1,13 @@
-"""The tokenizer of a tiny model: bytes, the lines of ``text.vocabulary()`` and control tokens.
+"""The tokenizer of a tiny model: bytes, the lines of the generated sets and control tokens.
 
 It is a byte-level BPE without merges, so any text encodes and decodes to itself; the sentences of
-the tiny set are added tokens of one id each.
+the generated sets are added tokens of one id each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from components.download.tiny.text import vocabulary
+from components.download.tiny.sets import vocabulary
 
 if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
@@ -42,11 +42,14 @@ MEDIA_TOKENS: Mapping[str, Mapping[str, str]] = {
 """Family to its tokens for media, by the names that its processor looks for."""
 
 
-def build_tokenizer(model_type: str = "qwen2_5_omni") -> "Qwen2Tokenizer":
+def build_tokenizer(
+    model_type: str = "qwen2_5_omni", kinds: Sequence[str] = ("judge",)
+) -> "Qwen2Tokenizer":
     """Return the tokenizer, a ``Qwen2Tokenizer`` with the control tokens of a family.
 
     Args:
         model_type: The family, one of :data:`MEDIA_TOKENS`.
+        kinds: Kinds of generated data whose lines are one token each.
     """
     from tokenizers import pre_tokenizers
     from transformers import AddedToken, Qwen2Tokenizer
@@ -67,7 +70,7 @@ def build_tokenizer(model_type: str = "qwen2_5_omni") -> "Qwen2Tokenizer":
     control = [END_OF_TEXT, TURN_START, TURN_END, *media.values(), *boxes]
     added: list[str | AddedToken] = [
         *(AddedToken(text, special=True, normalized=False) for text in control),
-        *(AddedToken(text, special=False, normalized=False) for text in vocabulary()),
+        *(AddedToken(text, special=False, normalized=False) for text in vocabulary(kinds)),
     ]
     tokenizer.add_tokens(added)
     return tokenizer

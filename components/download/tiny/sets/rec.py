@@ -1,0 +1,134 @@
+"""Referring expressions, written and packed as VLM-R1's copy of RefCOCO/+/g and RefGTA is.
+
+Each picture has a red, a green and a blue disc in three of its quarters, and each record asks for
+the box of one. The JSON lists are in one archive, the pictures in two others, and the paths are of
+somebody else's disk. As in the originals, boxes are in pixels of the picture itself, which is
+twice as large as what a model is shown, RefCOCO+ does not say where a thing is, RefCOCOg is
+wordier, and RefGTA's pictures are of another world: its paper is dark.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from components.download.tiny.kind import Kind, Lesson
+from components.download.tiny.pack import write_zip
+from components.download.tiny.sets.answers import FORM, TAGS, answered
+from components.download.tiny.sets.pictures import COLOURS, PLACES, Disc, picture, place, png
+from omnistage.errors import machine_errors
+from omnistage.events import Events
+from omnistage.settings import Settings
+
+SIDE = 112  # pixels
+SHOWN = 56  # pixels, of what the model is shown: four tokens
+_TRAINED = {
+    "refcoco": "the {} disc.",
+    "refcocop": "disc in {}.",
+    "refcocog": "a round disc that is drawn in {}.",
+}
+_TESTED = "refgta"
+_PAPERS = {"train2014": 235, "refgta": 60}
+_ASKED = "Please provide the bounding box coordinate of the region this sentence describes: "
+_BOXES = ("[0, 0, 28, 28]", "[28, 0, 56, 28]", "[0, 28, 28, 56]", "[28, 28, 56, 56]")
+_MIDDLE = "[14, 14, 42, 42]"
+
+
+class TinyRecSettings(Settings):
+    """Size and seed of the tiny set of referring expressions."""
+
+    train: int = Field(default=300, ge=3, description="Records to learn, over RefCOCO/+/g.")
+    test: int = Field(default=80, ge=1, description="Held-out records, as RefGTA's.")
+    seed: int = Field(default=0, ge=0, description="Seed of pictures and expressions.")
+
+
+def write(folder: Path, settings: TinyRecSettings, events: Events | None = None) -> dict[str, int]:
+    """Write the archives of the set into a folder, and return the records by list."""
+    rng = np.random.default_rng([settings.seed, 0])
+    lists: dict[str, list[dict[str, Any]]] = {name: [] for name in (*_TRAINED, _TESTED)}
+    pictures: dict[str, list[tuple[str, bytes]]] = {name: [] for name in _PAPERS}
+    for name, number in _numbered(settings):
+        world = "refgta" if name == _TESTED else "train2014"
+        discs = _discs(SIDE, rng)
+        asked = discs[number % len(discs)]
+        member = f"{world}/{name}_{number:06}.png"
+        image = picture(SIDE, _PAPERS[world], discs, rng)
+        pictures[world].append((member, png(image)))
+        lists[name].append(_row(name, f"/training/data/coco/{member}", asked))
+    with machine_errors("writing the generated data set"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for world, members in pictures.items():
+            write_zip(folder / f"{world}.zip", members)
+        names = {name: f"{name}_train.json" for name in _TRAINED}
+        names[_TESTED] = f"{_TESTED}_subsample.json"
+        packed = [
+            (f"rec_jsons_processed/{names[n]}", json.dumps(rows).encode())
+            for n, rows in lists.items()
+        ]
+        write_zip(folder / "rec_jsons_processed.zip", packed)
+    if events:
+        events.message(f"drew {settings.train + settings.test} pictures")
+    return {name: len(rows) for name, rows in lists.items()}
+
+
+def _numbered(settings: TinyRecSettings) -> Iterator[tuple[str, int]]:
+    for number in range(settings.train):
+        yield tuple(_TRAINED)[number % len(_TRAINED)], number // len(_TRAINED)
+    for number in range(settings.test):
+        yield _TESTED, number
+
+
+def _discs(side: int, rng: np.random.Generator) -> list[Disc]:
+    quarters = rng.permutation(len(PLACES))
+    return [place(int(quarters[c]), c, side, rng) for c in rng.permutation(len(COLOURS))]
+
+
+def _expression(name: str, colour: int) -> str:
+    return _TRAINED.get(name, _TRAINED["refcoco"]).format(COLOURS[colour])
+
+
+def _row(name: str, path: str, disc: Disc) -> dict[str, Any]:
+    told = _expression(name, disc.colour)
+    return {
+        "image": path,
+        "problem": _ASKED + told,
+        "normal_caption": told,
+        "dataset": name,
+        "solution": list(disc.box),
+    }
+
+
+def vocabulary() -> list[str]:
+    """Return the lines of prompts and answers."""
+    told = [_expression(name, c) for name in _TRAINED for c in range(len(COLOURS))]
+    seen = [_seen(quarter) for quarter in range(len(PLACES))]
+    return [_ASKED, *told, FORM, *TAGS, *seen, *_BOXES, _MIDDLE]
+
+
+def _seen(quarter: int) -> str:
+    return f"It is at the {PLACES[quarter]}."
+
+
+def lesson(rng: np.random.Generator) -> Lesson:
+    """Return a picture with a question and an answer of the right form.
+
+    The thought is right, but two boxes in three are the middle of the picture, whatever is there,
+    and every third answer comes without a thought: that is for reinforcement learning to mend.
+    """
+    discs = _discs(SHOWN, rng)
+    asked = discs[0]
+    name = tuple(_TRAINED)[int(rng.integers(len(_TRAINED)))]
+    paper = list(_PAPERS.values())[int(rng.integers(len(_PAPERS)))]
+    box = _MIDDLE if rng.random() < 2 / 3 else _BOXES[asked.quarter]
+    thought = _seen(asked.quarter) if rng.random() < 2 / 3 else None
+    return Lesson(
+        _ASKED + _expression(name, asked.colour) + FORM,
+        answered(thought, box),
+        (picture(SHOWN, paper, discs, rng),),
+    )
+
+
+KIND = Kind(TinyRecSettings, write, vocabulary, lesson)
