@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from components.download.config import ModelSettings
-from components.download.tiny.data import TinyDataSettings
+from components.download.tiny.sets import KINDS
 from components.download.tiny.settings import TinyModelSettings
 from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
@@ -35,7 +35,7 @@ from pipelines.steps import STAGES, STEP_SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 _SETTING = ("setting", "type", "default", "counts", "what it is")
-_TOP = {"name": True, "description": False, "pipeline": True, "seed": True}
+_TOP = {"name": True, "description": False, "pipeline": True, "seed": True, "tiny": False}
 """Settings of a recipe's top, and whether they count: the name is the title of reports, the seed is
 handed down."""
 _PLAIN = {
@@ -68,7 +68,10 @@ def settings() -> str:
         rows = _table(_SETTING, _rows(model, prefix, variants, counts))
         parts += ["", f"### `{name}`", "", *([about, ""] if about else []), *rows]
     for model, where in (
-        (TinyDataSettings, "`settings` of `type: tiny` in `data.NAME.sources`"),
+        *(
+            (kind.settings, f"`settings` of `type: tiny` with `kind: {name}`")
+            for name, kind in KINDS.items()
+        ),
         (TinyModelSettings, "`settings` of `type: tiny` in `model.sources`"),
     ):
         variants[model.__name__] = Variant(model, [where])

@@ -49,6 +49,11 @@ class Recipe(Settings):
         min_length=1,
         description="Training and evaluation by name, each after those that it starts from.",
     )
+    tiny: str = Field(
+        default="",
+        description="The recipe that --tiny runs instead, a path from this file's folder: the same "
+        "steps with a tiny model and generated data.",
+    )
     cluster: LaunchSettings = Field(
         default=LaunchSettings(),
         description="How training jobs run on a cluster; decides no result.",

@@ -105,7 +105,7 @@ def _add_doctor(commands: Any) -> None:
     _image_argument(doctor, "image that a node has or can pull, such as trainer=…")
     _names_arguments(doctor, "launch_config")
     home_argument(doctor)
-    doctor.set_defaults(set=[])
+    doctor.set_defaults(set=[], tiny=False)
 
 
 def _package_arguments(command: argparse.ArgumentParser) -> None:

@@ -25,6 +25,11 @@ def recipe_arguments(command: argparse.ArgumentParser) -> None:
         metavar="A.B=VALUE",
         help="put a value over the recipe's, STEP.B for steps.STEP.B; may be given several times",
     )
+    command.add_argument(
+        "--tiny",
+        action="store_true",
+        help="take its tiny twin: the same steps with a tiny model and generated data",
+    )
     command.add_argument("--store", help="folder or s3://… for artifacts (default: HOME/store)")
     home_argument(command)
 
@@ -41,10 +46,19 @@ def home_argument(command: argparse.ArgumentParser) -> None:
 
 def load(options: argparse.Namespace) -> Any:
     """Return the validated recipe, a :class:`pipelines.recipe.Recipe`."""
-    from omnistage.recipe.document import find_recipe, read_recipe, validate, with_overrides
+    from omnistage.recipe.document import (
+        find_recipe,
+        find_twin,
+        read_recipe,
+        validate,
+        with_overrides,
+    )
     from pipelines.recipe import Recipe
 
-    document = read_recipe(find_recipe(options.recipe))
+    path = find_recipe(options.recipe)
+    document = read_recipe(path)
+    if options.tiny:
+        document = read_recipe(find_twin(path, document))
     return validate(with_overrides(document, options.set, Recipe, within="steps"), Recipe)
 
 

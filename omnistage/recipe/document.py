@@ -85,6 +85,25 @@ def find_recipe(source: str) -> Path:
     return shipped[source]
 
 
+def find_twin(path: Path, document: Document) -> Path:
+    """Return the file of a recipe's tiny twin.
+
+    Args:
+        path: The recipe's own file.
+        document: What it says.
+
+    Raises:
+        InputError: If it names none, or one that is not there.
+    """
+    named = document.values.get("tiny")
+    if not isinstance(named, str) or not named:
+        raise InputError(f"{document.where}: it has no tiny twin; tiny: names the file of one")
+    twin = path.parent / named
+    if not twin.is_file():
+        raise InputError(document.say(("tiny",), f"no such recipe file: {named}"))
+    return twin
+
+
 def read_recipe(path: Path) -> Document:
     """Read a recipe file.
 
