@@ -37,7 +37,7 @@ from omnistage.recipe.document import read_recipe, validate
 from omnistage.store.folder import FolderStore
 from omnistage.store.uris import manifest_uri
 from omnistage.store.verify import verify
-from omnistage.swift.checkpoints import newest_whole, step_of
+from omnistage.swift.training.checkpoints import newest_whole, step_of
 from pipelines.graph import Graph, graph_of, needed
 from pipelines.plan import step_key, stored_inputs
 from pipelines.recipe import Recipe

@@ -31,6 +31,7 @@ class Events:
         self._echoed = 0.0
         self._unwritten = False
         self._began: tuple[float, float] | None = None
+        self._ended: tuple[str, float] | None = None
 
     def progress(
         self, done: float, total: float | None = None, unit: str = "steps", **figures: Any
@@ -50,9 +51,11 @@ class Events:
         last = total is not None and done >= total
         # A table wants the news at once, and a week's run must not fill the disk with them.
         interval = min(_LONGEST, max(_INTERVAL, (now - self._began[0]) / 2000))
-        if now - self._progressed < interval and not last:
+        said = (unit, done) == self._ended
+        if said or (now - self._progressed < interval and not last):
             return
         self._progressed = now
+        self._ended = (unit, done) if last else None
         rate = (done - self._began[1]) / (now - self._began[0]) if now > self._began[0] else 0.0
         left = (total - done) / rate if total is not None and rate > 0 else None
         self.emit(

@@ -17,6 +17,7 @@ _PARAMETER = (
 )
 _SECRET_PARAMETER = re.compile(_PARAMETER + "$", re.IGNORECASE)
 _PASSED = re.compile(rf"([?&#][\w.%-]*{_PARAMETER}=)[^&\s#\"'<>]*", re.IGNORECASE)
+_USER_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _SHORTEST = 6  # characters: a shorter value would be found in words too
 _USER = re.compile(r"(?<=://)[^/\s?#\"'<>]*@")
 _QUERY = re.compile(r"(?<=\w)(://[^\s?#\"'<>]*)\?([^\s#\"'<>]*)")
@@ -31,7 +32,8 @@ def redact(text: str) -> str:
     Of a URL the user and password go, and the values of its query, whose names stay: a signature
     has many names. Of the path of a URL alone the values of parameters that are named as secrets
     go. Values of environment variables that are named as secrets (``…_TOKEN``, ``…_KEY``, …) and
-    the secrets of URLs in those that hold some go too, wherever they stand.
+    the secrets of URLs in those that hold some go too, wherever they stand; but not a key's id in
+    small letters, which is a user's name.
 
     >>> redact("https://me:word@host/a?X-Amz-Signature=ab12&part=1: refused")
     'https://***@host/a?X-Amz-Signature=***&part=*** refused'
@@ -77,7 +79,9 @@ def _secrets() -> list[str]:
     found: set[str] = set()
     for name, value in os.environ.items():
         if _SECRET.search(name):
-            found.add(value.strip())
+            # Of a store of one's own the key's id is a user's name, which a bucket may have too.
+            if not (name.upper().endswith("_ID") and _USER_NAME.fullmatch(value.strip())):
+                found.add(value.strip())
         elif _URL_VARIABLE.search(name) and "://" in value:
             for url in value.split():
                 found |= _secret_texts(url)

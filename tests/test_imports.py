@@ -128,7 +128,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     ("file", "line"),
     [
         ("omnistage/store/uris.py", "from omnistage.stage.key import stage_key"),
-        ("omnistage/swift/train.py", "def late():\n    import pipelines.plan"),
+        ("omnistage/swift/training/train.py", "def late():\n    import pipelines.plan"),
         ("components/sft/stage.py", "PROGRAM = 'components.grpo.stage:STAGE'"),
     ],
 )

@@ -70,6 +70,13 @@ def test_what_is_shown_holds_no_secret_and_still_says_where() -> None:
     )
 
 
+def test_the_user_of_a_store_is_no_secret_so_that_addresses_stay_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "omnistage")
+    assert redact("s3://omnistage/sft/0123") == "s3://omnistage/sft/0123"
+
+
 def test_plain_text_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHORT_KEY", "a")
     for text in (

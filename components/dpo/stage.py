@@ -12,11 +12,10 @@ from omnistage.records.media_facts import split_files
 from omnistage.records.preference import preference
 from omnistage.records.record import MEDIA
 from omnistage.stage.contract import Context, Result, Stage, always
-from omnistage.store.manifest import Kind
-from omnistage.swift.checkpoints import copy_model
-from omnistage.swift.lineage import ADAPTER, MODELS, Start, start_of
+from omnistage.swift.lineage import MODELS, Start, start_of
 from omnistage.swift.rows import TrainingRows, training_rows
-from omnistage.swift.train import LIBRARIES, keep_logs, train, trainer_arguments
+from omnistage.swift.training.keep import keep, rl_kind
+from omnistage.swift.training.train import LIBRARIES, train, trainer_arguments
 
 PREFERENCES = "preferences.jsonl"
 """The trainer's input file, in the work folder."""
@@ -97,37 +96,25 @@ def run(context: Context[DPOSettings]) -> Result:
         rows=rows,
         figures=("loss", "rewards/accuracies"),
     )
-    made = "model" if config.tuner == "full" else ADAPTER
-    copy_model(trained.checkpoint, context.out / made, base=start.name)
-    keep_logs(trained, context.work, context.out / "logs")
     last = trained.curve[-1]
-    return Result(
-        counts={**rows.counts, "steps": last["step"]},
-        metadata={
-            "tuner": config.tuner,
-            "lineage": start.lineage(config.tuner),
-            "loss": last["loss"],
-            "tokens": rows.tokens,
-            "trainable": trained.checks.trainable,
-            "media_change": trained.checks.media,
-            "steps_per_epoch": -(-rows.counts["records"] // config.batch_size),
-            "preference_accuracy": last.get("rewards/accuracies"),
-            "margin": last.get("rewards/margins"),
-            "training_seconds": round(trained.seconds, 3),
-            "resumed_from_step": trained.resumed_from,
-        },
+    return keep(
+        context,
+        start,
+        trained,
+        rows,
+        config,
+        loss=last["loss"],
+        preference_accuracy=last.get("rewards/accuracies"),
+        margin=last.get("rewards/margins"),
+        media_change=trained.checks.media,
+        steps_per_epoch=-(-rows.counts["records"] // config.batch_size),
     )
-
-
-def kind_of(config: DPOSettings) -> Kind:
-    """Return the kind of artifact that DPO makes."""
-    return "RLCheckpoint" if config.tuner == "full" else "LoRAAdapter"
 
 
 STAGE = Stage(
     name="dpo",
     kind="LoRAAdapter",
-    choose_kind=kind_of,
+    choose_kind=rl_kind,
     version=1,
     config=DPOSettings,
     inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "start": MODELS},

@@ -25,7 +25,7 @@ from omnistage.stage.media import data_digests
 from omnistage.swift.family import Family
 from omnistage.swift.media import environment, facts_environment
 from omnistage.swift.settings import process_count
-from omnistage.swift.train import LIBRARIES
+from omnistage.swift.training.train import LIBRARIES
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import TorchrunJob, gpu_count
 

@@ -11,7 +11,7 @@ from omnistage.stage.contract import Context
 from omnistage.stage.key import pinned_version
 from omnistage.store.manifest import Manifest
 from omnistage.swift.lineage import lineage_of
-from omnistage.swift.train import LIBRARIES
+from omnistage.swift.training.train import LIBRARIES
 
 
 def stage_runs(context: Context[EvalSettings]) -> list[StageRun]:

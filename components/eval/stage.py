@@ -11,11 +11,11 @@ from omnistage.files import write_atomic, write_json, write_jsonl
 from omnistage.records.media_facts import split_files
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.stage.media import records_root
-from omnistage.swift.curve import read_curve
 from omnistage.swift.encoding import Encoded, encode_records
 from omnistage.swift.family import Family
 from omnistage.swift.lineage import MODELS
-from omnistage.swift.train import LIBRARIES
+from omnistage.swift.training.curve import read_curve
+from omnistage.swift.training.train import LIBRARIES
 
 if TYPE_CHECKING:  # numpy and the template are loaded only where a report is made
     from components.eval.ask import Answers

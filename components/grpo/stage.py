@@ -16,16 +16,13 @@ from omnistage.rewards import METRIC_NAMES, RANGES, register
 from omnistage.rewards.own import write_plugin
 from omnistage.rewards.served.client import CACHE_VARIABLE
 from omnistage.stage.contract import Context, Result, Stage, always
-from omnistage.store.manifest import Kind
-from omnistage.swift.checkpoints import copy_model
-from omnistage.swift.lineage import ADAPTER, MODELS, Start, start_of
+from omnistage.swift.lineage import MODELS, Start, start_of
 from omnistage.swift.media import environment, facts_environment
 from omnistage.swift.rows import TrainingRows, count_records, training_file, training_rows
-from omnistage.swift.train import (
+from omnistage.swift.training.keep import keep, rl_kind
+from omnistage.swift.training.train import (
     LIBRARIES,
     PLUGINS,
-    Trained,
-    keep_logs,
     output_folder,
     train,
     trainer_arguments,
@@ -232,22 +229,19 @@ def run(context: Context[GRPOSettings]) -> Result:
         figures=("reward", "loss"),
         media_checked=True,
     )
-    made = context.out / ("model" if config.tuner == "full" else ADAPTER)
-    copy_model(trained.checkpoint, made, base=start.name)
-    keep_logs(trained, context.work, context.out / "logs")
-    return Result(
-        counts={**rows.counts, "steps": trained.curve[-1]["step"]},
-        metadata={
-            "tuner": config.tuner,
-            "lineage": start.lineage(config.tuner),
-            "tokens": rows.tokens,
-            "steps_per_epoch": rows.counts["records"] // prompts,
-            "left_over_per_epoch": left_over,
-            **_learned(trained, config),
-            "preflight": checks,
-            "trainable": trained.checks.trainable,
-            "watch": watcher.watch.summarise(),
-        },
+    last = trained.curve[-1]
+    return keep(
+        context,
+        start,
+        trained,
+        rows,
+        config,
+        reward=last.get("reward"),
+        rewards={n: last.get(f"rewards/{METRIC_NAMES[n]}/mean") for n in config.reward_weights},
+        steps_per_epoch=rows.counts["records"] // prompts,
+        left_over_per_epoch=left_over,
+        preflight=checks,
+        watch=watcher.watch.summarise(),
     )
 
 
@@ -259,26 +253,10 @@ def _make_rewards_known(context: Context[GRPOSettings]) -> None:
     os.environ[CACHE_VARIABLE] = f"{context.store.uri}/judgements"
 
 
-def _learned(trained: Trained, config: GRPOSettings) -> dict[str, Any]:
-    """Return the last step's rewards, and what the training took."""
-    last = trained.curve[-1]
-    return {
-        "reward": last.get("reward"),
-        "rewards": {n: last.get(f"rewards/{METRIC_NAMES[n]}/mean") for n in config.reward_weights},
-        "training_seconds": round(trained.seconds, 3),
-        "resumed_from_step": trained.resumed_from,
-    }
-
-
-def kind_of(config: GRPOSettings) -> Kind:
-    """Return the kind of artifact that GRPO makes."""
-    return "RLCheckpoint" if config.tuner == "full" else "LoRAAdapter"
-
-
 STAGE = Stage(
     name="grpo",
     kind="LoRAAdapter",
-    choose_kind=kind_of,
+    choose_kind=rl_kind,
     version=4,
     config=GRPOSettings,
     inputs={"data": "DatasetTarball", "records": "RewrittenJSONL", "start": MODELS},

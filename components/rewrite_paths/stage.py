@@ -10,6 +10,7 @@ from pathlib import Path
 from components.rewrite_paths.card.page import dropped_columns, dropped_text, write_card
 from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.convert.chunk import Report, Rows, join_rows
+from components.rewrite_paths.convert.converted import ConvertedRows
 from components.rewrite_paths.convert.processes import ConversionJob, convert_all
 from components.rewrite_paths.convert.row import ConversionState, RecordFilters
 from components.rewrite_paths.convert.tally import OUTPUTS, Tally
@@ -102,21 +103,15 @@ def _convert(
     state = ConversionState(
         index, finder, _marks(len(index)), _marks(len(index)), shown, seed=settings.seed
     )
+    filters = _filters_of(settings)
     gives = {s.shown: s for s in reversed(sources) if s.split != "test"}
     if settings.split:
         context.events.message("grouping rows by their media")
+        state.converted = ConvertedRows(scratch / "grouped.bin")
         others = [s for s in sources if s.split != "test" and gives[s.shown] is not s]
         state.to_test, state.text_threshold = plan_split(
-            list(gives.values()), others, finder, settings.split, settings.seed
+            list(gives.values()), others, state, filters, settings.split
         )
-    filters = settings.filters
-    filters = RecordFilters(
-        settings.disjoint,
-        (filters.min_characters, filters.max_characters or float("inf")),
-        (filters.min_seconds, filters.max_seconds or float("inf")),
-        filters.active,
-        settings.deduplicate,
-    )
     tally = Tally()
     rows: dict[str, list[Rows]] = {split: [] for split in SPLITS}
     total = sum(source.path.stat().st_size for source in sources)
@@ -143,6 +138,17 @@ def _convert(
         job = ConversionJob(mine, state, filters, first, scratch, needed(settings))
         offsets = convert_all(job, workers, offsets, deliver)
     return tally, rows
+
+
+def _filters_of(settings: RewriteSettings) -> RecordFilters:
+    filters = settings.filters
+    return RecordFilters(
+        settings.disjoint,
+        (filters.min_characters, filters.max_characters or float("inf")),
+        (filters.min_seconds, filters.max_seconds or float("inf")),
+        filters.active,
+        settings.deduplicate,
+    )
 
 
 def _marks(members: int) -> memoryview:

@@ -3,10 +3,10 @@
 from components.sft.config import SFTSettings
 from omnistage.records.media_facts import split_files
 from omnistage.stage.contract import Context, Result, Stage, always
-from omnistage.swift.checkpoints import copy_model
 from omnistage.swift.lineage import MODELS, start_of
 from omnistage.swift.rows import training_file, training_rows
-from omnistage.swift.train import LIBRARIES, keep_logs, train, trainer_arguments
+from omnistage.swift.training.keep import keep
+from omnistage.swift.training.train import LIBRARIES, train, trainer_arguments
 
 
 def run(context: Context[SFTSettings]) -> Result:
@@ -29,27 +29,17 @@ def run(context: Context[SFTSettings]) -> Result:
     trainer_arguments(context, "sft", arguments, config, start.family)
     rows = training_rows(context, start, config, "sft")
     trained = train(context, "sft", arguments, config=config, family=start.family, rows=rows)
-    copy_model(
-        trained.checkpoint,
-        context.out / ("model" if config.tuner == "full" else "adapter"),
-        base=start.name,
-    )
-    keep_logs(trained, context.work, context.out / "logs")
     last = trained.curve[-1]
-    return Result(
-        counts={**rows.counts, "steps": last["step"]},
-        metadata={
-            "tuner": config.tuner,
-            "lineage": start.lineage(config.tuner),
-            "loss": last["loss"],
-            "tokens": rows.tokens,
-            "trainable": trained.checks.trainable,
-            "media_change": trained.checks.media,
-            "steps_per_epoch": -(-rows.counts["records"] // config.batch_size),
-            "token_accuracy": last.get("token_acc"),
-            "training_seconds": round(trained.seconds, 3),
-            "resumed_from_step": trained.resumed_from,
-        },
+    return keep(
+        context,
+        start,
+        trained,
+        rows,
+        config,
+        loss=last["loss"],
+        token_accuracy=last.get("token_acc"),
+        media_change=trained.checks.media,
+        steps_per_epoch=-(-rows.counts["records"] // config.batch_size),
     )
 
 

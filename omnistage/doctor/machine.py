@@ -14,7 +14,7 @@ from omnistage.doctor.check import Check, fail, ok, warn
 from omnistage.errors import InputError, OmnistageError
 from omnistage.files import human_bytes
 from omnistage.stage.key import pinned_version
-from omnistage.swift.train import LIBRARIES
+from omnistage.swift.training.train import LIBRARIES
 from omnistage.torchrun.job import gpu_count
 
 _GIB = 1 << 30

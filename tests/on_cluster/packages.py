@@ -16,7 +16,7 @@ from tests.on_cluster.harness.cluster import REPOSITORY, Cluster, ClusterError
 from tests.on_cluster.site import Site
 from tests.pipelines import kfp_tasks
 
-SECONDS = 900
+SECONDS = 1800
 """How long a task may take."""
 
 

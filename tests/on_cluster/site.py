@@ -19,7 +19,7 @@ from omnistage.store import s3_client
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
 from omnistage.store.open import open_store
-from omnistage.swift.curve import read_curve
+from omnistage.swift.training.curve import read_curve
 from pipelines.graph import graph_of
 from pipelines.recipe import Recipe
 from tests.on_cluster.harness.cluster import REPOSITORY, Cluster
@@ -99,7 +99,7 @@ def install(cluster: Cluster, namespace: str, s3: S3, mounts: list[ClaimMount], 
         "shm": "256Mi",
         "scratch": "10Gi",
         "retry_delay": 1,
-        "silence_timeout": 300,
+        "silence_timeout": 900,
         "volumes": [mount.model_dump(mode="json") for mount in mounts],
     }
     values = {

@@ -17,7 +17,8 @@ from tests.on_cluster.harness.tools import Module, ToolsError
 
 def test_without_root_one_line_says_so() -> None:
     program = (
-        "import os; os.geteuid = lambda: 1000\nfrom tests.on_cluster import tools; tools.main()"
+        "import os; os.geteuid = lambda: 1000\n"
+        "from tests.on_cluster.harness import tools; tools.main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1

@@ -70,7 +70,7 @@ def test_a_worker_that_is_deleted_costs_one_restart_from_the_last_checkpoint(
             names = [name for key in keys for name in store.list_work("sft", key)]
             return any(name.endswith("/1.json") for name in names)
 
-        here.cluster.wait("a checkpoint of node 1 in the store", saved, 240)
+        here.cluster.wait("a checkpoint of node 1 in the store", saved, 900)
         name = next(p["metadata"]["name"] for p in here.pods() if "worker" in p["metadata"]["name"])
         here.cluster.kubectl("delete", "pod", name, "-n", here.namespace, "--grace-period=0")
         killed.append(name)

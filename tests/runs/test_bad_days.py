@@ -85,3 +85,14 @@ def test_progress_does_not_look_at_the_clock_of_the_wall(
     monkeypatch.setattr(events_module.time, "time", lambda: 0.0)  # back to 1970
     events.progress(10, 10)
     assert (tmp_path / "events").read_text().count('"seconds_left":-') == 0
+
+
+def test_the_end_of_a_piece_of_work_is_reported_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = Events("sft", tmp_path / "events")
+    for done in (1, 10, 10, 10):
+        events.progress(done, 10, "records")
+    events.progress(10, 10, "steps")
+    assert (tmp_path / "events").read_text().count('"done":10') == 2
+    assert capsys.readouterr().err.count("10/10") == 2

@@ -18,7 +18,7 @@ from omnistage.swift.media import MediaSettings, environment
 from omnistage.swift.rows import TrainingRows
 from omnistage.swift.schema import PATH, schema
 from omnistage.swift.settings import split_batch
-from omnistage.swift.train import common_arguments, refuse_hanging
+from omnistage.swift.training.train import common_arguments, refuse_hanging
 
 OMNI = FAMILIES["qwen2_5_omni"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
+from components.rewrite_paths.convert.converted import ConvertedRow
 from components.rewrite_paths.convert.fast_path import FastPathRows, Templates
 from components.rewrite_paths.convert.row import (
     LABELS,
-    ConvertedRow,
     LeftOutError,
     RowConverter,
     count_seconds,
@@ -102,7 +102,7 @@ class ChunkWork:
             rows = self._convert_lines(lines, first)
         else:
             rows = len(wanted)
-            taken = self._convert_lines(_blank_out(lines, wanted), first)
+            taken = self._convert_lines(blank_out(lines, wanted), first)
             self.tally.leave_out(split, "sampling", rows - taken)
         self.tally.read[split] += rows
 
@@ -210,8 +210,13 @@ class ChunkWork:
         self.parts["rejected"].append(head[:-1] + b"," + row + b"}\n")
 
 
-def _blank_out(lines: Lines, wanted: np.ndarray) -> Lines:
-    """Return the chunk with blank lines for the rows that are not wanted."""
+def blank_out(lines: Lines, wanted: np.ndarray) -> Lines:
+    """Return the chunk with blank lines for the rows that are not wanted.
+
+    Args:
+        lines: The chunk.
+        wanted: For each row from its first on whether it is wanted.
+    """
     chosen = iter(wanted.tolist())
     kept = [
         line if line and not line.isspace() and next(chosen) else b""

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
-from components.rewrite_paths.convert.row import ConvertedRow, RowConverter
+from components.rewrite_paths.convert.converted import ConvertedRow
+from components.rewrite_paths.convert.row import RowConverter
 from components.rewrite_paths.convert.template import ANSWER, ENDING, FILE, Template, derive
 from components.rewrite_paths.draft import RowError
 from components.rewrite_paths.media.index import FITS, clean

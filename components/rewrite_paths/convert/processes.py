@@ -17,7 +17,7 @@ from components.rewrite_paths.convert.row import ConversionState, RecordFilters,
 from components.rewrite_paths.convert.tally import OUTPUTS
 from components.rewrite_paths.convert.write_order import ManyProcesses, OneProcess, WriteOrder
 from components.rewrite_paths.sources.files import Source
-from components.rewrite_paths.sources.lines import BYTE_ORDER_MARK, read_lines
+from components.rewrite_paths.sources.lines import BYTE_ORDER_MARK, Lines, read_lines
 from omnistage.errors import StageFailedError
 
 _WAITING = 4  # converted chunks that a process keeps while those before them are not placed
@@ -224,10 +224,8 @@ def _convert_chunk(
     scratch: np.ndarray,
 ) -> ChunkWork:
     source = templates.worker.source
-    lines = read_lines(_read(source.path, chunk), scratch)
-    rows = len(lines)
-    if source.wanted is not None:
-        rows = sum(1 for place in range(rows) if lines[place].strip())
+    lines = read_lines(read_chunk(source.path, chunk), scratch)
+    rows = len(lines) if source.wanted is None else rows_in(lines)
     first, rows_before = order.first_line(number, len(lines), rows, chunk.start == 0)
     wanted = None if source.wanted is None else source.wanted[rows_before : rows_before + rows]
     work = ChunkWork(templates.worker, templates, job.remember)
@@ -247,7 +245,13 @@ def _place(
     return True
 
 
-def _read(path: Path, chunk: Chunk) -> bytes:
+def rows_in(lines: Lines) -> int:
+    """Return how many lines are not blank."""
+    return sum(1 for place in range(len(lines)) if lines[place].strip())
+
+
+def read_chunk(path: Path, chunk: Chunk) -> bytes:
+    """Return the bytes of a chunk, without a byte order mark."""
     with path.open("rb") as f:
         f.seek(chunk.start)
         text = f.read(chunk.end - chunk.start)

@@ -10,11 +10,12 @@ import orjson
 
 from components.rewrite_paths.config import QUESTION
 from components.rewrite_paths.convert.answer import normalize_answer
-from components.rewrite_paths.convert.tally import SECOND_BINS, Key
+from components.rewrite_paths.convert.converted import ConvertedRow, ConvertedRows, Reading
+from components.rewrite_paths.convert.tally import SECOND_BINS
 from components.rewrite_paths.draft import Draft, Form, RowError
 from components.rewrite_paths.formats.numbers import has_float, loads_exact
 from components.rewrite_paths.formats.readers import read_row
-from components.rewrite_paths.media.finder import Media, MediaFinder
+from components.rewrite_paths.media.finder import MediaFinder
 from components.rewrite_paths.media.index import AUDIO, SOUND_CLIP, VIDEO, MemberIndex
 from components.rewrite_paths.sources.files import Source
 from omnistage.records.answer import last_answer
@@ -42,6 +43,7 @@ class ConversionState:
         test_texts: Digests of the prompts of test records without media.
         text_threshold: Digests of prompts below this become test records; 0 without a split.
         folders: Names and path of folders that templates have met, see ``fast_path.py``.
+        converted: Rows that were converted while they were grouped.
     """
 
     index: MemberIndex
@@ -54,6 +56,7 @@ class ConversionState:
     test_texts: set[bytes] = field(default_factory=set)
     text_threshold: int = 0
     folders: dict[tuple[str, bytes], tuple[dict[bytes, int], bytes]] = field(default_factory=dict)
+    converted: ConvertedRows = field(default_factory=ConvertedRows)
 
 
 @dataclass(frozen=True)
@@ -73,20 +76,6 @@ class RecordFilters:
     seconds: tuple[float, float]
     filtered: bool
     key: str
-
-
-@dataclass(slots=True)
-class ConvertedRow:
-    """A record, where it goes and what is counted of it."""
-
-    split: Form
-    line: bytes
-    count: Key
-    characters: int
-    members: list[int]
-    label: int
-    key: int
-    dropped: tuple[str, ...]
 
 
 class LeftOutError(Exception):
@@ -122,24 +111,53 @@ class RowConverter:
             RowError: If the row cannot become a record.
             LeftOutError: If the recipe does not want it.
         """
-        row = parse(line)
-        split = self.source.split
-        draft, media = self._read(row, split)
+        own = self.source.split
+        made = self.state.converted.get(self.source, number)
+        reading = None if made else self.read(line, own)
+        first = made or reading
+        assert first
+        split = self.split_of(first.members, first.prompt)
+        if split != own:  # what a column means depends on the split
+            made, reading = None, self.read(line, split)
+        if made is None:
+            assert reading
+            made = self.finish(reading, number, split)
+        self.check_wanted(made.characters, made.members)
+        self.check_leaks(split, made.members, made.prompt)
+        return made
+
+    def read(self, line: bytes, split: Form) -> Reading:
+        """Read a line and find its media.
+
+        Raises:
+            RowError: If it cannot be read.
+        """
+        entry = self.source.entry
+        draft = read_row(parse(line), entry.format, split, self.state.seed, entry.columns)
+        if entry.system and draft.messages[0]["role"] != "system":
+            draft.messages.insert(0, {"role": "system", "content": entry.system})
+        if entry.prompt:
+            asked = next(m for m in reversed(draft.messages) if m["role"] == "user")
+            asked["content"] = entry.prompt.replace(QUESTION, asked["content"])
+        media = self.state.finder.resolve_media(draft)
         members = media.all()
-        split = self.split_of(members, draft)
-        if split != self.source.split:  # what a column means depends on the split
-            draft, media = self._read(row, split)
+        return Reading(draft, media, members, b"" if members else prompt_digest(draft))
+
+    def finish(self, reading: Reading, number: int, split: Form) -> ConvertedRow:
+        """Make the record of a line that was read for a split.
+
+        Raises:
+            RowError: If it cannot become a record.
+        """
+        draft, members = reading.draft, reading.members
         task, solution, gold = normalize_answer(draft, self.source.entry.task, split)
-        characters = sum(len(m["content"]) for m in draft.messages)
-        self.check_wanted(characters, members)
-        self.check_leaks(split, members, draft)
         path = self.state.index.path
         record = {
             "id": f"{self.source.shown}:{number}",
             "source": self.source.label,
             "task": task,
             "messages": draft.messages,
-            **{name: [path(m) for m in getattr(media, name)] for name in TAGS},
+            **{name: [path(m) for m in getattr(reading.media, name)] for name in TAGS},
             "objects": draft.objects,
             "solution": solution,
             **gold,
@@ -149,35 +167,25 @@ class RowConverter:
         except orjson.JSONEncodeError as e:
             raise RowError("bad_field", f"a text is not valid Unicode: {e}") from e
         label = last_answer(solution) if task != "judge" else str(gold["better"])
+        labelled = label[:32] if task in LABELLED else ""
         return ConvertedRow(
             split,
             data,
-            (
-                split,
-                self.source.label,
-                task,
-                modality_of(record),
-                label[:32] if task in LABELLED else "",
-            ),
-            characters,
+            (split, self.source.label, task, modality_of(record), labelled),
+            sum(len(m["content"]) for m in draft.messages),
             members,
             LABELS.index(label) if task == "judge" else 0,
             self._key(draft, split, members, solution),
             (*draft.dropped, *(key for key in draft.gold if key not in gold)),
+            reading.prompt,
         )
 
-    def _read(self, row: Any, split: Form) -> tuple[Draft, Media]:
-        entry = self.source.entry
-        draft = read_row(row, entry.format, split, self.state.seed, entry.columns)
-        if entry.system and draft.messages[0]["role"] != "system":
-            draft.messages.insert(0, {"role": "system", "content": entry.system})
-        if entry.prompt:
-            asked = next(m for m in reversed(draft.messages) if m["role"] == "user")
-            asked["content"] = entry.prompt.replace(QUESTION, asked["content"])
-        return draft, self.state.finder.resolve_media(draft)
-
-    def split_of(self, members: list[int], draft: Draft) -> Form:
+    def split_of(self, members: list[int], prompt: bytes) -> Form:
         """Return the split that a record belongs to.
+
+        Args:
+            members: What it shows.
+            prompt: Digest of its prompt if it shows nothing.
 
         Raises:
             LeftOutError: If another file already gives this test record.
@@ -189,7 +197,7 @@ class RowConverter:
         if members:
             chosen = bool(state.to_test[members[0]])
         else:
-            chosen = int.from_bytes(prompt_digest(draft)) < state.text_threshold
+            chosen = int.from_bytes(prompt) < state.text_threshold
         if chosen and not self.gives_test:
             raise LeftOutError("in_test")
         return "test" if chosen else own
@@ -208,8 +216,13 @@ class RowConverter:
         if any(seconds[m] >= 0 and not least <= seconds[m] <= most for m in members):
             raise LeftOutError("duration")
 
-    def check_leaks(self, split: Form, members: list[int], draft: Draft | None = None) -> None:
+    def check_leaks(self, split: Form, members: list[int], prompt: bytes) -> None:
         """Mark what a record shows, and refuse what another split must not share.
+
+        Args:
+            split: Where it goes.
+            members: What it shows.
+            prompt: Digest of its prompt if it shows nothing.
 
         Raises:
             RowError: If the record shows what a test record shows.
@@ -219,8 +232,8 @@ class RowConverter:
         if split == "test":
             for group in groups:
                 state.test_marks[group] = 1
-            if draft is not None and not groups:
-                state.test_texts.add(prompt_digest(draft))
+            if prompt:
+                state.test_texts.add(prompt)
             return
         for group, member in zip(groups, members, strict=True):
             if state.test_marks[group]:
@@ -233,8 +246,7 @@ class RowConverter:
                     "shares_media_with_sft",
                     f"{state.index.path(member)} is in a record to fine-tune on",
                 )
-        alone = draft is not None and not groups and bool(state.test_texts)
-        if alone and draft is not None and prompt_digest(draft) in state.test_texts:
+        if prompt and prompt in state.test_texts:
             raise RowError("shares_media_with_test", "a test record has the same prompt")
         if split == "sft":
             for group in groups:

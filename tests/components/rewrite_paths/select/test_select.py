@@ -4,11 +4,13 @@ import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from pydantic import ValidationError
 
 from components.rewrite_paths.config import RewriteSettings
+from components.rewrite_paths.convert import row as row_module
 from components.rewrite_paths.select.swap import swap_candidates
 from tests.components.rewrite_paths.rewrite_kit import (
     CLIP,
@@ -171,6 +173,24 @@ def test_least_group_is_taken_when_all_are_larger_than_the_share(tmp_path: Path)
     done = rewrite(tmp_path, {"rl.jsonl": rows}, ["1.png", "2.png"], split={"test": 0.1})
 
     assert {r["images"][0] for r in done.rows("test")} == {"2.png"}
+
+
+def test_with_a_split_only_the_rows_that_it_moves_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Mock(wraps=row_module.read_row)
+    monkeypatch.setattr(row_module, "read_row", read)
+    rows = [
+        {"problem": f"<image>What is it, {n}?", "solution": f"thing {n}", "image": f"{n % 20}.png"}
+        for n in range(40)
+    ]
+
+    done = rewrite(
+        tmp_path, {"rl.jsonl": rows}, [f"{n}.png" for n in range(20)], split={"test": 0.25}
+    )
+
+    assert (done.counts["rl"], done.counts["test"]) == (30, 10)
+    assert read.call_count == 40 + 10
 
 
 def test_split_does_not_depend_on_the_processes(tmp_path: Path) -> None:

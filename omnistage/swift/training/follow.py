@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from omnistage.stage.contract import Context
-from omnistage.swift.curve import parse_log_line
+from omnistage.swift.training.curve import parse_log_line
 
 
 class Follow:

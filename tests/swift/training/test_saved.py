@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from omnistage.events import Events
 from omnistage.store.layout import Store
-from omnistage.swift.checkpoints import newest_whole
-from omnistage.swift.saved import SavedCheckpoints
+from omnistage.swift.training.checkpoints import newest_whole
+from omnistage.swift.training.saved import SavedCheckpoints
 from omnistage.torchrun.world import World
 
 KEY = "0" * 32

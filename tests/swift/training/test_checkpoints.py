@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from omnistage.errors import StageFailedError
-from omnistage.swift.checkpoints import copy_model, is_last, is_whole, newest_whole
-from omnistage.swift.curve import parse_log_line, read_curve
+from omnistage.swift.training.checkpoints import copy_model, is_last, is_whole, newest_whole
+from omnistage.swift.training.curve import parse_log_line, read_curve
 
 
 def checkpoint(folder: Path, step: int) -> Path:

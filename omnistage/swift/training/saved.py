@@ -20,7 +20,7 @@ from omnistage.errors import OmnistageError
 from omnistage.events import Events
 from omnistage.files import sha256_file
 from omnistage.store.layout import Store
-from omnistage.swift.checkpoints import checkpoints, is_whole, step_of
+from omnistage.swift.training.checkpoints import checkpoints, is_whole, step_of
 from omnistage.torchrun.world import World
 
 _LOGS = ("output/logging.jsonl", "output/completions.jsonl", "train.log", "preflight.json")

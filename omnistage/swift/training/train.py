@@ -1,7 +1,6 @@
-"""Run ms-swift to the end: launch, follow, resume, keep the result."""
+"""Run ms-swift to the end: launch, follow, resume."""
 
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,20 +10,20 @@ from typing import Any
 from omnistage.errors import InputError, OmnistageError, StageFailedError
 from omnistage.stage.contract import Context, NodeDone
 from omnistage.swift.arguments import Command, check_arguments, command_line
-from omnistage.swift.checkpoints import checkpoints, is_last, newest_whole, step_of
 from omnistage.swift.checks.spec import FOUND, VARIABLE, Found, checks_spec
 from omnistage.swift.checks.spec import NAME as CHECKS
-from omnistage.swift.curve import read_curve
 from omnistage.swift.family import Family
-from omnistage.swift.follow import Follow
 from omnistage.swift.media import RECORDS_VARIABLE, environment, facts_environment
 from omnistage.swift.rows import TrainingRows
-from omnistage.swift.saved import SavedCheckpoints
 from omnistage.swift.settings import TrainingSettings, process_count, split_batch
+from omnistage.swift.training.checkpoints import checkpoints, is_last, newest_whole, step_of
+from omnistage.swift.training.curve import read_curve
+from omnistage.swift.training.follow import Follow
+from omnistage.swift.training.saved import SavedCheckpoints
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import SILENCE_SECONDS, TorchrunJob, gpu_count
 
-PLUGINS = tuple(Path(__file__).with_name("plugins") / n for n in ("templates.py", "checks.py"))
+PLUGINS = tuple(Path(__file__).parents[1] / "plugins" / n for n in ("templates.py", "checks.py"))
 """The plugins that register omnistage's templates and checks with ms-swift."""
 
 LIBRARIES = ("ms-swift", "peft", "torch", "transformers", "trl")
@@ -356,15 +355,3 @@ def _launch(
 def _found(path: Path) -> Found:
     """Return what the checks found; nothing where they were not made, as on another node."""
     return Found.model_validate_json(path.read_bytes()) if path.exists() else Found()
-
-
-def keep_logs(trained: Trained, work: Path, target: Path) -> None:
-    """Copy the trainer's logs into the artifact's ``logs/``: text, curves, TensorBoard events."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    shutil.copy2(work / "train.log", target)
-    for name in ("logging.jsonl", "completions.jsonl", "rewards.jsonl", "args.json"):
-        if (trained.logs / name).exists():
-            shutil.copy2(trained.logs / name, target)
-    if (trained.logs / "runs").is_dir():
-        shutil.copytree(trained.logs / "runs", target / "runs")
