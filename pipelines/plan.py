@@ -20,6 +20,8 @@ class PlannedStep:
     cached: bool | None
     """Whether the store has its result; None when that depends on an upstream step."""
     reason: str
+    result: Manifest | None = None
+    """What the store has."""
 
 
 def step_key(step: Step, made: Mapping[str, Manifest]) -> str:
@@ -52,7 +54,7 @@ def plan(graph: Graph, names: Sequence[str], store: Store) -> list[PlannedStep]:
             found, reason = None, str(e)
         if found:
             made[step.name] = found
-        planned.append(PlannedStep(step.name, key, found is not None, reason))
+        planned.append(PlannedStep(step.name, key, found is not None, reason, found))
     return planned
 
 

@@ -23,6 +23,7 @@ from omnistage.cli.options import (
     step_option,
     store_option,
 )
+from omnistage.cli.plan import add_plan_command
 from omnistage.cli.rewards import add_rewards_command
 from omnistage.errors import InputError, OmnistageError
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
 
+    add_plan_command(commands)
     add_cluster_commands(commands)
 
     show = add_command(commands, "show", _show, "what a run did, and where its artifacts are")

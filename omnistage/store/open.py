@@ -58,6 +58,26 @@ def read_manifest(uri: str) -> Manifest:
     return manifest
 
 
+def read_artifact_file(manifest: Manifest, path: str) -> bytes:
+    """Return one small file of an artifact, without fetching the others.
+
+    Raises:
+        InputError: If the artifact has no such file.
+    """
+    uri = f"{manifest.uri}/{path}"
+    if uri.startswith("s3://"):
+        from omnistage.store import objects  # boto3, as above
+
+        data = objects.read(uri)
+        if data is None:
+            raise InputError(f"{uri}: no such file")
+        return data
+    try:
+        return uri_path(uri).read_bytes()
+    except FileNotFoundError as e:
+        raise InputError(f"{uri}: no such file") from e
+
+
 def made_anew(manifest: Manifest) -> bool:
     """Whether a forced run has put other files in the place of an artifact that is being read.
 

@@ -26,7 +26,10 @@ from omnistage.records.record import SPLITS, Split
 from omnistage.stage.contract import Context
 from omnistage.stage.key import pinned_version
 from omnistage.stage.media import data_digests
+from omnistage.store.layout import Store
+from omnistage.store.manifest import Manifest
 from omnistage.swift.encode_rows import EncodeSpec, RowsFile, whole_lines
+from omnistage.swift.family import Family
 from omnistage.swift.lineage import Start
 from omnistage.swift.media import MediaSettings, environment, facts_environment
 from omnistage.torchrun import run as local
@@ -87,10 +90,7 @@ def encode_records(
             _wait(context, keys[split], folder / f"{split}.jsonl")
         else:
             _encode(context, start, media, dtype, _along(context, keys, split), root)
-    return [
-        Encoded(row.get("tokens", {}), row.get("missing"), row.get("error"))
-        for row in read_jsonl(folder / f"{split}.jsonl")
-    ]
+    return _read(folder / f"{split}.jsonl")
 
 
 def token_figures(rows: Sequence[Encoded]) -> dict[str, Any]:
@@ -127,21 +127,60 @@ def _present(context: Context[Any]) -> list[Split]:
 def _key(
     context: Context[Any], start: Start, media: MediaSettings, dtype: str, split: Split
 ) -> str:
-    model = start.below.base
+    records, base = context.inputs["records"], start.below.base
+    return encoding_key(
+        records, data_digests(context), base, start.family, media, dtype=dtype, split=split
+    )
+
+
+def encoding_key(
+    records: Manifest,
+    data: list[str],
+    base: Manifest,
+    family: Family,
+    media: MediaSettings,
+    *,
+    dtype: str,
+    split: Split,
+) -> str:
+    """Return the key that the encoding of a split's records is kept under.
+
+    Args:
+        records: The RewrittenJSONL.
+        data: Digest of each data set that the records come from, in order.
+        base: The base model, whose processor encodes.
+        family: Its family.
+        media: Bounds on media.
+        dtype: Type that features are made in.
+        split: The records.
+    """
     parts = {
         "version": _VERSION,
-        "records": [
-            f.sha256 for f in context.inputs["records"].files if f.path == f"{split}.jsonl"
-        ],
-        "data": data_digests(context),
-        "processor": sorted((f.path, f.sha256) for f in model.files if not _is_weight(f.path)),
-        "family": start.family.model_type,
+        "records": [f.sha256 for f in records.files if f.path == f"{split}.jsonl"],
+        "data": data,
+        "processor": sorted((f.path, f.sha256) for f in base.files if not _is_weight(f.path)),
+        "family": family.model_type,
         "media": media.model_dump(mode="json"),
         "dtype": dtype,
         "prompts": split != "sft",
         "libraries": {name: pinned_version(name) for name in ("ms-swift", "transformers")},
     }
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+def kept_encoding(store: Store, key: str, target: Path) -> list[Encoded] | None:
+    """Return what is kept under a key, fetched to ``target``, or None if there is nothing."""
+    if _ROWS not in store.list_work(_AREA, key):
+        return None
+    store.fetch_work(_AREA, key, _ROWS, target)
+    return _read(target)
+
+
+def _read(path: Path) -> list[Encoded]:
+    return [
+        Encoded(row.get("tokens", {}), row.get("missing"), row.get("error"))
+        for row in read_jsonl(path)
+    ]
 
 
 def _is_weight(path: str) -> bool:

@@ -26,6 +26,8 @@ class Family:
     """As its makers write it."""
     model_type: str
     """Of ``config.json``; ms-swift calls the family the same."""
+    classes: str
+    """What the names of transformers' classes of it begin with."""
     template: str
     """ms-swift's own template."""
     placeholders: Mapping[str, str]
@@ -79,6 +81,7 @@ FAMILIES = {
         Family(
             title="Qwen2.5-Omni",
             model_type="qwen2_5_omni",
+            classes="Qwen2_5Omni",
             template="qwen2_5_omni",
             placeholders={"image": "<|IMAGE|>", "audio": "<|AUDIO|>", "video": "<|VIDEO|>"},
             sound_start="<|audio_bos|>",
@@ -92,6 +95,7 @@ FAMILIES = {
         Family(
             title="Qwen3-Omni",
             model_type="qwen3_omni_moe",
+            classes="Qwen3OmniMoe",
             template="qwen3_omni",
             placeholders={**_PADS, "audio": "<|audio_pad|>"},
             sound_start="<|audio_start|>",
@@ -106,6 +110,7 @@ FAMILIES = {
         Family(
             title="Qwen2.5-VL",
             model_type="qwen2_5_vl",
+            classes="Qwen2_5_VL",
             template="qwen2_5_vl",
             placeholders=_PADS,
             sound_start=None,
@@ -116,6 +121,7 @@ FAMILIES = {
         Family(
             title="Qwen3-VL",
             model_type="qwen3_vl",
+            classes="Qwen3VL",
             template="qwen3_vl",
             placeholders=_PADS,
             sound_start=None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from components.download.tiny.media import SAMPLE_RATE, SIDE
 from components.download.tiny.start import INITIAL_STD
 from components.download.tiny.tokenizer import END_OF_TEXT, MEDIA_TOKENS, TURN_END, token_id
+from omnistage.swift.family import FAMILIES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin, Qwen2Tokenizer
@@ -22,12 +23,6 @@ _MERGE, _MEL_BINS = 2, 128  # as all families
 _POSITIONS = 8**2  # of the learned grid of a Qwen3 vision encoder, interpolated to an image's own
 _EXPERTS, _EXPERTS_USED = 4, 2
 _QWEN3 = ("qwen3_omni_moe", "qwen3_vl")
-_CLASSES = {
-    "qwen2_5_omni": "Qwen2_5Omni",
-    "qwen3_omni_moe": "Qwen3OmniMoe",
-    "qwen2_5_vl": "Qwen2_5_VL",
-    "qwen3_vl": "Qwen3VL",
-}
 
 # As the families' own: media as tokens, text as it is; Qwen2.5 adds a system turn if there is none.
 _SYSTEM = """\
@@ -60,7 +55,7 @@ def class_of(model_type: str, kind: str) -> Any:
     """
     import transformers
 
-    return getattr(transformers, _CLASSES[model_type] + kind)
+    return getattr(transformers, FAMILIES[model_type].classes + kind)
 
 
 def build_config(tokenizer: "Qwen2Tokenizer", settings: "TinyModelSettings") -> "PreTrainedConfig":

@@ -1,0 +1,1 @@
+"""How large a training is, known before it runs: parameters, memory, tokens."""
