@@ -103,6 +103,7 @@ def read_geometry(config: Mapping[str, Any], where: str) -> Geometry:
     try:
         import torch
         import transformers
+        from huggingface_hub.errors import StrictDataclassError
     except ImportError as e:
         raise InputError(
             f"counting a model's parameters needs torch and transformers ({e}); install "
@@ -114,7 +115,7 @@ def read_geometry(config: Mapping[str, Any], where: str) -> Geometry:
             made.enable_audio_output = False  # the talker is neither loaded nor trained
         with torch.device("meta"):
             model = getattr(transformers, f"{family.classes}ForConditionalGeneration")(made)
-    except (TypeError, ValueError, AttributeError, RuntimeError) as e:
+    except (TypeError, ValueError, AttributeError, RuntimeError, StrictDataclassError) as e:
         raise InputError(f"{where}: transformers cannot build this model: {e}") from e
     return _geometry(family, made, model)
 

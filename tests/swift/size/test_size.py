@@ -27,9 +27,9 @@ LOAD = Load(
 
 
 def test_the_estimate_is_within_a_fifth_of_measured_peaks() -> None:
-    """Two sizes in float32 on the CPU, one of them with gradient checkpointing too."""
+    """Two sizes in float32 on the CPU, the larger one with gradient checkpointing."""
     small, large = vl_config(256, 16), vl_config(512, 16)
-    runs = [Run(small, 256, False), Run(small, 256, True), Run(large, 256, False)]
+    runs = [Run(small, 256, False), Run(large, 256, True)]
     program = (sys.executable, "-m", "tests.swift.size.measured_steps")
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
     said = subprocess.run(
