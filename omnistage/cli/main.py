@@ -15,6 +15,7 @@ from omnistage.cli.eval import (
     add_compare_command,
     add_eval_command,
 )
+from omnistage.cli.init import add_init_command
 from omnistage.cli.options import (
     add_command,
     home_argument,
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
 
+    add_init_command(commands)
     add_plan_command(commands)
     add_cluster_commands(commands)
 

@@ -9,6 +9,7 @@ from typing import Any
 from omnistage.cli.options import add_command, load, recipe_arguments, store_option
 from omnistage.errors import InputError
 
+_NAMES = {"cache": "KV cache", "makes": "its result", "keeps": "checkpoints kept"}
 _UNITS = {"GB": 10**9, "GIB": 2**30}
 
 
@@ -161,12 +162,16 @@ def _memory_table(forecasts: Any) -> Any:
     unit, size = ("GB", 10**9) if largest >= 10**9 else ("MB", 10**6)
     parts = ("weights", "gradients", "optimizer", "activations", "logits", "cache", "peak")
     table = Table(box=None, pad_edge=False, header_style="dim")
+    told = [made for made in forecasts if made.memory]
     table.add_column(f"{unit} of a rank")
-    for part in (*parts, "result", "checkpoints"):
-        table.add_column({"cache": "KV cache"}.get(part, part), justify="right", no_wrap=True)
-    for made in forecasts:
-        if made.memory:
-            values = [getattr(made.memory, part) for part in parts] + [made.makes, made.keeps]
-            cells = ["–" if v is None else f"{v / size:,.2f}" for v in values]
-            table.add_row(made.step, *cells)
+    for made in told:
+        table.add_column(made.step, justify="right")
+    for part in parts:
+        values = [getattr(made.memory, part) / size for made in told]
+        table.add_row(_NAMES.get(part, part), *(f"{value:,.2f}" for value in values))
+    table.add_section()
+    for field in ("makes", "keeps"):
+        sizes = [getattr(made, field) for made in told]
+        cells = ["–" if value is None else f"{value / size:,.2f}" for value in sizes]
+        table.add_row(_NAMES[field], *cells)
     return table

@@ -82,7 +82,7 @@ def find_sources(files: Path, settings: RewriteSettings, scratch: Path) -> list[
                     "patterns narrower"
                 )
             taken[shown] = number
-            lines = _as_lines(path, scratch / f"{split}-{number}.jsonl")
+            lines = as_lines(path, scratch / f"{split}-{number}.jsonl")
             label = entry.source or shown.removesuffix(path.suffix)
             sources.append(
                 Source(
@@ -106,11 +106,11 @@ def find_sources(files: Path, settings: RewriteSettings, scratch: Path) -> list[
 def unread_files(files: Path, sources: Sequence[Source]) -> list[str]:
     """Return the record files of a data set that no split reads, mixtures left out."""
     read = {source.shown for source in sources}
-    found = (path for path in _record_files(files) if path.suffix not in (".yaml", ".yml"))
+    found = (path for path in record_files(files) if path.suffix not in (".yaml", ".yml"))
     return sorted({path.relative_to(files).as_posix() for path in found} - read)
 
 
-def _record_files(files: Path) -> Iterator[Path]:
+def record_files(files: Path) -> Iterator[Path]:
     """Yield record files and saved data sets; what is in a saved data set is part of it."""
     for path in files.rglob("*"):
         if path.suffix in SUFFIXES:
@@ -120,7 +120,7 @@ def _record_files(files: Path) -> Iterator[Path]:
             yield path
 
 
-def _as_lines(path: Path, target: Path) -> Path:
+def as_lines(path: Path, target: Path) -> Path:
     """Return a file with a row a line: the record file, or a copy of another form of it."""
     if path.is_dir() or path.suffix == ".parquet":
         return table_to_lines(path, target)
@@ -182,7 +182,7 @@ def _check_suffixes(paths: list[Path], split: str) -> None:
 
 
 def _there_are(files: Path) -> str:
-    known = sorted(path.relative_to(files).as_posix() for path in _record_files(files))
+    known = sorted(path.relative_to(files).as_posix() for path in record_files(files))
     more = f" and {len(known) - 10} more" if len(known) > 10 else ""
     return f"The data set has {', '.join(known[:10]) or 'no record files'}{more}"
 

@@ -1,0 +1,1 @@
+"""A first recipe for somebody's data: what they are taken for, and what fits them."""
