@@ -28,6 +28,26 @@ class VLLMSettings(Settings):
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs a vLLM engine spans.")
 
 
+class DifficultySettings(Settings):
+    """Which prompts are worth training on: the model that the step starts from is asked first."""
+
+    reward: str = Field(
+        description="Of the step's rewards, the one whose mean over the answers to a prompt is its "
+        "accuracy."
+    )
+    samples: int = Field(
+        default=4, ge=1, description="Answers to each prompt, sampled as in training."
+    )
+    above: float = Field(default=0.0, description="Prompts are kept whose accuracy is above this,")
+    below: float = Field(default=0.75, description="and below this.")
+
+    @model_validator(mode="after")
+    def _is_a_band(self) -> "DifficultySettings":
+        if self.above >= self.below:
+            raise ValueError(f"nothing is above {self.above} and below {self.below}")
+        return self
+
+
 class GRPOSettings(TrainingSettings):
     """``swift rlhf --rlhf_type grpo``; the defaults are OmniCritic-R1's."""
 
@@ -119,6 +139,12 @@ class GRPOSettings(TrainingSettings):
     overlong_filter: bool = Field(
         default=False, description="Leave truncated completions out of the loss."
     )
+    difficulty: DifficultySettings | None = Field(
+        default=None,
+        description="Train only on prompts of some difficulty; what the model answered is kept in "
+        "the store.",
+        json_schema_extra=added(),
+    )
     vllm: VLLMSettings | None = Field(
         default=None, description="Rollout by vLLM; without it by transformers."
     )
@@ -161,6 +187,15 @@ class GRPOSettings(TrainingSettings):
         if not any(weights.values()):
             raise ValueError("every weight is 0: nothing would be learned")
         return weights
+
+    @model_validator(mode="after")
+    def _difficulty_by_a_reward_of_the_step(self) -> "GRPOSettings":
+        if self.difficulty and self.difficulty.reward not in self.reward_weights:
+            raise ValueError(
+                f"difficulty.reward {self.difficulty.reward!r} is no reward of this step: "
+                f"{', '.join(self.reward_weights)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _whole_groups(self) -> "GRPOSettings":

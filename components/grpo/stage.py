@@ -8,6 +8,7 @@ from typing import Any
 
 from components.grpo.boxes import add_sizes
 from components.grpo.config import GRPOSettings, idle_settings
+from components.grpo.difficulty import within_band
 from components.grpo.watch.watch import RunMonitor
 from omnistage.errors import InputError
 from omnistage.files import counted, write_atomic
@@ -190,7 +191,8 @@ def run(context: Context[GRPOSettings]) -> Result:
     """Train, and keep what was trained with the trainer's logs.
 
     The artifact has ``adapter/``, or a whole model in ``model/`` where all weights were trained;
-    ``logs/`` (curves, completions); and ``rejected.jsonl``, the records that cannot be trained on.
+    ``logs/`` (curves, completions); ``rejected.jsonl``, the records that cannot be trained on; and
+    with ``difficulty`` the accuracy of each prompt in ``difficulty.jsonl``.
 
     Raises:
         InputError: If a check before the start fails or a setting does not fit ms-swift.
@@ -207,13 +209,14 @@ def run(context: Context[GRPOSettings]) -> Result:
     prompts = prompts_per_step(config)
     check_step(count_records(context, "rl"), prompts, context.step)
     rows = training_rows(context, start, config, "rl")
+    add_sizes(rows.path, start.family, config.media.max_pixels)
+    _make_rewards_known(context)
+    rows = within_band(context, start, rows)
     left_over = check_step(rows.counts["records"], prompts, context.step)
     if left_over:
         context.events.message(
             f"each epoch passes over {left_over} of the records, drawn anew: a step takes {prompts}"
         )
-    add_sizes(rows.path, start.family, config.media.max_pixels)
-    _make_rewards_known(context)
     # The checks are the same on every node; the others wait at the rendezvous meanwhile.
     wanted = config.preflight and context.world.node_rank == 0
     checks = preflight(context, start, rows) if wanted else {}
