@@ -107,6 +107,15 @@ def test_one_prompt_for_all_records_is_refused(preflight, records):
     assert "all 3 sampled records have the same prompt" in detail
 
 
+def test_one_question_about_other_media_for_all_records_passes(preflight, records):
+    """As in R1-Omni's data, where every row asks for the emotion."""
+    pictures = records[:2]
+    for record in pictures:
+        record["messages"][1]["content"] = "<image>What is this?"
+
+    assert preflight(pictures).ok
+
+
 def test_a_file_that_is_no_image_is_reported_in_the_trainers_words(preflight, records, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_text("no image")
