@@ -31,7 +31,7 @@ from omnistage.swift.lineage import Start
 from omnistage.swift.media import environment, facts_environment
 from omnistage.swift.rows import TrainingRows
 from omnistage.swift.settings import process_count
-from omnistage.swift.train import LIBRARIES
+from omnistage.swift.training.train import LIBRARIES
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import TorchrunJob, gpu_count
 
