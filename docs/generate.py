@@ -92,6 +92,7 @@ def _sections() -> Iterator[tuple[str, str, str, type[BaseModel]]]:
     """Yield heading, introduction, prefix of the settings' names, and class of each section."""
     yield "data", "Of each data set, by its name.", "data.NAME", DataSet
     yield "model", "", "model", ModelSettings
+    yield "other_models", "Of each other model, by its name.", "other_models.NAME", ModelSettings
     for model in STEP_SETTINGS:
         stage = model.model_fields["stage"].default
         about = (

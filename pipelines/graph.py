@@ -3,7 +3,7 @@
 Nothing else knows which stages there are or how they hang together. What a recipe writes:
 
 - ``data``, by name: each set is downloaded and rewritten on its own;
-- ``model``: the base model;
+- ``model``: the base model; ``other_models``, by name: others that are evaluated or trained on;
 - ``steps``, by name: a training step says ``from``, what it starts from, and ``records``, what it
   learns; an evaluation says ``models`` and ``tests``.
 
@@ -73,6 +73,8 @@ def graph_of(recipe: Recipe) -> Graph:
     model = Step("download_model", MODEL_STAGE, recipe.model, parameter=MODEL_STAGE.source)
     steps = [sets[name].fetching(settings) for name, settings in recipe.data.items()]
     steps.append(model)
+    others = {name: _other_model(name, section) for name, section in recipe.other_models.items()}
+    steps += others.values()
     steps += [sets[name].rewriting(settings) for name, settings in recipe.data.items()]
     tested = dict.fromkeys(
         name
@@ -81,6 +83,7 @@ def graph_of(recipe: Recipe) -> Graph:
         for name in sets_of(step, recipe.data)["tests"]
     )
     made = {BASE: model.name}
+    known = made | {name: step.name for name, step in others.items()}
     for name, settings in recipe.steps.items():
         (named,) = sets_of(settings, recipe.data).values()
         mix = _mix(name, settings, [sets[n] for n in named], [sets[n] for n in tested], recipe.seed)
@@ -89,12 +92,12 @@ def graph_of(recipe: Recipe) -> Graph:
         stage = STAGES[settings.stage]
         config = _part(settings, stage.config)
         if isinstance(settings, Training):
-            sources["start"] = made[settings.start]
-            made[name] = name
+            sources["start"] = known[settings.start]
+            made[name] = known[name] = name
         else:
             models = settings.models or list(made)
             config = config.model_copy(update={"models": models})
-            sources |= {numbered("model", n): made[m] for n, m in enumerate(models, 1)}
+            sources |= {numbered("model", n): known[m] for n, m in enumerate(models, 1)}
         steps += [mix] if mix else []
         runtime = Runtime(nproc_per_node=settings.nproc_per_node)
         steps.append(Step(name, stage, config, sources, runtime))
@@ -125,6 +128,12 @@ class _Set:
     def rewriting(self, settings: Any) -> Step:
         """Return the step that rewrites its records."""
         return Step(self.rewrite, REWRITE, settings.rewrite_paths, {"data": self.download})
+
+
+def _other_model(name: str, settings: Settings) -> Step:
+    """Return the step that fetches a model beside the base model."""
+    parameter = f"{MODEL_STAGE.source}_{name.replace('-', '_')}"
+    return Step(f"{MODEL_STAGE.name}-{name}", MODEL_STAGE, settings, parameter=parameter)
 
 
 def _mix(

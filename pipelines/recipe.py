@@ -45,6 +45,11 @@ class Recipe(Settings):
     )
     data: dict[str, DataSet] = Field(min_length=1, description="The data sets, by name.")
     model: ModelSettings = Field(description="Where the base model comes from.")
+    other_models: dict[str, ModelSettings] = Field(
+        default={},
+        description="Other models of the same family, by names that `models` of an evaluation and "
+        "`from` of a training step may have: a published checkpoint, a folder.",
+    )
     steps: dict[str, STEP] = Field(  # pyright: ignore[reportInvalidTypeForm]
         min_length=1,
         description="Training and evaluation by name, each after those that it starts from.",
@@ -101,7 +106,9 @@ class Recipe(Settings):
             InputError: If a source is not there.
         """
         data = {name: section.resolve() for name, section in self.data.items()}
-        return self.model_copy(update={"data": data, "model": self.model.resolve()})
+        others = {name: section.resolve() for name, section in self.other_models.items()}
+        models = {"model": self.model.resolve(), "other_models": others}
+        return self.model_copy(update={"data": data, **models})
 
 
 def _error(said: str) -> PydanticCustomError:
@@ -126,7 +133,12 @@ def _with(section: Any, handed: dict[str, Any], fields: dict[str, Any]) -> Any:
 
 def _wrong_names(recipe: Recipe) -> Iterator[tuple[Loc, str, Any]]:
     """Yield where a name is wrong, what is, and the name."""
-    for section, names in (("data", recipe.data), ("steps", recipe.steps)):
+    others = recipe.other_models
+    for section, names in (
+        ("data", recipe.data),
+        ("other_models", others),
+        ("steps", recipe.steps),
+    ):
         for name in names:
             if not _NAME.fullmatch(name):
                 said = "a name has up to 40 small letters, digits and hyphens, a letter first"
@@ -134,8 +146,10 @@ def _wrong_names(recipe: Recipe) -> Iterator[tuple[Loc, str, Any]]:
     taken = {*_TAKEN, BASE, *Recipe.model_fields}
     used: set[str] = set()
     trained: dict[str, Any] = {}
+    for name in others.keys() & taken:
+        yield ("other_models", name), "this name is taken; choose another", name
     for name, step in recipe.steps.items():
-        if name in taken or name.startswith(("download-", "mix-")):
+        if name in taken | others.keys() or name.startswith(("download-", "mix-")):
             yield ("steps", name), "this name is taken; choose another", name
         for field, named in sets_of(step, recipe.data).items():
             used.update(named)
@@ -145,19 +159,30 @@ def _wrong_names(recipe: Recipe) -> Iterator[tuple[Loc, str, Any]]:
                 said = f"say which: there are {', '.join(recipe.data)}"
                 yield ("steps", name, field), said, None
         if isinstance(step, Training):
-            if step.start != BASE and step.start not in trained:
-                said = _no_such("earlier training step", step.start, (BASE, *trained))
+            if step.start not in (BASE, *others, *trained):
+                said = _no_such("earlier training step", step.start, (BASE, *others, *trained))
                 yield ("steps", name, "from"), said, step.start
             trained[name] = step
         if isinstance(step, Asking):
-            yield from _wrong_models(name, step, trained)
+            yield from _wrong_models(name, step, others, trained)
     for name in recipe.data.keys() - used:
         yield ("data", name), "no step uses this data set", name
+    for name in others.keys() - _used_models(recipe):
+        yield ("other_models", name), "no step uses this model", name
 
 
-def _wrong_models(name: str, step: Any, trained: dict[str, Any]) -> Iterator[tuple[Loc, str, Any]]:
-    known = (BASE, *trained)
-    models = step.models or known
+def _used_models(recipe: Recipe) -> set[str]:
+    """Return the models that steps name."""
+    steps: list[Any] = list(recipe.steps.values())
+    named = {step.start for step in steps if isinstance(step, Training)}
+    return named.union(*(step.models for step in steps if isinstance(step, Asking)))
+
+
+def _wrong_models(
+    name: str, step: Any, others: dict[str, Any], trained: dict[str, Any]
+) -> Iterator[tuple[Loc, str, Any]]:
+    known = (BASE, *others, *trained)
+    models = step.models or (BASE, *trained)
     for one in models:
         if one not in known:
             yield ("steps", name, "models"), _no_such("earlier training step", one, known), one

@@ -34,7 +34,7 @@ def job_parameters(step: Step) -> list[Parameter]:
 
 def source_parameter(step: Step) -> Parameter | None:
     """Return the parameter of a run that gives a step another source, if it reads from outside."""
-    what = {"data": "data set", "model": "base model"}.get(step.stage.source)
+    what = {"data": "data set", "model": "model"}.get(step.stage.source)
     if what is None:
         return None
     about = f"URI of the {what}, instead of the recipe's sources of {step.name}."

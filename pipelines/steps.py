@@ -49,7 +49,12 @@ _make_settings: Any = create_model
 _From: Any = _make_settings(
     "_From",
     __base__=StepSettings,
-    **{"from": (str, Field(description="`base`, or the name of an earlier training step."))},
+    **{
+        "from": (
+            str,
+            Field(description="`base`, one of `other_models`, or an earlier training step."),
+        )
+    },
 )
 
 

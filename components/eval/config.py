@@ -32,8 +32,8 @@ class EvalSettings(Settings):
     )
     models: list[str] = Field(
         default=[],
-        description="Models to evaluate: `base`, and training steps by their names; by default "
-        "the base model and every training step before this one.",
+        description="Models to evaluate: `base`, those of `other_models`, and training steps by "
+        "their names; by default the base model and every training step before this one.",
     )
     strict: bool = Field(
         default=True,

@@ -192,7 +192,7 @@ def _submit(options: argparse.Namespace) -> int:
     parameters = parse_parameters(options.param, package)
     for name, value in parameters.items():
         # Before it is sent: a server keeps what it got.
-        if value and (name == "model" or name.split("_")[0] == "data"):
+        if value and name.split("_")[0] in ("model", "data"):
             parse_source(value)
     submission = Submission(
         package,

@@ -103,7 +103,11 @@ def test_generating_needs_neither_torch_nor_the_trainer() -> None:
 def test_every_setting_is_in_the_table_with_a_description() -> None:
     text = (ROOT / "docs" / "recipes.md").read_text()
     rows = dict(re.findall(r"^\| `([\w.]+)` \|.* \| (.*?) \|$", text, re.M))
-    every = {*every_setting(Recipe), *every_setting(DataSet, "data.NAME.")} - {"data", "steps"}
+    every = {*every_setting(Recipe), *every_setting(DataSet, "data.NAME.")} - {
+        "data",
+        "other_models",
+        "steps",
+    }
     for step in STEP_SETTINGS:
         every |= set(every_setting(step, f"{step.model_fields['stage'].default}."))
     wanted = every - {name.rpartition(".")[0] for name in every}

@@ -216,6 +216,23 @@ def test_one_set_beside_which_another_is_tested_is_looked_through_too() -> None:
     assert found["alone"].sources["data"] == "download-c"
 
 
+def test_other_models_are_fetched_beside_the_base_model_and_compared_or_trained() -> None:
+    found = graph_from(
+        CHAIN,
+        "other_models.rival={sources: [{type: tiny, settings: {seed: 5}}]}",
+        "first.from=rival",
+        "after-second.models=[base, rival, second]",
+    )
+    assert found["download_model-rival"].parameter == "model_rival"
+    assert found["first"].sources["start"] == "download_model-rival"
+    asked = found["after-second"]
+    assert asked.sources["model_2"] == "download_model-rival"
+    assert asked.config.model_dump()["models"] == ["base", "rival", "second"]
+    # Those that no step names are not asked.
+    assert found["after-first"].config.model_dump()["models"] == ["base", "first"]
+    assert "warm-up" not in needed(found, "after-second")
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -229,6 +246,9 @@ def test_one_set_beside_which_another_is_tested_is_looked_through_too() -> None:
         ("steps.run={stage: eval}", "this name is taken; choose another"),
         ("steps.Warm={stage: eval}", "a name has up to 40 small letters, digits and hyphens"),
         ("data.more={sources: [{type: tiny}]}", "no step uses this data set"),
+        ("other_models.rival={sources: [{type: tiny}]}", "no step uses this model"),
+        ("other_models.base={sources: [{type: tiny}]}", "this name is taken; choose another"),
+        ("after-first.models=[base, rival]", "no earlier training step 'rival'"),
         ("second.stage=grop", "'grop' is not one of 'sft', 'grpo', 'dpo', 'eval'"),
         ("second.beat=1", "no such setting; did you mean 'beta'?"),
     ],
