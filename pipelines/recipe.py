@@ -15,7 +15,16 @@ from omnistage.kube_names import RunName
 from omnistage.recipe.errors import nearest
 from omnistage.recipe.schema import Loc
 from omnistage.settings import Settings
-from pipelines.steps import BASE, STEP, STEP_SETTINGS, Asking, Training, sets_of
+from pipelines.steps import (
+    BASE,
+    EVALUATED,
+    STEP,
+    STEP_SETTINGS,
+    TRAINED,
+    Asking,
+    Training,
+    sets_of,
+)
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _TAKEN = ("constant", "download", "exit", "run", "summary")
@@ -174,8 +183,8 @@ def _wrong_names(recipe: Recipe) -> Iterator[tuple[Loc, str, Any]]:
 def _used_models(recipe: Recipe) -> set[str]:
     """Return the models that steps name."""
     steps: list[Any] = list(recipe.steps.values())
-    named = {step.start for step in steps if isinstance(step, Training)}
-    return named.union(*(step.models for step in steps if isinstance(step, Asking)))
+    named = {step.start for step in steps if step.stage in TRAINED}
+    return named.union(*(step.models for step in steps if step.stage in EVALUATED))
 
 
 def _wrong_models(
