@@ -58,6 +58,11 @@ def killed(log: str) -> bool:
     return bool(_KILLED.search(log))
 
 
+_RANK = r"(\[rank\d+\]: )?"
+_TRACEBACK = re.compile(_RANK + r"Traceback \(most recent")
+_ERROR = re.compile(_RANK + r"[\w.]*Error\b")
+
+
 def diagnose(log: str) -> str:
     """Return the part of a failed job's log that says why: the last error and what led to it.
 
@@ -70,8 +75,8 @@ def diagnose(log: str) -> str:
             lines = lines[:number]
             break
     lines = [line for line in lines if line.strip()]
-    starts = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent")]
-    errors = [n for n, line in enumerate(lines) if re.match(r"(\[rank\d+\]: )?[\w.]*Error\b", line)]
+    starts = [n for n, line in enumerate(lines) if _TRACEBACK.match(line)]
+    errors = [n for n, line in enumerate(lines) if _ERROR.match(line)]
     if errors and starts:
         end = errors[-1]
         begin = max([s for s in starts if s < end] or [end])

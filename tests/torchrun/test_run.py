@@ -172,6 +172,12 @@ def test_the_diagnosis_is_the_error_not_torchruns_summary() -> None:
     assert "ChildFailedError" not in text
 
 
+def test_the_diagnosis_is_that_of_a_rank_whose_lines_have_its_name() -> None:
+    rank = ["Traceback (most recent call last):", '  File "x.py"', "ValueError: bad row", "end"]
+    log = "\n".join([*(f"[rank1]: {line}" for line in rank), *["Saving model"] * 30])
+    assert "bad row" in diagnose(log)
+
+
 def test_out_of_memory_comes_with_advice() -> None:
     text = diagnose("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB")
     assert "per_device_batch_size" in text
