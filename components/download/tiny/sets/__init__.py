@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 
 from components.download.tiny import data, text
 from components.download.tiny.kind import Kind
-from components.download.tiny.sets import maths, rec, words
+from components.download.tiny.sets import emotion, intent, maths, rec, words
 
 KINDS: Mapping[str, Kind] = {
     "judge": Kind(data.TinyDataSettings, data.write_dataset, text.vocabulary),
     "rec": rec.KIND,
     "words": words.KIND,
     "maths": maths.KIND,
+    "emotion": emotion.KIND,
+    "intent": intent.KIND,
 }
 
 _TURNS = ("You are a helpful assistant.", "system\n", "user\n", "assistant\n")
