@@ -38,8 +38,6 @@ class Rewards:
 
     weights: Mapping[str, float]
     why: str
-    tagged: bool
-    """Whether they pay for tags that a prompt must ask for."""
 
 
 def choose_rewards(records: Path) -> Rewards:
@@ -52,19 +50,10 @@ def choose_rewards(records: Path) -> Rewards:
     task = tasks.most_common(1)[0][0]
     if task == "judge":
         if scored * 2 >= tasks["judge"]:
-            return Rewards(_JUDGE, "OmniCritic's: form, winner and scores, reasoning", False)
-        return Rewards(_PREFERENCE, "form, winner, reasoning; the rows have no scores", False)
+            return Rewards(_JUDGE, "OmniCritic's: form, winner and scores, reasoning")
+        return Rewards(_PREFERENCE, "form, winner, reasoning; the rows have no scores")
     weights, why = _BY_TASK.get(task, _OTHER)
-    return Rewards(weights, why, True)
-
-
-def asks_for_tags(records: Path) -> bool:
-    """Whether most prompts of a split name the tag that the answer is read from."""
-    asked = total = 0
-    for record in read_jsonl(records):
-        total += 1
-        asked += any("<answer>" in turn["content"] for turn in record["messages"])
-    return asked * 2 >= total
+    return Rewards(weights, why)
 
 
 def choose_media(folder: Path, sound_in_video: bool) -> dict[str, Any]:

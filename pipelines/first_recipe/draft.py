@@ -22,7 +22,7 @@ from omnistage.store.manifest import Manifest
 from omnistage.swift.family import CONFIG, FAMILIES, Family, family_named
 from omnistage.swift.media import MediaSettings
 from omnistage.swift.size.tokens import estimate
-from pipelines.first_recipe.choose import asks_for_tags, choose_media, choose_rewards
+from pipelines.first_recipe.choose import choose_media, choose_rewards
 from pipelines.first_recipe.look import FileLook, look
 from pipelines.first_recipe.write import Draft, recipe_text
 from pipelines.graph import Graph, graph_of
@@ -31,6 +31,11 @@ from pipelines.recipe import Recipe
 _OMNI, _SEES = "Qwen/Qwen2.5-Omni-3B", "Qwen/Qwen2.5-VL-3B-Instruct"
 _FEW = 2000  # rows below which a tenth is held out, not a fiftieth
 _LARGEST_CONFIG = 1 << 20
+_PROMPT = (
+    "{question}\nThink first, then answer, in this form: "
+    "<think> your reasoning </think><answer> the answer alone </answer>"
+)
+"""Around questions that do not say where their answer is to stand."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,6 @@ def _draft(
         media=media,
         sft="sft" in splits,
         rewards=choose_rewards(made / "rl.jsonl") if "rl" in splits else None,
-        tags_asked="rl" in splits and asks_for_tags(made / "rl.jsonl"),
         longest=longest,
     )
 
@@ -150,16 +154,29 @@ def _recipe(
 def _rewriting(looks: list[FileLook], clip_sound: bool) -> dict[str, Any]:
     """Return the settings of ``rewrite_paths`` for what was recognised."""
     made: dict[str, Any] = {}
+    checked = any("rl" in one.splits for one in looks)
     for split in ("sft", "rl", "test"):
-        files = [_literal(one.shown) for one in looks if split in one.splits]
         # An empty list, and not nothing: files are not to be looked for by their names.
-        made[split] = [{"files": files}] if files else []
+        made[split] = []
+        for add in (False, True):
+            files = [
+                _literal(one.shown)
+                for one in looks
+                if split in one.splits and add == (checked and _wants_prompt(one, split))
+            ]
+            if files:
+                made[split].append({"files": files, **({"prompt": _PROMPT} if add else {})})
     if not made["test"]:
         rows = max(one.rows for one in looks if one.splits)
         made["split"] = {"test": 0.1 if rows < _FEW else 0.02}
     if clip_sound:
         made["use_audio_in_video"] = True
     return made
+
+
+def _wants_prompt(one: FileLook, split: str) -> bool:
+    """Whether answers are read from tags that the rows do not ask for."""
+    return split != "sft" and not one.judged and not one.tagged
 
 
 def _literal(path: str) -> str:

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -38,6 +37,10 @@ class FileLook:
     """Why a row of the sample cannot be read, to how many."""
     splits: tuple[Form, ...] = ()
     """What it is read for; empty where it is left alone."""
+    judged: bool = False
+    """Whether most rows are pairs to judge, whose prompt says the form of the verdict."""
+    tagged: bool = False
+    """Whether most prompts ask for the tag that the answer is read from."""
 
 
 def look(files: Path, scratch: Path) -> list[FileLook]:
@@ -86,12 +89,12 @@ def _look_at(path: Path, shown: str, scratch: Path) -> FileLook:
     except InputError as e:
         found.unread[str(e)] += 1
         return found
-    read = checked = taught = 0
+    read = checked = taught = judged = tagged = 0
     for line in sample:
         try:
             row = parse(line)
             name = recognise(row) if isinstance(row, dict) else None
-            forms = list(_forms(line))
+            task, tags, forms = _good_for(line)
         except RowError as e:
             found.unread[f"{e.reason}: {e.detail}"] += 1
             continue
@@ -99,6 +102,9 @@ def _look_at(path: Path, shown: str, scratch: Path) -> FileLook:
         read += 1
         checked += "rl" in forms
         taught += "sft" in forms
+        judged += task == "judge"
+        tagged += tags
+    found.judged, found.tagged = judged * 2 > read, tagged * 2 > read
     if read * 2 >= len(sample) > 0:
         named = _named(shown)
         by_rows: list[Form] = []
@@ -110,8 +116,8 @@ def _look_at(path: Path, shown: str, scratch: Path) -> FileLook:
     return found
 
 
-def _forms(line: bytes) -> Iterator[Form]:
-    """Yield what a row is good for.
+def _good_for(line: bytes) -> tuple[str, bool, list[Form]]:
+    """Return a row's task, whether its prompt asks for an answer in tags, and what it is good for.
 
     Raises:
         RowError: If it cannot be read.
@@ -119,12 +125,13 @@ def _forms(line: bytes) -> Iterator[Form]:
     draft = read_row(parse(line), "auto", "rl")
     whole = draft.messages[-1]["role"] == "assistant"
     task, _, gold = normalize_answer(draft, None, "rl")
-    scored = task == "judge" and "score_A" in gold
-    if whole or scored:
-        yield "sft"
+    forms: list[Form] = []
+    if whole or (task == "judge" and "score_A" in gold):
+        forms.append("sft")
     # A free answer has nothing to be checked by but its wording: it is fine-tuned on.
     if task != "free_form" or not whole:
-        yield "rl"
+        forms.append("rl")
+    return task, any("<answer>" in turn["content"] for turn in draft.messages), forms
 
 
 def _named(shown: str) -> Form | None:

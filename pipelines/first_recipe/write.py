@@ -24,7 +24,6 @@ class Draft:
     sft: bool
     rewards: Rewards | None
     """None where nothing is learned by reinforcement."""
-    tags_asked: bool
     longest: int
     """Tokens of the longest prompt or dialogue, estimated."""
 
@@ -88,9 +87,6 @@ def _training(draft: Draft, stage: str) -> Iterator[str]:
         assert draft.rewards
         yield "    learning_rate: 1.0e-5"
         yield f"    # {draft.rewards.why}"
-        if draft.rewards.tagged and not draft.tags_asked:
-            yield "    # The prompts do not ask for <think> and <answer>: ask for them in the rows,"
-            yield "    # or the reward of the format, and all that is read from <answer>, stays 0."
         yield "    reward_weights:"
         for name, weight in draft.rewards.weights.items():
             yield f"      {name}: {weight}"

@@ -73,7 +73,10 @@ def test_a_jsonl_and_a_folder_of_images_become_a_recipe_whose_first_steps_are_do
     assert list(recipe.steps) == ["grpo", "eval"]
     assert grpo.reward_weights == {"r1omni_accuracy": 1.0, "r1omni_format": 1.0}
     assert grpo.media.max_pixels == 20 * 1024  # 20,000 pixels, in whole tokens
-    assert "The prompts do not ask for <think> and <answer>" in made.text
+    # The rows do not say where the answer is to stand, and the rewards read it from tags.
+    (entry,) = recipe.data["my-set"].rewrite_paths.rl or []
+    assert entry.prompt
+    assert "<answer>" in entry.prompt
 
     graph = graph_of(recipe.resolve())
     planned = plan(graph, list(graph), FolderStore(tmp_path / "store"))
@@ -112,6 +115,14 @@ def test_free_answers_are_fine_tuned_on(tmp_path: Path) -> None:
     rows = [{"messages": turns, "images": [f"pics/{n:03}.png"]} for n in range(20)]
     made = made_of(data(tmp_path / "words", {"all.jsonl": rows}), tmp_path)
     assert list(made.recipe.steps) == ["sft", "eval"]
+
+
+def test_prompts_that_ask_for_tags_are_left_as_they_are(tmp_path: Path) -> None:
+    question = "Which colour? A. red B. blue Answer in <answer> </answer>."
+    rows = [asked(number, question=question) for number in range(20)]
+    made = made_of(data(tmp_path / "tags", {"train.jsonl": rows}), tmp_path)
+    (entry,) = made.recipe.data["tags"].rewrite_paths.rl or []
+    assert entry.prompt is None
 
 
 def test_names_of_files_say_what_they_are_for(tmp_path: Path) -> None:
