@@ -15,6 +15,7 @@ from omnistage.cli.eval import (
     add_compare_command,
     add_eval_command,
 )
+from omnistage.cli.export import add_export_commands
 from omnistage.cli.init import add_init_command
 from omnistage.cli.options import (
     add_command,
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add_compare_command(commands)
     add_benchmark_command(commands)
     add_rewards_command(commands)
+    add_export_commands(commands)
 
     add_command(commands, "recipes", _recipes, "list the recipes that come with omnistage")
 
