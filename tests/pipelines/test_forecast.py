@@ -12,7 +12,13 @@ from components.download.peek import peek
 from omnistage.cli import main as cli
 from omnistage.errors import InputError
 from omnistage.files import write_jsonl
-from omnistage.recipe.document import find_recipe, read_recipe, validate, with_overrides
+from omnistage.recipe.document import (
+    find_recipe,
+    read_recipe,
+    shipped_recipes,
+    validate,
+    with_overrides,
+)
 from omnistage.store.folder import FolderStore
 from omnistage.store.manifest import Manifest
 from omnistage.swift.encoding import encoding_key
@@ -139,6 +145,15 @@ def test_a_full_grpo_with_a_kl_term_holds_the_reference_beside_it(tmp_path: Path
     assert plans[0]
     assert plans[1]
     assert plans[1].weights == 2 * plans[0].weights
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_can_be_planned(name: str, tmp_path: Path) -> None:
+    made_of = validate(read_recipe(shipped_recipes()[name]), Recipe)
+    graph = graph_of(made_of)
+    found = of(Known(made_of, graph, FolderStore(tmp_path), {}, MODEL, 80e9))
+    assert list(found) == list(made_of.steps)
+    assert all(made.memory and made.memory.peak > 0 for made in found.values())
 
 
 def test_one_small_file_of_a_hub_repository_is_read_alone(hub: Server) -> None:
