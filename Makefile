@@ -3,13 +3,15 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin
 STAMP := .venv/.omnistage-synced
+VLLM_STAMP := .venv-vllm/.omnistage-synced
 
-.PHONY: demo test test-cluster lint format bench charts chart-deps images images-offline pin-bases help
+.PHONY: demo test test-cluster test-vllm lint format bench charts chart-deps images images-offline pin-bases help
 
 help:
 	@echo "make demo            run the whole pipeline on the tiny recipe and print the report's path"
 	@echo "make test            run the tests"
 	@echo "make test-cluster    run the tests that need a Kubernetes cluster, on one that they start"
+	@echo "make test-vllm       run the tests with vLLM on CPUs, in an environment of their own"
 	@echo "make lint            check style, types and generated documents"
 	@echo "make format          put the code into its canonical form, documents too"
 	@echo "make bench           run the benchmarks that take minutes, and print their ratios"
@@ -25,6 +27,12 @@ $(STAMP): pyproject.toml uv.lock | $(filter .uv/bin/uv,$(UV))
 	$(UV) sync --frozen --all-extras --compile-bytecode
 	@touch $@
 
+# Beside .venv, because vLLM's own requirements do not fit the lock; see the file.
+$(VLLM_STAMP): pyproject.toml uv.lock tests/on_vllm/requirements.txt | $(filter .uv/bin/uv,$(UV))
+	UV_PROJECT_ENVIRONMENT=.venv-vllm $(UV) sync --frozen --all-extras
+	$(UV) pip install --python .venv-vllm --no-deps -r tests/on_vllm/requirements.txt
+	@touch $@
+
 demo: $(STAMP)
 	@$(RUN)/omnistage run tiny
 
@@ -36,6 +44,11 @@ test-cluster: $(STAMP)
 	@$(RUN)/python -m tests.on_cluster.harness.tools
 	@# Most of them wait for pods most of the time, so that several files run side by side.
 	$(RUN)/pytest tests/on_cluster -rf -n 3 --dist loadfile
+
+test-vllm: $(VLLM_STAMP)
+	@# Without tests/conftest.py, whose moto brings flask: vLLM looks into all modules, and flask's
+	@# proxies raise errors at that.
+	.venv-vllm/bin/pytest --confcutdir tests/on_vllm tests/on_vllm
 
 lint: $(STAMP)
 	$(RUN)/ruff check .

@@ -14,8 +14,8 @@ from omnistage.store.layout import Store
 from omnistage.store.open import open_store
 from tests.components.download.download_kit import Served, Server, serve
 
-# These start a Kubernetes cluster: `make test-cluster`, or name the folder.
-collect_ignore = ["on_cluster"]
+# These start a Kubernetes cluster or need vLLM: `make test-cluster`, `make test-vllm`.
+collect_ignore = ["on_cluster", "on_vllm"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,6 +16,7 @@ RECORDS_VARIABLE = "OMNISTAGE_RECORDS"
 """Names the JSON Lines file of records in which a row that the trainer cannot encode is found."""
 
 _FACTS, _ROOT = "OMNISTAGE_MEDIA_FACTS", "OMNISTAGE_MEDIA_ROOT"
+_SOUND_RATE = 16_000  # Hz, of every family's feature extractor
 _LEAST_IMAGE_TOKENS = 4  # of the Qwen utilities, as the next
 _LEAST_VIDEO_TOKENS = 128  # the lower bound for a frame of the Qwen utilities
 
@@ -112,6 +113,8 @@ def environment(media: MediaSettings, gpus: int, family: Family) -> dict[str, st
         "USE_AUDIO_IN_VIDEO": str(media.use_audio_in_video),
         "QWENVL_BBOX_FORMAT": "legacy",  # what boxes are written as; the default
         "ENABLE_AUDIO_OUTPUT": "0",  # the thinker alone; the talker is not trained
+        # vLLM runs in the process that asks it, where omnistage.swift.rollout has mended it.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         # librosa's first load compiles for seconds; soundfile and PyAV read the same samples.
         "SWIFT_AUDIO_LOAD_BACKEND": "soundfile_pyav",
         # Models come from the store: no process of ours asks a hub.
@@ -123,6 +126,9 @@ def environment(media: MediaSettings, gpus: int, family: Family) -> dict[str, st
         # peft writes sets of module names; with a fixed hash their order is always the same.
         "PYTHONHASHSEED": "0",
     }
+    if family.hears:
+        # Without it ms-swift leaves sounds at their own rate for vLLM, which then resamples them.
+        env["SAMPLING_RATE"] = str(_SOUND_RATE)
     if not gpus:
         env["OMP_NUM_THREADS"] = "1"
     return env

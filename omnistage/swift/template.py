@@ -1,4 +1,4 @@
-"""ms-swift's templates with three rules of omnistage; a plugin that registers them.
+"""ms-swift's templates with four rules of omnistage; a plugin that registers them.
 
 Passed to ms-swift as ``--external_plugins`` and imported by every other process that encodes a
 record (the encoding pass, preflight, evaluation), so that data, training, rollout and evaluation
@@ -18,6 +18,8 @@ positions know one rule for a prompt.
 
 **Nothing is cut, and a row that fails has a name.** What does not fit raises an error instead of
 being truncated, a sound that the feature extractor would cut too, and the error names the record.
+
+**vLLM sees the same prompt.** What it would do otherwise is in :mod:`omnistage.swift.rollout`.
 """
 
 import json
@@ -34,7 +36,6 @@ from typing import Any
 import torch
 from swift.template import TEMPLATE_MAPPING, Template, register_template
 from swift.template.templates.qwen import (
-    Qwen2_5OmniTemplate,
     Qwen2_5VLTemplate,
     Qwen3OmniTemplate,
     Qwen3VLTemplate,
@@ -42,6 +43,8 @@ from swift.template.templates.qwen import (
 
 from omnistage.swift.family import FAMILIES
 from omnistage.swift.media import RECORDS_VARIABLE, has_sound
+from omnistage.swift.rollout.engine import engine_arguments
+from omnistage.swift.rollout.prompts import VLLMClips
 
 # Noncharacters, which no text may hold: literal text stands between two _MARK, broken by _JOINT so
 # that nothing finds it.
@@ -79,6 +82,13 @@ class _Rules(Template):
             if message["role"] == "assistant" or match[0] not in ("<image>", "<audio>", "<video>")
         )
         return next(found, None) is None
+
+    def prepare_engine_kwargs(self) -> dict[str, Any]:
+        """Return what an engine is started with: vLLM knows no ``suppress_tokens`` by itself."""
+        found = super().prepare_engine_kwargs()
+        if self.mode == "vllm":
+            found |= engine_arguments(Path(self.model_info.model_dir))
+        return found
 
     def _encode_truncated(self, inputs: Any) -> Any:
         kept = _GROUNDING if inputs.objects else ()
@@ -131,7 +141,7 @@ class _Rules(Template):
         return ids
 
 
-class _OmniRules(_Rules, Qwen2_5OmniTemplate):
+class _OmniRules(_Rules, VLLMClips):
     """The rules about sounds, over the templates of models that hear."""
 
     def _encode_truncated(self, inputs: Any) -> Any:

@@ -1,0 +1,1 @@
+"""What vLLM needs so that it sees, and samples, what transformers does."""
