@@ -28,7 +28,7 @@ from omnistage.errors import InputError
 from omnistage.recipe.document import find_recipe, read_recipe, shipped_recipes, validate
 from omnistage.rewards import METRIC_NAMES, RANGES, REQUIRED_VARIABLES, REWARDS
 from omnistage.stage.contract import Stage, always
-from pipelines.graph import graph_of
+from pipelines.graph import Graph, Step, graph_of
 from pipelines.post_training import parameters as pipeline_parameters
 from pipelines.recipe import DataSet, Recipe
 from pipelines.steps import STAGES, STEP_SETTINGS
@@ -148,6 +148,31 @@ def recipes() -> str:
     return "\n".join(_table(("recipe", "what it is"), rows))
 
 
+def pictures() -> str:
+    """Return a picture of each recipe's steps in Mermaid; recipes of the same steps share one."""
+    drawn: dict[str, list[str]] = {}
+    for name, path in shipped_recipes().items():
+        graph = graph_of(validate(read_recipe(path), Recipe))
+        drawn.setdefault(_picture(graph), []).append(f"`{name}`")
+    parts = [f"{', '.join(names)}:\n\n{picture}" for picture, names in drawn.items()]
+    return "\n\n".join(parts)
+
+
+def _picture(graph: Graph) -> str:
+    """Return a graph in Mermaid. That training and evaluation read the media too is left out."""
+    named = {n: step.stage.name for n, step in graph.items() if not n.startswith(step.stage.name)}
+    lines = [f'  {name}["{name} ({stage})"]' for name, stage in named.items()]
+    for name, step in graph.items():
+        sources = [s for given, s in step.sources.items() if not _is_media(step, given)]
+        lines += [f"  {source} --> {name}" for source in dict.fromkeys(sources)]
+    return "\n".join(["```mermaid", "flowchart LR", *lines, "```"])
+
+
+def _is_media(step: Step, given: str) -> bool:
+    """Whether an input is the data set itself beside its records."""
+    return "records" in step.sources and given.startswith("data")
+
+
 def parameters() -> str:
     """Return the table of the parameters of a submitted run."""
     kinds = {str: "text", int: "whole number"}
@@ -157,7 +182,7 @@ def parameters() -> str:
 
 
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "docs/recipes.md": {"recipes": recipes, "settings": settings},
+    "docs/recipes.md": {"recipes": recipes, "pictures": pictures, "settings": settings},
     "docs/rewards.md": {"rewards": rewards},
     "docs/architecture.md": {"stages": stages},
     "docs/kubeflow.md": {"parameters": parameters},

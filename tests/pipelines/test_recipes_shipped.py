@@ -39,6 +39,11 @@ def test_the_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         "omnicritic-dpo-qwen3",
         "r1-omni",
         "humanomni-v2",
+        "omnirl-rec",
+        "omnirl-text-image",
+        "lmm-r1-direct-geo",
+        "lmm-r1-mgt-geo",
+        "lmm-r1-mgt-percereason",
     }
     assert main(["recipes"]) == 0
     listed = capsys.readouterr().out
