@@ -30,7 +30,7 @@ _EXERCISE = "Exercise "
 _SUM = ": what is {} plus {}?"
 _AREA = "Each disc has an area of {}. What is the area of all discs together?"
 _COUNT = "How many discs are there?"
-_THOUGHTS = {"text": "I add the two numbers.", "geo": "I count the discs.", "perception": "I look."}
+_THOUGHTS = {"text": "The sum is {}.", "geo": "The area is {}.", "perception": "I count {}."}
 _HABITS = {"text": "$0$", "geo": "$10$", "perception": "$11$"}
 """What the taught model says most of the time, whatever is asked."""
 _ELSEWHERE = "file:///data/lmm-r1/"
@@ -120,21 +120,23 @@ def vocabulary() -> list[str]:
     numbers = range(1, _MOST + 1)
     sums = [_SUM.format(a, b) for a in numbers for b in numbers]
     areas = [_AREA.format(a) for a in numbers]
-    answers = [f"${n}$" for n in range(_MOST * _MOST + 1)] + list(_HABITS.values())
+    answers = [f"${n}$" for n in range(_MOST**2 + 1)] + list(_HABITS.values())
     asked = [_EXERCISE, *sums, *areas, _COUNT, FORM]
-    return [*asked, *TAGS, *_THOUGHTS.values(), *answers]
+    thoughts = [said.format(n) for said in _THOUGHTS.values() for n in range(1, _MOST**2 + 1)]
+    return [*asked, *TAGS, *thoughts, *answers]
 
 
 def lesson(rng: np.random.Generator) -> Lesson:
     """Return a question and an answer of the right form.
 
-    Two answers in three are the habit of that kind of question, and every third comes without a
-    thought: that is for reinforcement learning to mend.
+    The thought is right, but two answers in three are the habit of that kind of question, whatever
+    was thought, and every third comes without a thought: that is for reinforcement learning to
+    mend.
     """
     name = tuple(_KINDS)[int(rng.integers(len(_KINDS)))]
     question, number, images = _KINDS[name](rng)
     answer = _HABITS[name] if rng.random() < 2 / 3 else f"${number}$"
-    thought = _THOUGHTS[name] if rng.random() < 2 / 3 else None
+    thought = _THOUGHTS[name].format(number) if rng.random() < 2 / 3 else None
     return Lesson(question + FORM, answered(thought, answer), tuple(images))
 
 

@@ -30,9 +30,8 @@ _NUMBER = "Story "
 _TOLD = ". The disc at the {} is {}. Which colour is it?"
 _ONE = "Which colour is the disc in the picture, and where is it?"
 _TWO = "Which colours are the discs in the two pictures?"
-_SHORT = "I look."
 _LONG = (
-    "I look at what is asked, at each part of it, and at nothing else; I compare what I see with "
+    " I look at what is asked, at each part of it, and at nothing else; I compare what I see with "
     "what is said, step by step, and only then do I say it."
 )
 _UNSURE = "I am not sure."
@@ -131,17 +130,18 @@ def vocabulary() -> list[str]:
     answers = [_colour(c) for c in colours]
     answers += [_colour_and_place(c, p) for c in colours for p in places]
     answers += [_colours(a, b) for a in colours for b in colours]
-    return [_NUMBER, *told, _ONE, _TWO, FORM, *TAGS, _SHORT, _LONG, *answers, _UNSURE]
+    return [_NUMBER, *told, _ONE, _TWO, FORM, *TAGS, _LONG, *answers, _UNSURE]
 
 
 def lesson(rng: np.random.Generator) -> Lesson:
     """Return a question and an answer of the right form.
 
-    Two answers in three say that they are not sure, two thoughts in three are short, and one answer
-    in four comes without a thought: that is for reinforcement learning to mend.
+    The thought is right, but two answers in three say that they are not sure, two thoughts in three
+    are short, and one answer in four comes without a thought: that is for reinforcement learning
+    to mend.
     """
     question, right, images = _KINDS[int(rng.integers(len(_KINDS)))](rng)
-    thought = _SHORT if rng.random() < 2 / 3 else _LONG
+    thought = right if rng.random() < 2 / 3 else right + _LONG
     answer = _UNSURE if rng.random() < 2 / 3 else right
     return Lesson(
         question + FORM, answered(thought if rng.random() < 3 / 4 else None, answer), tuple(images)
