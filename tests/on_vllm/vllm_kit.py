@@ -9,7 +9,6 @@ from typing import Any
 
 import av
 import numpy as np
-import pytest
 import torch
 
 from components.download.tiny.media import FRAME_RATE, SAMPLE_RATE, SIDE
@@ -133,9 +132,12 @@ def _positions(engine: Any) -> Iterator[dict[tuple[int, ...], list[list[int]]]]:
         found[tuple(tokens)] = made[0].tolist()
         return made
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "get_mrope_input_positions", noted, raising=False)
+    # Not by monkeypatch, which would leave the method of now on the instance, over its class's.
+    model.get_mrope_input_positions = noted
+    try:
         yield found
+    finally:
+        del model.get_mrope_input_positions
 
 
 def trained_on(
