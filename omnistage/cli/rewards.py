@@ -90,11 +90,10 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 def _audit(options: argparse.Namespace) -> int:
     from rich.table import Table
 
-    from omnistage.recipe.document import shipped_recipes
     from omnistage.rewards.audit import HONEST_RIGHT, HONEST_WRONG, audit
 
     cheated = False
-    for where, mix in _mixes(options.mix or list(shipped_recipes())).items():
+    for where, mix in _mixes(options.mix or _trained_by_rewards()).items():
         findings = audit(mix)
         table = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
         table.title = f"{where}: {', '.join(f'{n} {w:g}' for n, w in mix.items())}"
@@ -111,6 +110,14 @@ def _audit(options: argparse.Namespace) -> int:
         console.print(f"{len(paying)} of {tried} cheats pay more than an honest wrong answer\n")
         cheated = cheated or bool(paying)
     return 1 if cheated else 0
+
+
+def _trained_by_rewards() -> list[str]:
+    """Return the shipped recipes that name rewards."""
+    from omnistage.recipe.document import find_recipe, read_recipe, shipped_recipes
+
+    values = {name: read_recipe(find_recipe(name)).values for name in shipped_recipes()}
+    return [name for name, found in values.items() if any(_weights_in(found, name))]
 
 
 def _mixes(named: list[str]) -> dict[str, dict[str, float]]:

@@ -20,7 +20,12 @@ from omnistage.rewards.humanomni import (
 )
 from omnistage.rewards.lmm_r1 import lmm_format, lmm_math
 from omnistage.rewards.omnicritic import mm_content, mm_format
-from omnistage.rewards.omnirl import omnirl_accuracy, omnirl_format, omnirl_length
+from omnistage.rewards.omnirl import (
+    omnirl_accuracy,
+    omnirl_format,
+    omnirl_length,
+    omnirl_length_strict,
+)
 from omnistage.rewards.r1_omni import r1omni_accuracy, r1omni_format
 from omnistage.rewards.rubric import mm_rubric, mm_rubric_strict
 from omnistage.rewards.served.client import MODEL_VARIABLE, URL_VARIABLE
@@ -59,6 +64,7 @@ _TABLE = {
     "omnirl_accuracy": _Reward(omnirl_accuracy, 0, 1, "OmniRLAccuracy"),
     "omnirl_format": _Reward(omnirl_format, 0, 1, "OmniRLFormat"),
     "omnirl_length": _Reward(omnirl_length, 0, 2, "OmniRLLength"),
+    "omnirl_length_strict": _Reward(omnirl_length_strict, 0, 2, "OmniRLLengthStrict"),
     "rec_iou": _Reward(rec_iou, 0, 1, "RecIoU"),
     "rec_iou_value": _Reward(rec_iou_value, 0, 1, "RecIoUValue"),
     "lmm_math": _Reward(lmm_math, 0, 1, "LMMMath"),

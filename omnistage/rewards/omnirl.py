@@ -10,6 +10,7 @@ from omnistage.rewards.overlap import bleu2, meteor, rouge1, words
 
 _JOINTS = (re.compile("</think>"), re.compile("<answer>"))
 _LENGTH, _DECAY = 500, 0.9
+_RIGHT = 0.5  # a right answer of one word has .83; one word of two in common has .25
 
 
 def omnirl_accuracy(completions: Sequence[str], **columns: Any) -> list[float | None]:
@@ -78,6 +79,26 @@ def omnirl_length(completions: Sequence[str], **columns: Any) -> list[float | No
         [0.0, 0.427, 0.9, 0.352]
     """
     return [_length(completion) for completion in completions]
+
+
+def omnirl_length_strict(completions: Sequence[str], **columns: Any) -> list[float | None]:
+    """Pay for the length of a completion with a right answer, 0 to 2.
+
+    Not published: ``omnirl_length`` pays for length whatever is said, so that a long wrong answer
+    earns more than a short one. Here a completion whose ``omnirl_accuracy`` is at most .5 earns
+    nothing, and one without a gold answer is not graded.
+
+    Example:
+        >>> long = "<think>" + "x" * 400 + "</think><answer>A dog.</answer>"
+        >>> rewards = omnirl_length_strict([long] * 2, solution=["a dog", "a cat"])
+        >>> [round(reward, 2) for reward in rewards]
+        [0.87, 0.0]
+    """
+    graded = omnirl_accuracy(completions, **columns)
+    return [
+        None if accuracy is None else _length(text) if accuracy > _RIGHT else 0.0
+        for text, accuracy in zip(completions, graded, strict=True)
+    ]
 
 
 def _length(completion: str) -> float:

@@ -59,7 +59,11 @@ def test_omnirls_settings_are_the_published_ones(name: str) -> None:
 
 def test_omnirls_rewards_are_those_of_its_tasks() -> None:
     (words,), (rec,) = trained("omnirl-text-image").values(), trained("omnirl-rec").values()
-    assert set(words.reward_weights) == {"omnirl_accuracy", "omnirl_length", "omnirl_format"}
+    assert set(words.reward_weights) == {
+        "omnirl_accuracy",
+        "omnirl_length_strict",
+        "omnirl_format",
+    }
     assert set(rec.reward_weights) == {"rec_iou", "omnirl_format"}
 
 

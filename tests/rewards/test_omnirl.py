@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nltk.translate.bleu_score import sentence_bleu
 from rouge import Rouge
 
-from omnistage.rewards.omnirl import omnirl_accuracy, omnirl_length
+from omnistage.rewards.omnirl import omnirl_accuracy, omnirl_length, omnirl_length_strict
 from omnistage.rewards.overlap import bleu2, meteor, rouge1, words
 
 
@@ -103,3 +103,9 @@ def test_omnirl_accuracy_is_the_mean_of_the_three():
 )
 def test_omnirl_length(text: str, reward: float):
     assert omnirl_length([text]) == [pytest.approx(reward)]
+
+
+def test_the_strict_length_pays_a_right_answer_what_the_published_one_does_and_no_other():
+    right, wrong = (f"<think>{'x' * 300}</think><answer>{a}</answer>" for a in ("a dog", "a cat"))
+    assert omnirl_length_strict([right], solution=["a dog"]) == omnirl_length([right])
+    assert omnirl_length_strict([wrong, right], solution=["a dog", None]) == [0.0, None]
