@@ -58,6 +58,9 @@ def killed(log: str) -> bool:
     return bool(_KILLED.search(log))
 
 
+_ELASTIC = re.compile(
+    r"torch[./]distributed[./]elastic.*(failed|SIGTERM)|elastic/multiprocessing/errors/__init__\.py"
+)
 _RANK = r"(\[rank\d+\]: )?"
 _TRACEBACK = re.compile(_RANK + r"Traceback \(most recent")
 _ERROR = re.compile(_RANK + r"[\w.]*Error\b")
@@ -71,7 +74,7 @@ def diagnose(log: str) -> str:
     """
     lines = [line.rstrip() for line in log.splitlines()]
     for number, line in enumerate(lines):
-        if "torch.distributed.elastic" in line and ("failed" in line or "SIGTERM" in line):
+        if _ELASTIC.search(line):
             lines = lines[:number]
             break
     lines = [line for line in lines if line.strip()]

@@ -172,6 +172,20 @@ def test_the_diagnosis_is_the_error_not_torchruns_summary() -> None:
     assert "ChildFailedError" not in text
 
 
+def test_the_diagnosis_is_not_the_traceback_of_torchrun_itself() -> None:
+    begin = "Traceback (most recent call last):"
+    child = f'{begin}\n  File "x.py"\nValueError: no such row\n'
+    agent = (
+        f"{begin}\n"
+        '  File "lib/torch/distributed/elastic/multiprocessing/errors/__init__.py", line 367\n'
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:\n"
+    )
+    said = "E1130 9 torch/distributed/elastic/multiprocessing/api.py:984] failed (exitcode: 1)\n"
+    for log in (child + said + agent, child + agent):
+        assert "no such row" in diagnose(log)
+        assert "ChildFailedError" not in diagnose(log)
+
+
 def test_the_diagnosis_is_that_of_a_rank_whose_lines_have_its_name() -> None:
     rank = ["Traceback (most recent call last):", '  File "x.py"', "ValueError: bad row", "end"]
     log = "\n".join([*(f"[rank1]: {line}" for line in rank), *["Saving model"] * 30])
