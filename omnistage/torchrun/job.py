@@ -53,9 +53,15 @@ def lost_peer(text: str) -> bool:
 _KILLED = re.compile(r"Signal (9|15) \(SIG|exitcode *: *-(9|15)\b")
 
 
+_ROOT_CAUSE = "Root Cause (first observed failure)"
+
+
 def killed(log: str) -> bool:
-    """Return whether torchrun says that one of its processes was killed from outside."""
-    return bool(_KILLED.search(log))
+    """Return whether torchrun says that one of its processes was killed from outside.
+
+    torchrun itself ends the others when one fails: only the first that ended tells why.
+    """
+    return bool(_KILLED.search(log.rpartition(_ROOT_CAUSE)[2]))
 
 
 _ELASTIC = re.compile(

@@ -13,7 +13,7 @@ import pytest
 
 from omnistage.errors import InputError, StageFailedError, TransientError
 from omnistage.torchrun import run as local
-from omnistage.torchrun.job import TorchrunJob, diagnose
+from omnistage.torchrun.job import TorchrunJob, diagnose, killed
 
 
 def job(tmp_path: Path, code: str, processes: int = 1, **env: str) -> TorchrunJob:
@@ -190,6 +190,18 @@ def test_the_diagnosis_is_that_of_a_rank_whose_lines_have_its_name() -> None:
     rank = ["Traceback (most recent call last):", '  File "x.py"', "ValueError: bad row", "end"]
     log = "\n".join([*(f"[rank1]: {line}" for line in rank), *["Saving model"] * 30])
     assert "bad row" in diagnose(log)
+
+
+@pytest.mark.parametrize(("first", "other", "outside"), [(1, -15, False), (-9, -15, True)])
+def test_of_several_processes_the_first_that_ended_tells_whether_it_was_killed(
+    first: int, other: int, outside: bool
+) -> None:
+    log = (
+        f"Failures:\n[1]:\n  exitcode  : {other} (pid: 8)\n"
+        f"Root Cause (first observed failure):\n[0]:\n  exitcode  : {first} (pid: 7)\n"
+    )
+    assert killed(log) is outside
+    assert killed(f"  exitcode  : {first} (pid: 7)\n") is outside
 
 
 def test_out_of_memory_comes_with_advice() -> None:
