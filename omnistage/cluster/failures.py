@@ -60,6 +60,8 @@ class PodView:
     """Last lines of its log, each with when it was written, in seconds since the epoch."""
     gone_at: float | None = None
     """When it was found to be gone, or on its way, although nothing of the job had ended it."""
+    seen_at: float | None = None
+    """When it was last seen with nothing asking for its end, by the API server's clock."""
 
     @property
     def name(self) -> str:
@@ -86,6 +88,8 @@ class _Ending:
     deleted: bool = False
     vanished: bool = False
     """Was deleted and is gone; when is not known."""
+    since: float | None = None
+    """The earliest that it can have ended, where :attr:`at` is only when that was found."""
     lost: bool = False
     """Died because another pod did not answer."""
     until: float = float("inf")
@@ -143,8 +147,12 @@ def _first(endings: Sequence[_Ending]) -> _Ending:
     deleted = [e for e in endings if e.deleted and (e.at < earliest or (missed and e.vanished))]
     return min(
         [*failed, *deleted],
-        key=lambda e: (e.lost, not e.vanished, e.at, _last_time(e.pod), e.pod.rank),
+        key=lambda e: (e.lost, _earliest(e), _last_time(e.pod), e.pod.rank),
     )
+
+
+def _earliest(ending: _Ending) -> float:
+    return ending.at if ending.since is None else ending.since
 
 
 def _silent_culprit(lost: _Ending, pods: Sequence[PodView]) -> _Ending | None:
@@ -192,8 +200,11 @@ def _ending(pod: PodView) -> _Ending | None:
     if died is None:
         if deletion or pod.gone_at:
             gone = "was deleted from outside while the job ran"
-            at = deletion or pod.gone_at
-            return end(gone, True, at=at, deleted=True, vanished=not deletion)
+            if deletion:
+                return end(gone, True, at=deletion, deleted=True)
+            # It went between two looks, perhaps only since the job had failed by another pod.
+            since = float("-inf") if pod.seen_at is None else pod.seen_at
+            return end(gone, True, at=pod.gone_at, deleted=True, vanished=True, since=since)
         return None
     code, how = died["exitCode"], died.get("reason", "")
     what = f"ended with exit code {code}" + (f" ({how})" if how not in ("", "Error") else "")

@@ -57,6 +57,8 @@ class GangWatcher:
         self._pods: dict[str, dict[str, Any]] = {}
         """By uid, as last seen."""
         self._gone: dict[str, float] = {}
+        self._alive: dict[str, float] = {}
+        """When each was last seen with nothing asking for its end, by the API server's clock."""
         self._logs: dict[str, PodLog] = {}
         self._start = StartWatch(self._name)
         self._renewed = api.clock.monotonic()
@@ -111,6 +113,8 @@ class GangWatcher:
         for pod in pods:
             uid = pod["metadata"]["uid"]
             self._pods[uid] = pod
+            if "deletionTimestamp" not in pod["metadata"]:
+                self._alive[uid] = self._api.now()
             if started(pod) and uid not in self._logs:
                 aloud = self._backend.node_rank(pod) == 0
                 self._logs[uid] = PodLog(self._api, pod, self._say if aloud else _keep_quiet)
@@ -232,6 +236,7 @@ class GangWatcher:
                     self._backend.node_rank(pod),
                     log.lines() if log else (),
                     self._gone.get(uid),
+                    self._alive.get(uid),
                 )
             )
         return views

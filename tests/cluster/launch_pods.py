@@ -14,8 +14,8 @@ def master(*, at: int = 0, rank: int = 0, lines: tuple[str, ...] = (), **status:
     name = f"{JOB}-master-0" if rank == 0 else f"{JOB}-worker-{rank - 1}"
     metadata = {"name": name, "uid": f"uid-{rank}", **status.pop("metadata", {})}
     timed = [(1795262400.0 + at, line) for line in lines]
-    gone = status.pop("gone_at", None)
-    return PodView({"metadata": metadata, "status": status}, rank, timed, gone)
+    gone, seen = status.pop("gone_at", None), status.pop("seen_at", None)
+    return PodView({"metadata": metadata, "status": status}, rank, timed, gone, seen)
 
 
 def worker(index: int = 0, **more: Any) -> PodView:

@@ -231,7 +231,16 @@ def test_a_pod_that_vanished_without_a_word_is_the_cause():
 def test_of_pods_that_were_deleted_the_one_that_is_gone_already_is_the_cause():
     pods = [
         master(**deleted(5), **running()),
-        worker(gone_at=1795262408.0, **running()),
+        worker(seen_at=1795262404.0, gone_at=1795262408.0, **running()),
+    ]
+    assert "node 1" in str(explain(JOB, pods, []).error)
+
+
+def test_a_pod_that_was_alive_after_another_had_been_deleted_is_not_the_cause():
+    # The operator deletes the others when one has ended; they may be gone at the next look.
+    pods = [
+        master(seen_at=1795262408.0, gone_at=1795262409.0, **running()),
+        worker(**deleted(5, grace=3), **terminated(137, 8)),
     ]
     assert "node 1" in str(explain(JOB, pods, []).error)
 
