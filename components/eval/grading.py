@@ -30,7 +30,7 @@ class Answer:
     error: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Graded:
     """A model's answers to one record.
 
@@ -130,6 +130,8 @@ def _rewards(
     records: Sequence[TestRecord], answers: Mapping[str, Mapping[str, Any]], names: Sequence[str]
 ) -> dict[str, dict[str, float | None]]:
     """Return each record's rewards, the mean over its prompts, each against its own solution."""
+    if not names:
+        return {}
     asked = [
         (record, prompt, answers[name].get("text") or "")
         for record in records

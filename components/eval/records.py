@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from components.eval.tasks import TASKS
 from components.eval.tasks.task import Prompt, Record, Task, Ungradable
@@ -19,7 +19,7 @@ from omnistage.swift.media import MediaSettings
 BoxFrame = Callable[[Path], Mapping[str, list[int]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TestRecord:
     """A record to evaluate.
 
@@ -29,11 +29,14 @@ class TestRecord:
         prompts: What a model is asked; empty where that cannot be told.
         gold: The gold answer, as the task says it; empty where it cannot be read.
         error: Why no answer to it can be graded; such a record counts as wrong for every model.
-        media: The media lists without the folder of this machine; records about the same media are
-            drawn together.
+        media: The media lists without the folder of this machine.
+        id: The record's id.
+        modality: Such as ``image`` or ``audio+video``.
+        cluster: What is drawn together in a bootstrap: the record's media, or the record itself.
+        prompt_ids: One id a prompt: the record's own, and with ``#2`` and so on for further ones.
     """
 
-    __test__ = False  # not a test class, for pytest
+    __test__: ClassVar[bool] = False  # not a test class, for pytest
 
     row: Record
     task: Task
@@ -42,26 +45,20 @@ class TestRecord:
     error: str | None = None
     media: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    @property
-    def id(self) -> str:
-        """The record's id."""
-        return self.row["id"]
+    id: str = field(init=False, repr=False, compare=False)
+    modality: str = field(init=False, repr=False, compare=False)
+    cluster: str = field(init=False, repr=False, compare=False)
+    prompt_ids: Sequence[str] = field(init=False, repr=False, compare=False)
 
-    @property
-    def modality(self) -> str:
-        """Such as ``image`` or ``audio+video``."""
-        return modality_of(self.row)
-
-    @cached_property
-    def cluster(self) -> str:
-        """What is drawn together in a bootstrap: the record's media, or the record itself."""
+    def __post_init__(self) -> None:
+        """Tell what follows from the rest; each is read many times."""
+        name = self.row["id"]
         paths = [path for kind in MEDIA for path in self.media.get(kind, ())]
-        return "\n".join(paths) or self.id
-
-    @property
-    def prompt_ids(self) -> list[str]:
-        """One id a prompt: the record's own, and with ``#2`` and so on for further prompts."""
-        return [self.id, *(f"{self.id}#{n}" for n in range(2, len(self.prompts) + 1))]
+        further = (f"{name}#{n}" for n in range(2, len(self.prompts) + 1))
+        object.__setattr__(self, "id", name)
+        object.__setattr__(self, "modality", modality_of(self.row))
+        object.__setattr__(self, "cluster", "\n".join(paths) or name)
+        object.__setattr__(self, "prompt_ids", (name, *further))
 
 
 def box_frame(family: Family, media: MediaSettings) -> BoxFrame:

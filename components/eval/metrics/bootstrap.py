@@ -152,6 +152,8 @@ def _clustered(
         return rows
     if len(clusters) != len(rows):
         raise ValueError(f"{len(rows)} values but {len(clusters)} cluster names")
+    if len(set(clusters)) == len(clusters):
+        return rows
     places: dict[Hashable, int] = {}
     codes = [places.setdefault(name, len(places)) for name in clusters]
     sums = np.zeros((len(places), rows.shape[1]))

@@ -65,12 +65,12 @@ def check(data: ReportData) -> None:
         raise InputError(f"the test records hold the id {repeated!r} more than once")
     for model in data.models:
         graded = Counter(g.id for g in model.graded)
-        for record_id in graded.keys() | known.keys():
-            if graded[record_id] != known[record_id]:
-                raise InputError(
-                    f"model {model.name}: {graded[record_id]} answers to record {record_id!r}, "
-                    f"expected {known[record_id]}; evaluate it again on these test records"
-                )
+        if graded != known:
+            record_id = next(i for i in (*known, *graded) if graded[i] != known[i])
+            raise InputError(
+                f"model {model.name}: {graded[record_id]} answers to record {record_id!r}, "
+                f"expected {known[record_id]}; evaluate it again on these test records"
+            )
         for reward in {name for g in model.graded for name in g.rewards}:
             if reward not in data.reward_weights:
                 raise InputError(f"reward {reward!r} has no weight; name it in reward_weights")

@@ -29,7 +29,7 @@ class Ungradable(ValueError):  # noqa: N818 - the record's fault, told in the re
     """The record's gold answer cannot be read, so no answer to it can be graded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One question to a model.
 
@@ -42,7 +42,7 @@ class Prompt:
     solution: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shown:
     """A record as people read it.
 
@@ -149,5 +149,7 @@ class Task:
         """Return every metric by name, the headline first."""
         if self.metrics:
             return dict(self.metrics(golds, said))
-        scores = [self.record_score(g, s) for g, s in zip(golds, said, strict=True)]
-        return {self.headline: mean_of(scores)}
+        scores: dict[tuple[str, Said], float] = {}  # many records have the same gold and answer
+        for pair in set(zip(golds, said, strict=True)):
+            scores[pair] = self.record_score(*pair)
+        return {self.headline: mean_of([scores[pair] for pair in zip(golds, said, strict=True)])}
