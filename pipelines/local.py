@@ -16,6 +16,7 @@ from omnistage.events import Events
 from omnistage.files import read_jsonl
 from omnistage.store.open import open_store, read_manifest
 from omnistage.store.uris import store_uri
+from omnistage.swift.warm import warm_trainer
 from omnistage.task.kfp_body import CACHED_ONLY_VARIABLE, EVENTS_VARIABLE, FORCE_VARIABLE
 from pipelines.graph import graph_of, needed
 from pipelines.post_training import build
@@ -73,7 +74,8 @@ def _run(request: RunRequest, folder: Path, events: Path) -> None:
         pipeline_root=str(folder / "kfp"),
         raise_on_error=True,
     )
-    build(recipe, request.store, request.last)()
+    with warm_trainer():
+        build(recipe, request.store, request.last)()
     _copy_reports(folder, events)
 
 

@@ -12,6 +12,7 @@ from omnistage.store import s3_client
 from omnistage.store.folder import FolderStore
 from omnistage.store.layout import Store
 from omnistage.store.open import open_store
+from omnistage.swift.warm import warm_trainer
 from tests.components.download.download_kit import Served, Server, serve
 
 # These start a Kubernetes cluster or need vLLM: `make test-cluster`, `make test-vllm`.
@@ -29,6 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[None]:
+    """One import of ms-swift for all trainings of these tests that run as one process."""
+    with warm_trainer():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,10 @@ from omnistage.store.reference import reference, referred
 from omnistage.store.uris import manifest_uri
 from omnistage.swift.arguments import command_line
 from omnistage.swift.family import Family, family_of
+from omnistage.swift.media import process_environment
 from omnistage.swift.settings import Dtype, TrainingSettings
 from omnistage.torchrun import run as local
-from omnistage.torchrun.job import TorchrunJob
+from omnistage.torchrun.job import TorchrunJob, gpu_count
 
 MODELS: tuple[Kind, ...] = ("BaseModel", "SFTCheckpoint", "LoRAAdapter", "RLCheckpoint")
 """Artifacts that training can start from and that can be evaluated."""
@@ -178,6 +179,7 @@ def _merge(
         name="swift export",
         program=(program.origin, *command_line(arguments)),
         log=context.work / "merge.log",
+        env=process_environment(gpu_count()),
     )
     seconds = local.run(job, lambda: None)
     context.events.emit("process", name=job.name, seconds=seconds)

@@ -115,6 +115,21 @@ def environment(media: MediaSettings, gpus: int, family: Family) -> dict[str, st
         "ENABLE_AUDIO_OUTPUT": "0",  # the thinker alone; the talker is not trained
         # vLLM runs in the process that asks it, where omnistage.swift.rollout has mended it.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        **process_environment(gpus),
+    }
+    if family.hears:
+        # Without it ms-swift leaves sounds at their own rate for vLLM, which then resamples them.
+        env["SAMPLING_RATE"] = str(_SOUND_RATE)
+    return env
+
+
+def process_environment(gpus: int) -> dict[str, str]:
+    """Return what every process that imports ms-swift has in its environment, whatever it does.
+
+    Args:
+        gpus: See :func:`environment`.
+    """
+    env = {
         # librosa's first load compiles for seconds; soundfile and PyAV read the same samples.
         "SWIFT_AUDIO_LOAD_BACKEND": "soundfile_pyav",
         # Models come from the store: no process of ours asks a hub.
@@ -126,9 +141,6 @@ def environment(media: MediaSettings, gpus: int, family: Family) -> dict[str, st
         # peft writes sets of module names; with a fixed hash their order is always the same.
         "PYTHONHASHSEED": "0",
     }
-    if family.hears:
-        # Without it ms-swift leaves sounds at their own rate for vLLM, which then resamples them.
-        env["SAMPLING_RATE"] = str(_SOUND_RATE)
     if not gpus:
         env["OMP_NUM_THREADS"] = "1"
     return env

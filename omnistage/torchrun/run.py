@@ -24,6 +24,7 @@ from omnistage.errors import (
 from omnistage.files import write_atomic
 from omnistage.torchrun.job import TorchrunJob, diagnose, killed, lost_peer
 from omnistage.torchrun.job_log import JobLog
+from omnistage.torchrun.warm import Fork, fork
 from omnistage.torchrun.world import without_world
 
 _PDEATHSIG = 1
@@ -85,22 +86,13 @@ def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
         TransientError: If it ends with exit code 75.
         LostPeerError: If another node went away.
     """
-    request = render(job)
     leader = job.log.with_suffix(".pid")
     _end_leftover(leader)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     start = job.log.stat().st_size if job.log.exists() else 0
     job.log.touch()
-    process = subprocess.Popen(
-        request.argv,
-        env={**without_world(os.environ), **request.env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=_die_with_parent,
-    )
+    process = _start(job)
     assert process.stdout is not None  # a pipe
     log = JobLog(process.stdout, job.log)
     write_atomic(leader, orjson.dumps({"pid": process.pid, "start": _start_time(process.pid)}))
@@ -116,8 +108,29 @@ def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
     return time.monotonic() - began
 
 
+def _start(job: TorchrunJob) -> subprocess.Popen[bytes] | Fork:
+    request = render(job)
+    env = {**without_world(os.environ), **request.env}
+    if job.nproc_per_node == 1 and job.world.nodes == 1:
+        forked = fork(job.program, env)
+        if forked:
+            return forked
+    return subprocess.Popen(
+        request.argv,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+
+
 def _wait(
-    job: TorchrunJob, process: subprocess.Popen[bytes], follow: Callable[[], str | None], start: int
+    job: TorchrunJob,
+    process: subprocess.Popen[bytes] | Fork,
+    follow: Callable[[], str | None],
+    start: int,
 ) -> None:
     """Wait for a job's end, unless ``follow`` or its silence ends it before.
 

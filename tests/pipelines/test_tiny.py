@@ -1,6 +1,7 @@
 """The whole pipeline through ``kfp.local``, with ms-swift really training a tiny Qwen2.5-Omni."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from omnistage.files import read_json, read_jsonl
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.usefixtures("warm")]
 RECIPE = str(Path(__file__).parents[1] / "recipes" / "short.yaml")
 STAGES = ["download", "download_model", "rewrite_paths", "sft", "grpo", "eval"]
 
@@ -71,6 +72,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(home: Path) -> Done:
     return run(home)
+
+
+@pytest.fixture
+def untrained(first: Done, home: Path, tmp_path: Path) -> Path:
+    """A copy of the home without what was trained."""
+    store = tmp_path / "store"
+    shutil.copytree(home / "store", store, ignore=shutil.ignore_patterns("sft", "grpo", "eval"))
+    return tmp_path
 
 
 def test_every_stage_runs_and_the_last_line_is_the_reports_path(first: Done) -> None:
@@ -150,14 +159,20 @@ def test_a_flipped_byte_rebuilds_that_stage_alone(first: Done, home: Path) -> No
     assert any(str(records) in text for text in warnings)
 
 
-def test_a_damaged_checkpoint_is_trained_again(first: Done, home: Path) -> None:
-    weights = first.artifact("sft") / "model" / "model.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-5] ^= 1
-    weights.write_bytes(data)
-    again = run(home, "--to", "sft")
+def test_damaged_results_are_trained_again_and_come_out_the_same(first: Done, home: Path) -> None:
+    """Given a byte flipped in what SFT and GRPO made, then both train again; the evaluation is
+    found under its key, so that both came out with the same digests."""
+    for stage, name in (
+        ("sft", "model/model.safetensors"),
+        ("grpo", "adapter/adapter_model.safetensors"),
+    ):
+        weights = first.artifact(stage) / name
+        data = bytearray(weights.read_bytes())
+        data[-5] ^= 1
+        weights.write_bytes(data)
+    again = run(home)
     assert again.code == 0, again.output
-    assert again.computed == ["sft"]
+    assert again.computed == ["sft", "grpo"]
 
 
 def test_from_a_stage_whose_inputs_are_not_there_is_refused(tmp_path: Path) -> None:
@@ -166,9 +181,11 @@ def test_from_a_stage_whose_inputs_are_not_there_is_refused(tmp_path: Path) -> N
     assert "download" in done.output.splitlines()[-1] or "download" in done.output
 
 
-def test_killed_in_the_middle_of_sft_it_goes_on_from_the_last_checkpoint(tmp_path: Path) -> None:
-    process = start(tmp_path, "--to", "sft")
-    output = tmp_path / "store" / "sft"
+def test_killed_in_the_middle_of_sft_it_goes_on_from_the_last_checkpoint(
+    untrained: Path, tmp_path: Path
+) -> None:
+    process = start(untrained, "--to", "sft")
+    output = untrained / "store" / "sft"
     deadline = time.monotonic() + 600
     # Once the second checkpoint is begun, the first is whole.
     while time.monotonic() < deadline and not list(output.rglob("checkpoint-6")):
@@ -183,7 +200,7 @@ def test_killed_in_the_middle_of_sft_it_goes_on_from_the_last_checkpoint(tmp_pat
             os.kill(int(folder.name), signal.SIGKILL)
     process.kill()
     process.communicate()
-    done = run(tmp_path, "--to", "sft")
+    done = run(untrained, "--to", "sft")
     assert done.code == 0, done.output
     assert done.computed == ["sft"]
     manifest = read_json(done.artifact("sft").parent / "manifest.json")
@@ -198,29 +215,26 @@ def test_killed_in_the_middle_of_sft_it_goes_on_from_the_last_checkpoint(tmp_pat
     assert (done.artifact("sft") / "model" / "model.safetensors").exists()
 
 
-def test_two_runs_at_once_on_one_store_both_finish(tmp_path: Path) -> None:
+def test_two_runs_at_once_on_a_fresh_store_make_the_same_records(
+    first: Done, tmp_path: Path
+) -> None:
     both = [start(tmp_path, "--to", "rewrite_paths") for _ in range(2)]
     outputs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
-    assert run(tmp_path, "--to", "rewrite_paths").computed == []
-
-
-def test_fresh_stores_give_the_same_keys_records_and_judgements(
-    first: Done, tmp_path: Path
-) -> None:
-    other = run(tmp_path)
-    assert other.code == 0, other.output
-    assert {n: r["key"] for n, r in other.finished.items()} == {
-        n: r["key"] for n, r in first.finished.items()
+    third = run(tmp_path, "--to", "rewrite_paths")
+    assert third.computed == []
+    assert {n: r["key"] for n, r in third.finished.items()} == {
+        n: first.finished[n]["key"] for n in third.finished
     }
-    for stage, pattern in (("rewrite_paths", "*.jsonl"), ("eval", "judgements/*.jsonl")):
-        ours = {p.name: p.read_bytes() for p in other.artifact(stage).glob(pattern)}
-        theirs = {p.name: p.read_bytes() for p in first.artifact(stage).glob(pattern)}
-        assert ours == theirs
+    ours, theirs = (
+        {p.name: p.read_bytes() for p in done.artifact("rewrite_paths").glob("*.jsonl")}
+        for done in (third, first)
+    )
+    assert ours == theirs
 
 
-def test_two_processes_train_as_one_does(first: Done, tmp_path: Path) -> None:
-    done = run(tmp_path, "--to", "sft", "--set", "sft.nproc_per_node=2")
+def test_two_processes_train_as_one_does(first: Done, untrained: Path) -> None:
+    done = run(untrained, "--to", "sft", "--set", "sft.nproc_per_node=2")
     assert done.code == 0, done.output
 
     def losses(run: Done) -> list[float]:

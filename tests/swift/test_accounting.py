@@ -17,7 +17,7 @@ import yaml
 from omnistage.files import read_json, read_jsonl
 from tests.swift.template_kit import write_media
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.usefixtures("warm")]
 
 IMAGE, CLIP, SOUND = "<image>What?", "<video>What?", "<audio>What?"
 SEEN = {"images": ["ok.png"]}

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from omnistage.errors import InputError, StageFailedError, TransientError
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import TorchrunJob, diagnose, killed
+from omnistage.torchrun.warm import forking
 
 
 def job(tmp_path: Path, code: str, processes: int = 1, **env: str) -> TorchrunJob:
@@ -22,6 +25,13 @@ def job(tmp_path: Path, code: str, processes: int = 1, **env: str) -> TorchrunJo
     return TorchrunJob(
         "program", (str(script), "--x", "1"), tmp_path / "program.log", env, processes
     )
+
+
+@pytest.fixture(params=["started", "forked"])
+def either_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Jobs that are processes of their own, and jobs that are forked."""
+    with forking(["json"], {}) if request.param == "forked" else nullcontext():
+        yield
 
 
 def nothing() -> None:
@@ -60,6 +70,7 @@ def test_more_processes_are_torchrun_on_a_port_of_its_own(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_program_that_ends_well(tmp_path: Path) -> None:
     seconds = local.run(job(tmp_path, "import os; print(os.environ['FPS'])", FPS="7"), nothing)
     assert (tmp_path / "program.log").read_text() == "7\n"
@@ -67,6 +78,7 @@ def test_a_program_that_ends_well(tmp_path: Path) -> None:
     assert not (tmp_path / "program.pid").exists()
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize(
     ("code", "error"), [(2, InputError), (75, TransientError), (1, StageFailedError)]
 )
@@ -75,11 +87,13 @@ def test_the_exit_code_decides_the_error(tmp_path: Path, code: int, error: type[
         local.run(job(tmp_path, f"print('because of this'); raise SystemExit({code})"), nothing)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_killed_program_is_said_to_be_killed(tmp_path: Path) -> None:
     with pytest.raises(StageFailedError, match="killed by SIGKILL"):
         local.run(job(tmp_path, "import os; os.kill(os.getpid(), 9)"), nothing)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_reason_to_stop_stops_the_whole_group(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time\n"
