@@ -38,12 +38,13 @@ EXIT_NEEDS = TaskNeeds(3600)
 
 
 def step_needs(step: Step, settings: LaunchSettings) -> TaskNeeds:
-    """Return what the task of a step needs; a launcher's time-out covers its job's own."""
+    """Return what the task of a step needs; a launcher's time-out covers those of its jobs."""
     stage = step.stage
     if not step.launched:
         return TaskNeeds(stage.timeout, stage.resources, hub=bool(stage.source))
-    waits = round(settings.queue_timeout + settings.start_timeout)
-    return TaskNeeds(waits + settings.run_timeout + _SETTLE, hub=bool(stage.source))
+    jobs = [settings, *([settings.for_encoding()] if stage.preparation else [])]
+    seconds = sum(s.queue_timeout + s.start_timeout + s.run_timeout for s in jobs)
+    return TaskNeeds(round(seconds) + _SETTLE, hub=bool(stage.source))
 
 
 @dataclass(frozen=True)

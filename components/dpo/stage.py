@@ -13,6 +13,7 @@ from omnistage.records.preference import preference
 from omnistage.records.record import MEDIA
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.swift.lineage import MODELS, Start, start_of
+from omnistage.swift.prepare import encoding_of
 from omnistage.swift.rows import TrainingRows, training_rows
 from omnistage.swift.training.keep import keep, rl_kind
 from omnistage.swift.training.train import LIBRARIES, train, trainer_arguments
@@ -124,5 +125,6 @@ STAGE = Stage(
     run=run,
     libraries=LIBRARIES,
     program="components.dpo",
+    preparation=encoding_of("rl"),
     launched=always,
 )

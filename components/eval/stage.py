@@ -14,6 +14,7 @@ from omnistage.stage.media import records_root
 from omnistage.swift.encoding import Encoded, encode_records
 from omnistage.swift.family import Family
 from omnistage.swift.lineage import MODELS
+from omnistage.swift.prepare import encoding_of
 from omnistage.swift.training.curve import read_curve
 from omnistage.swift.training.train import LIBRARIES
 
@@ -149,6 +150,7 @@ STAGE = Stage(
     run=run,
     libraries=LIBRARIES,
     program="components.eval",
+    preparation=encoding_of("test"),
     launched=always,
     max_nodes=1,
 )

@@ -19,6 +19,7 @@ from omnistage.rewards.served.client import CACHE_VARIABLE
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.swift.lineage import MODELS, Start, start_of
 from omnistage.swift.media import environment, facts_environment
+from omnistage.swift.prepare import encoding_of
 from omnistage.swift.rows import TrainingRows, count_records, training_file, training_rows
 from omnistage.swift.training.keep import keep, rl_kind
 from omnistage.swift.training.train import (
@@ -269,5 +270,6 @@ STAGE = Stage(
     run=run,
     libraries=LIBRARIES,
     program="components.grpo",
+    preparation=encoding_of("rl"),
     launched=always,
 )

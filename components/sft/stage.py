@@ -4,6 +4,7 @@ from components.sft.config import SFTSettings
 from omnistage.records.media_facts import split_files
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.swift.lineage import MODELS, start_of
+from omnistage.swift.prepare import encoding_of
 from omnistage.swift.rows import training_file, training_rows
 from omnistage.swift.training.keep import keep
 from omnistage.swift.training.train import LIBRARIES, train, trainer_arguments
@@ -55,5 +56,6 @@ STAGE = Stage(
     run=run,
     libraries=LIBRARIES,
     program="components.sft",
+    preparation=encoding_of("sft"),
     launched=always,
 )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,7 +20,8 @@ from omnistage.cluster.settings import (
 )
 from omnistage.errors import InputError, StageFailedError
 from omnistage.events import Events
-from omnistage.stage.contract import ClusterRuntime, Stage
+from omnistage.stage.contract import ClusterRuntime, Stage, TaskRuntime
+from omnistage.stage.execute import context_of
 from omnistage.stage.key import KeyParts
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
@@ -83,6 +85,7 @@ def stage_job(
     run: str = "",
     owner: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    prepare: bool = False,
 ) -> ClusterJob:
     """Return the job that makes a stage's output: every pod enters the stage contract.
 
@@ -97,6 +100,7 @@ def stage_job(
         run: Id of the run that waits for it.
         owner: Owner reference of the job.
         defaults: See :func:`launch_settings`.
+        prepare: Return the job of the stage's preparation instead, which holds no GPU.
 
     Raises:
         InputError: If a setting is wrong, or the store is a folder that the pods do not mount.
@@ -108,7 +112,7 @@ def stage_job(
             f"store {store}: pods cannot see a folder; use s3://…, or mount its volume "
             "(cluster.volumes, or the chart's value store.volume)"
         )
-    spec = {
+    spec: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
         "key": parts.model_dump(),
         "inputs": {name: manifest_uri(manifest) for name, manifest in inputs.items()},
@@ -118,9 +122,11 @@ def stage_job(
             "keep_checkpoints": remote or settings.nodes > 1,
         },
     }
+    if prepare:
+        spec["prepare"], settings = True, settings.for_encoding()
     text = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS).decode()
     return ClusterJob(
-        stage=stage.name,
+        stage=f"{stage.name}_encode" if prepare else stage.name,
         key=parts.key,
         image=cluster.image,
         command=("python", "-m", stage.program, "--spec", text),
@@ -144,6 +150,8 @@ def launch_stage(
 ) -> Manifest:
     """Run a stage as a job, follow it to its end and return what it put into the store.
 
+    What the stage prepares on CPUs is done first, in a job of its own that holds no GPU.
+
     The run's id and its Workflow, which becomes the job's owner, come from the variables
     ``OMNISTAGE_RUN_ID`` and ``OMNISTAGE_WORKFLOW``.
 
@@ -164,7 +172,8 @@ def launch_stage(
     api = Api.connect()
     namespace = api.own_namespace()
     workflow = os.environ.get(WORKFLOW_VARIABLE, "")
-    job = stage_job(
+    job = partial(
+        stage_job,
         stage,
         config,
         inputs,
@@ -176,11 +185,15 @@ def launch_stage(
         owner=_owner(api, namespace, workflow) if workflow else None,
         defaults=defaults,
     )
-    run_gang(job, api, events)
+    if stage.preparation:
+        context = context_of(stage, config, inputs, store, parts.key, TaskRuntime(), events)
+        if stage.preparation.needed(context):
+            run_gang(job(prepare=True), api, events)
+    run_gang(job(), api, events)
     manifest = store.find(stage.name, parts.key)
     if manifest is None:
         raise StageFailedError(
-            f"job {job.name} succeeded, but {store.uri} has no result {parts.key}: do the "
+            f"job {job().name} succeeded, but {store.uri} has no result {parts.key}: do the "
             "pods write to the same store (Secret, ConfigMap and volumes of cluster settings)?"
         )
     return manifest

@@ -16,6 +16,7 @@ DEFAULTS_FILE = Path("/etc/omnistage/launch.yaml")
 """Where a launcher pod finds the cluster's defaults, from the chart's ConfigMap."""
 DEFAULTS_VARIABLE = "OMNISTAGE_LAUNCH_DEFAULTS"
 _ASKED = {"service_account": "service_accounts", "store_secret": "secrets"}
+_ENCODING_SECONDS = 2 * 86400
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTP]i?)?$"
 
 
@@ -79,6 +80,18 @@ class LaunchSettings(Settings):
     cpu: str = Field(default="8", pattern=_QUANTITY, description="CPU cores that a pod asks for.")
     memory: str = Field(
         default="64Gi", pattern=_QUANTITY, description="Memory of a pod, shared memory included."
+    )
+    encoding_cpu: str = Field(
+        default="8",
+        pattern=_QUANTITY,
+        description="CPU cores of the pod that encodes the records before a job holds GPUs; one "
+        "process each.",
+    )
+    encoding_memory: str = Field(
+        default="32Gi", pattern=_QUANTITY, description="Memory of that pod."
+    )
+    encoding_pool: str = Field(
+        default="", description="Name in node_pools for that pod; empty is any node."
     )
     shm: str = Field(
         default="16Gi",
@@ -159,6 +172,20 @@ class LaunchSettings(Settings):
         found += [Ask("secrets", n, "image_pull_secrets") for n in self.image_pull_secrets]
         found += [Ask("claims", v.claim, "volumes") for v in self.volumes]
         return [ask for ask in found if ask.name]
+
+    def for_encoding(self) -> "LaunchSettings":
+        """Return the settings of the job that encodes the records: one pod without a GPU."""
+        return self.model_copy(
+            update={
+                "nodes": 1,
+                "gpus_per_node": 0,
+                "rdma": {},
+                "cpu": self.encoding_cpu,
+                "memory": self.encoding_memory,
+                "node_pool": self.encoding_pool,
+                "run_timeout": min(self.run_timeout, _ENCODING_SECONDS),
+            }
+        )
 
     def pool(self) -> NodePool:
         """Return the chosen node pool.

@@ -140,6 +140,15 @@ def always(config: Settings) -> bool:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """What a stage does on CPUs before its job on a cluster holds GPUs; the store keeps it."""
+
+    needed: Callable[[Context[Any]], bool]
+    """Whether the store does not have it yet; asked of the manifests alone, without files."""
+    run: Callable[[Context[Any]], None]
+
+
+@dataclass(frozen=True)
 class Stage(Generic[C]):
     """A stage of a pipeline, with everything that others need to know of it.
 
@@ -170,6 +179,8 @@ class Stage(Generic[C]):
     """Module that runs it with ``python -m``."""
     launched: Callable[[C], bool] = never
     """Whether it runs as a job of the trainer image on a cluster, given its settings."""
+    preparation: Preparation | None = None
+    """What is done before its job, in one of its own without GPUs."""
     max_nodes: int | None = None
     """Most nodes of its job; None for any number."""
     timeout: int = 2 * 86400

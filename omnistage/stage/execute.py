@@ -77,7 +77,7 @@ def execute(
     if manifest is None and launch is None:
         with store.lock(stage.name, key):
             # Only now: the context makes folders.
-            context = _context(stage, config, inputs, store, key, how, events, world)
+            context = context_of(stage, config, inputs, store, key, how, events, world)
             manifest, cached = _recover_or_make(stage, context, force, cached_only, began)
     elif manifest is None and launch and not cached_only:
         if force:
@@ -122,12 +122,45 @@ def take_part(
             return  # node 0 takes it
     except DamagedError as e:
         events.warn(f"{e}; node 0 makes it again")
-    context = _context(stage, config, inputs, store, key, runtime, events, world)
+    context = context_of(stage, config, inputs, store, key, runtime, events, world)
     try:
         with machine_errors(f"stage {stage.name}"):
             _run(stage, context)
     except NodeDone:
         events.message("this node's part is done; node 0 keeps the result")
+
+
+def prepare(
+    stage: Stage[C],
+    config: C,
+    inputs: Mapping[str, Manifest],
+    store: Store,
+    *,
+    runtime: TaskRuntime,
+    events: Events,
+    expected: KeyParts | None = None,
+) -> None:
+    """Do what a stage's job needs to find in the store, without making its output.
+
+    Args:
+        stage: One with a preparation.
+        config: Its settings.
+        inputs: A manifest for each input.
+        store: Where the result is kept.
+        runtime: How it runs here.
+        events: Where progress goes.
+        expected: What the key was made of in the process that decided to run.
+
+    Raises:
+        InputError: As :func:`execute` does.
+    """
+    key = _checked_key(stage, config, inputs, expected).key
+    assert stage.preparation is not None  # it was asked for
+    context = context_of(stage, config, inputs, store, key, runtime, events)
+    with machine_errors(f"stage {stage.name}"):
+        context.work.mkdir(parents=True, exist_ok=True)
+        if stage.preparation.needed(context):
+            stage.preparation.run(context)
 
 
 def check_inputs(stage: Stage[Any], inputs: Mapping[str, Manifest]) -> None:
@@ -164,7 +197,7 @@ def _checked_key(
     return parts
 
 
-def _context(
+def context_of(
     stage: Stage[C],
     config: C,
     inputs: Mapping[str, Manifest],
@@ -172,7 +205,7 @@ def _context(
     key: str,
     runtime: TaskRuntime,
     events: Events,
-    world: World,
+    world: World = SINGLE_NODE,
 ) -> Context[C]:
     """Return what the stage's function gets; its folders are made when it runs."""
     # Node-local where checkpoints are kept in the store.

@@ -1,12 +1,11 @@
 """What the trainer makes of every record, known before anything is trained.
 
 The records of a split are encoded once, by the trainer's own template and processor on CPU
-processes side by side (:mod:`omnistage.swift.encode_rows`), in the training job before torchrun
-starts. The results are kept in the store under a key (records, media, processor, bounds, versions;
-not the maximum length, which is compared afterwards), so that a second run, another stage and
-evaluation pay nothing. Node 0 of a job encodes and the others wait for its results: an own task
-would leave the GPUs free meanwhile, but costs a pod and an image pull for every recipe, and most
-sets are encoded in the time that these take.
+processes side by side (:mod:`omnistage.swift.encode_rows`). The results are kept in the store under
+a key (records, media, processor, bounds, versions; not the maximum length, which is compared
+afterwards), so that a second run, another stage and evaluation pay nothing. On a cluster a job of
+its own does it before the job that holds GPUs (:mod:`omnistage.swift.prepare`), which so finds the
+results; should they be gone again, node 0 encodes and the other nodes wait for it.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ from omnistage.stage.media import data_digests
 from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
 from omnistage.swift.encode_rows import EncodeSpec, RowsFile, whole_lines
-from omnistage.swift.family import Family
+from omnistage.swift.family import Family, family_named
 from omnistage.swift.lineage import Start
 from omnistage.swift.media import MediaSettings, environment, facts_environment
 from omnistage.torchrun import run as local
@@ -91,6 +90,31 @@ def encode_records(
         else:
             _encode(context, start, media, dtype, _along(context, keys, split), root)
     return _read(folder / f"{split}.jsonl")
+
+
+def is_encoded(
+    context: Context[Any], base: Manifest, media: MediaSettings, dtype: str, split: Split
+) -> bool:
+    """Return whether the store has the encoding of a split; needs no files.
+
+    Args:
+        context: A stage's, with inputs ``records`` and ``data``.
+        base: The base model, whose manifest names its ``model_type``.
+        media: Bounds on media.
+        dtype: Type that features are made in.
+        split: The records.
+    """
+    family = family_named(base.metadata.get("model_type", ""), context.step)
+    key = encoding_key(
+        context.inputs["records"],
+        data_digests(context),
+        base,
+        family,
+        media,
+        dtype=dtype,
+        split=split,
+    )
+    return _ROWS in context.store.list_work(_AREA, key)
 
 
 def token_figures(rows: Sequence[Encoded]) -> dict[str, Any]:
@@ -158,7 +182,7 @@ def encoding_key(
         "version": _VERSION,
         "records": [f.sha256 for f in records.files if f.path == f"{split}.jsonl"],
         "data": data,
-        "processor": sorted((f.path, f.sha256) for f in base.files if not _is_weight(f.path)),
+        "processor": sorted((f.path, f.sha256) for f in base.files if not is_weight(f.path)),
         "family": family.model_type,
         "media": media.model_dump(mode="json"),
         "dtype": dtype,
@@ -183,7 +207,8 @@ def _read(path: Path) -> list[Encoded]:
     ]
 
 
-def _is_weight(path: str) -> bool:
+def is_weight(path: str) -> bool:
+    """Return whether a file of a model holds weights, which encoding does not depend on."""
     return path.endswith(_WEIGHTS) or path.endswith(".index.json")
 
 

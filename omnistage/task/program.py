@@ -27,7 +27,7 @@ from omnistage.policy import read_policy
 from omnistage.redact import redact
 from omnistage.settings import parse_config
 from omnistage.stage.contract import Outcome, Stage, TaskRuntime
-from omnistage.stage.execute import execute, take_part
+from omnistage.stage.execute import execute, prepare, take_part
 from omnistage.stage.key import KeyParts, pinned_version
 from omnistage.store.manifest import Manifest
 from omnistage.store.open import open_store, read_manifest
@@ -63,6 +63,8 @@ class Spec(BaseModel):
     """Fail rather than make the artifact when the store does not have it."""
     verify_inputs: bool = False
     """Hash the inputs before they are used (they come from outside this run)."""
+    prepare: bool = False
+    """Only do what the stage's job needs to find in the store."""
     manifest: str | None = None
     """File to write the output's manifest to."""
     events: str | None = None
@@ -123,7 +125,8 @@ def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:
     """Run a stage from its spec and write the manifest where the spec asks for it.
 
     Returns:
-        What was done; None on a node of a training job that is not node 0.
+        What was done; None on a node of a training job that is not node 0, and where the stage
+        was only to be prepared.
 
     Raises:
         InputError: If the settings, an input or the store are wrong.
@@ -137,6 +140,9 @@ def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:
             _verify(name, manifest)
     store, world = open_store(spec.store), this_world()
     run: dict[str, Any] = {"runtime": spec.runtime, "events": events, "expected": spec.key}
+    if spec.prepare:
+        prepare(stage, config, inputs, store, **run)
+        return None
     if world.node_rank:
         take_part(stage, config, inputs, store, **run, world=world)
         return None

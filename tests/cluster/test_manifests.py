@@ -68,12 +68,35 @@ def job(**settings: Any) -> ClusterJob:
     )
 
 
+def encoding(job: ClusterJob) -> ClusterJob:
+    """The job before it that encodes its records."""
+    return replace(job, stage="sft_encode", settings=job.settings.for_encoding())
+
+
 CASES = {
     "pytorchjob_one_node": job(),
     "pytorchjob_everything": job(**EVERYTHING, priority_class="high", scheduler="volcano"),
     "trainjob_one_node": job(backend="trainjob"),
     "trainjob_everything": job(backend="trainjob", **EVERYTHING),
+    "pytorchjob_encoding": encoding(job(**EVERYTHING)),
+    "trainjob_encoding": encoding(job(backend="trainjob", **EVERYTHING)),
 }
+
+
+@pytest.mark.parametrize("backend", ["pytorchjob", "trainjob"])
+def test_records_are_encoded_on_one_pod_that_holds_no_gpu(backend: str) -> None:
+    own = {"encoding_cpu": "4", "encoding_memory": "16Gi", "encoding_pool": "cpu"}
+    pools = {**EVERYTHING["node_pools"], "cpu": {"node_selector": {"pool": "cpu"}}}
+    made = encoding(job(backend=backend, **EVERYTHING | {"node_pools": pools}, **own))
+    text = yaml.safe_dump(backend_of(made.settings).render(made))
+
+    assert made.name == "sft-encode-0123456789abcdef-0"
+    assert made.settings.nodes == 1
+    assert "nvidia.com/gpu" not in text
+    assert "rdma/ib" not in text
+    assert "pool: cpu" in text
+    assert "cpu: '4'" in text
+    assert "memory: 16Gi" in text
 
 
 @pytest.mark.parametrize("name", CASES)

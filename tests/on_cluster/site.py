@@ -96,6 +96,8 @@ def install(cluster: Cluster, namespace: str, s3: S3, mounts: list[ClaimMount], 
     settings = {
         "cpu": "100m",
         "memory": "3Gi",
+        "encoding_cpu": "100m",
+        "encoding_memory": "3Gi",
         "shm": "256Mi",
         "scratch": "10Gi",
         "retry_delay": 1,

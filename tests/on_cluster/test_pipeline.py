@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,11 +67,24 @@ def test_training_ran_as_jobs_of_master_and_worker_on_the_gpu_pool(
         for j in here.cluster.get("pytorchjobs", "-n", here.namespace)["items"]
     }
     wanted = {s: f"{s}-{first.keys[s][:16]}-0" for s in ("download_model", "sft", "grpo", "eval")}
-    assert set(jobs) == {name.replace("_", "-") for name in wanted.values()}
+    encoding = f"sft-encode-{first.keys['sft'][:16]}-0"
+    assert set(jobs) == {*(name.replace("_", "-") for name in wanted.values()), encoding}
     for stage in ("sft", "grpo"):
         replicas = jobs[wanted[stage]]["spec"]["pytorchReplicaSpecs"]
         assert {n: r["replicas"] for n, r in replicas.items()} == {"Master": 1, "Worker": 1}
-    assert {p["spec"]["nodeName"] for p in here.pods()} == {"omnistage-gpu"}
+    assert {p["spec"]["nodeName"] for p in here.pods() if holds_gpus(p)} == {"omnistage-gpu"}
+
+
+def test_the_records_were_encoded_once_by_a_job_without_gpus(here: Site, first: Finished) -> None:
+    holding = {p["metadata"]["labels"]["omnistage.dev/stage"]: holds_gpus(p) for p in here.pods()}
+    assert holding["sft_encode"] is False
+    assert holding["sft"] is True
+    assert "encoding" in first.logs["sft"]
+    assert not any("encoding" in first.logs[stage] for stage in ("grpo", "eval"))
+
+
+def holds_gpus(pod: dict[str, Any]) -> bool:
+    return any("nvidia.com/gpu" in c["resources"]["limits"] for c in pod["spec"]["containers"])
 
 
 def test_progress_of_training_is_in_the_launchers_log(first: Finished) -> None:

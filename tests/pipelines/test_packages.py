@@ -210,7 +210,8 @@ def test_every_task_ends_in_time_and_a_launcher_not_before_its_job(
     assert seconds["exit"] == 3600
     short = compiled(tmp_path, "cluster.run_timeout=600", "cluster.queue_timeout=60")
     deadline = tasks(short["sft"])["sft"].kubernetes["activeDeadlineSeconds"]
-    assert int(deadline) == 600 + 60 + defaults.start_timeout + 3600
+    both = 2 * (600 + 60 + defaults.start_timeout)  # that of encoding, and the training job
+    assert int(deadline) == both + 3600
 
 
 def test_secrets_are_named_and_only_downloads_get_the_hubs(packages: dict[str, Path]) -> None:

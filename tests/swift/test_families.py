@@ -1,6 +1,5 @@
 """A tiny model of every family goes through encoding, SFT, preflight and GRPO, as a large would."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,14 @@ from components.grpo.stage import STAGE as GRPO
 from components.rewrite_paths.stage import STAGE as REWRITE
 from components.sft.stage import STAGE as SFT
 from omnistage.errors import InputError
+from omnistage.events import Events
 from omnistage.files import read_jsonl
 from omnistage.settings import parse_config
-from omnistage.stage.contract import Stage
-from omnistage.stage.execute import execute
+from omnistage.stage.contract import Stage, TaskRuntime
+from omnistage.stage.execute import execute, prepare
 from omnistage.store.folder import FolderStore
 from omnistage.store.manifest import Manifest
 from omnistage.swift.family import FAMILIES
-from tests.swift import forked
 
 pytestmark = pytest.mark.pipeline
 
@@ -73,10 +72,8 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("omnistage.torchrun.run.run", forked.run)
-        yield Bench(FolderStore(tmp_path_factory.mktemp("store")))
+def bench(warm: None, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(FolderStore(tmp_path_factory.mktemp("store")))
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +127,25 @@ def test_a_family_is_trained_from_its_tiny_model_to_grpo(
     assert "same tokens as plain inference" in grpo.metadata["preflight"]["rollout parity"]
     assert grpo.counts["steps"] == 1
     assert (bench.folder(grpo) / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_what_was_encoded_before_a_job_is_not_encoded_in_it(
+    bench: Bench, data: Manifest, tmp_path: Path
+) -> None:
+    inputs = inputs_of(bench, data, "qwen3_vl")
+    own = {"max_steps": 1, "media": media("qwen3_vl") | {"fps": 1.0}}
+    config = parse_config(SFT.config, SETTINGS | own, "sft")
+    first, second = (Events("sft", tmp_path / name, echo=False) for name in ("first", "second"))
+    for _ in range(2):
+        prepare(SFT, config, inputs, bench.store, runtime=TaskRuntime(), events=first)
+    made = execute(SFT, config, inputs, bench.store, events=second).manifest
+
+    assert made.counts["read"] == made.counts["records"] == 16
+    told = [
+        sum("encoding" in row.get("text", "") for row in read_jsonl(tmp_path / name))
+        for name in ("first", "second")
+    ]
+    assert told == [1, 0]
 
 
 @pytest.mark.parametrize("tuner", ["lora", "full"])

@@ -113,7 +113,7 @@ def resources(job: ClusterJob) -> dict[str, Any]:
     settings = job.settings
     limits = {
         "memory": settings.memory,
-        settings.gpu_resource: str(settings.gpus_per_node),
+        **({settings.gpu_resource: str(gpus)} if (gpus := settings.gpus_per_node) else {}),
         **{name: str(count) for name, count in settings.rdma.items()},
     }
     return {"requests": {"cpu": settings.cpu, **limits}, "limits": limits}

@@ -54,7 +54,7 @@ class PyTorchJobs:
                 "metadata": pod.metadata(job),
                 "spec": {
                     # "auto", the default, would be one process a CPU core on a node without GPU.
-                    "nprocPerNode": str(settings.gpus_per_node),
+                    "nprocPerNode": str(settings.gpus_per_node or 1),
                     "runPolicy": policy,
                     "pytorchReplicaSpecs": replicas,
                 },

@@ -82,7 +82,7 @@ class TrainJobs:
                 "command": list(job.command),
                 "env": pod.environment(job),
                 "numNodes": settings.nodes,
-                "numProcPerNode": settings.gpus_per_node,
+                "numProcPerNode": settings.gpus_per_node or 1,
                 "resourcesPerNode": pod.resources(job),
             },
             "runtimePatches": [
