@@ -45,7 +45,8 @@ def ask(
         context: Of the stage.
         models: The models.
         family: Theirs.
-        prompts: With ``id``, ``messages`` and absolute media paths.
+        prompts: With ``id``, ``messages`` and absolute media paths; with ``sampling`` where the
+            answer is not the greedy one.
         roots: The media root, and further folders that media lie in; they do not count for a
             prompt's digest.
 
@@ -144,7 +145,8 @@ def _folder(context: Context[EvalSettings], model: JudgedModel) -> Path:
 
 def _digest(prompt: Mapping[str, Any], roots: Sequence[Path]) -> str:
     media = {k: [_relative(Path(p), roots) for p in prompt.get(k, ())] for k in MEDIA}
-    return hashlib.sha256(orjson.dumps([prompt["messages"], media])).hexdigest()
+    sampling = [prompt["sampling"]] if "sampling" in prompt else []
+    return hashlib.sha256(orjson.dumps([prompt["messages"], media, *sampling])).hexdigest()
 
 
 def _relative(path: Path, roots: Sequence[Path]) -> str:

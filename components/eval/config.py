@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from components.eval.gate import read_rule
 from omnistage.rewards import REWARDS
 from omnistage.rewards.own import OWN
-from omnistage.settings import Settings
+from omnistage.settings import Settings, added
 from omnistage.swift.media import MediaSettings
 from omnistage.swift.settings import Dtype
 
@@ -46,6 +46,29 @@ class EvalSettings(Settings):
         "or with text alone, to measure what a modality contributes; each asks the records that "
         "it changes once more.",
     )
+    samples: int = Field(
+        default=0,
+        ge=0,
+        description="Sampled answers to each record beside the greedy one, for pass@k and "
+        "self-consistency (majority vote).",
+        json_schema_extra=added(),
+    )
+    sample_temperature: float = Field(
+        default=1.0, gt=0, description="Temperature of the samples.", json_schema_extra=added()
+    )
+    sample_top_p: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Sample only of the most likely tokens that have this probability together.",
+        json_schema_extra=added(),
+    )
+    rotate_options: bool = Field(
+        default=False,
+        description="Ask records of `choice` again with their options in every other rotation, to "
+        "see whether the place of an option decides.",
+        json_schema_extra=added(),
+    )
     protocols: list[ProtocolName] = Field(
         default=[],
         description="Other protocols to score the same answers under, beside omnistage's own.",
@@ -75,7 +98,7 @@ class EvalSettings(Settings):
     bootstrap_samples: int = Field(
         default=2000, ge=100, description="Resamples behind every interval."
     )
-    seed: int = Field(default=42, ge=0, description="Seed of the resampling.")
+    seed: int = Field(default=42, ge=0, description="Seed of the resampling and of the samples.")
     notes: list[str] = Field(
         default=[], description="Statements for the report's reader about the data or the run."
     )

@@ -6,6 +6,7 @@ a killed run has answered are not asked again. A prompt that cannot be answered,
 cannot be read or it is too long, gets a row that says why.
 """
 
+import hashlib
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ from omnistage.swift.family import family_named
 MEDIA = ("images", "audios", "videos")
 Row = dict[str, Any]
 _MESSAGE = 300  # characters of an error kept
+_WHOLE_VOCABULARY = 1_000_000
 
 
 class JudgedModel(BaseModel):
@@ -44,7 +46,8 @@ class JudgeSpec(BaseModel):
 
     models: list[JudgedModel]
     prompts: str
-    """JSONL with ``id``, ``messages`` and media with absolute paths; ids are unique."""
+    """JSONL with ``id``, ``messages`` and media with absolute paths; ids are unique. ``sampling``
+    has ``temperature``, ``top_p`` and ``seed`` of a prompt that is not answered greedily."""
     batch_size: int
     max_completion_length: int
     dtype: str
@@ -121,7 +124,6 @@ def main(spec: JudgeSpec, rank: int, processes: int) -> None:
     prompts = list(read_jsonl(Path(spec.prompts)))[rank::processes]
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     family = family_named(spec.model_type, "eval")
-    config = RequestConfig(max_tokens=spec.max_completion_length, temperature=0)
     for model in spec.models:
         done = answered(Path(model.answers))
         left = [p for p in prompts if p["id"] not in done]
@@ -143,13 +145,36 @@ def main(spec: JudgeSpec, rank: int, processes: int) -> None:
 
         def ask(batch: Sequence[Row], engine: Any = engine) -> list[str | Exception]:
             requests = [_request(InferRequest, prompt) for prompt in batch]
+            config = RequestConfig(max_tokens=spec.max_completion_length, **decoding_of(batch))
+            torch.manual_seed(_seed(batch))
             responses: list[Any] = engine.infer(requests, config, use_tqdm=False)
             return [
                 r if isinstance(r, Exception) else r.choices[0].message.content for r in responses
             ]
 
-        answer_all(left, ask, Path(model.answers) / f"{rank}.jsonl", spec.batch_size)
+        target = Path(model.answers) / f"{rank}.jsonl"
+        greedy = [p for p in left if "sampling" not in p]
+        for part in (greedy, [p for p in left if "sampling" in p]):  # no batch is of both
+            answer_all(part, ask, target, spec.batch_size)
         del engine, ask
+
+
+def decoding_of(batch: Sequence[Row]) -> dict[str, Any]:
+    """Return how a batch is decoded: greedily, or sampled from all tokens but for ``top_p``.
+
+    Of a ``top_k`` that is not set, ms-swift takes the one in the model's own settings.
+    """
+    sampling = batch[0].get("sampling")
+    if not sampling:
+        return {"temperature": 0}
+    whole = {"top_k": _WHOLE_VOCABULARY}
+    return {"temperature": sampling["temperature"], "top_p": sampling["top_p"], **whole}
+
+
+def _seed(batch: Sequence[Row]) -> int:
+    """Return the seed of a batch; batches differ, and the same batch is answered the same again."""
+    ids = [[prompt["id"], prompt.get("sampling", {}).get("seed")] for prompt in batch]
+    return int(hashlib.sha256(orjson.dumps(ids)).hexdigest()[:8], 16)
 
 
 def _request(cls: Any, prompt: Row) -> Any:

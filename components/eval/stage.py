@@ -20,6 +20,7 @@ from omnistage.swift.training.train import LIBRARIES
 
 if TYPE_CHECKING:  # numpy and the template are loaded only where a report is made
     from components.eval.ask import Answers
+    from components.eval.grading import Graded
     from components.eval.records import TestRecord
     from components.eval.report.data import ModelResult
     from components.eval.report.page import Report
@@ -54,12 +55,15 @@ def run(context: Context[EvalSettings]) -> Result:
     weights, left_out = reward_weights(config, models)
     notes = [f"Rewards that ask a server are not computed here: {', '.join(left_out)}."]
     results, without = _grade(context, records, answers, list(weights))
+    samples, rotated = grade_variants(context, records, answers)
     report = build_report(
         ReportData(
             recipe=config.title or "evaluation",
             models=results,
             records=records,
             ablations=without,
+            samples=samples,
+            rotated=rotated,
             protocols=config.protocols,
             reward_weights=weights,
             curves={
@@ -83,17 +87,24 @@ def _answers(
     records: "Sequence[TestRecord]",
     root: Path,
 ) -> "dict[str, Answers]":
-    """Have the models answer the records, as they are and under each ablation."""
-    from components.eval.ablation import Ablator
+    """Have the models answer the records, as they are, under each ablation, and in variants."""
     from components.eval.ask import ask
     from components.eval.records import prompts_of, tasks_of
+    from components.eval.variants.ablation import Ablator
+    from components.eval.variants.rotations import rotated_prompts
+    from components.eval.variants.samples import sampled_prompts
 
     config, prompts = context.config, prompts_of(records)
     mute = context.store.scratch / "mute" / root.name
     ablator = Ablator(root, mute, sound_in_clips=config.media.use_audio_in_video)
     ablated = ablator.prompts_of(prompts, config.ablations, tasks_of(records))
+    rotated = rotated_prompts(records, prompts) if config.rotate_options else []
+    sampled = sampled_prompts(
+        prompts, config.samples, config.sample_temperature, config.sample_top_p, config.seed
+    )
     models = models_of(context, family)
-    return ask(context, models, family, [*prompts, *ablated], [root, mute])
+    asked = [*prompts, *ablated, *rotated, *sampled]
+    return ask(context, models, family, asked, [root, mute])
 
 
 def _grade(
@@ -103,9 +114,9 @@ def _grade(
     rewards: Sequence[str],
 ) -> "tuple[list[ModelResult], dict[str, list[ModelResult]]]":
     """Grade the answers, write ``judgements``, and return results as asked and by ablation."""
-    from components.eval.ablation import answers_to
     from components.eval.grading import grade
     from components.eval.report.data import ModelResult
+    from components.eval.variants.ablation import answers_to
 
     config = context.config
     results: list[ModelResult] = []
@@ -119,6 +130,35 @@ def _grade(
             changed, said = answers_to(ablation, records, found)
             models.append(ModelResult(name, grade(changed, said, strict=config.strict)))
     return results, without
+
+
+def grade_variants(
+    context: Context[EvalSettings],
+    records: "Sequence[TestRecord]",
+    answers: "Mapping[str, Answers]",
+) -> "tuple[dict[str, list[list[Graded]]], dict[str, dict[str, list[str | None]]]]":
+    """Grade the samples, write ``samples``, and return them and the rotations, both by model."""
+    from components.eval.grading import grade
+    from components.eval.variants.rotations import rotated_answers
+    from components.eval.variants.samples import sampled_answers
+
+    config = context.config
+    samples: dict[str, list[list[Graded]]] = {}
+    rotated: dict[str, dict[str, list[str | None]]] = {}
+    for name, found in answers.items():
+        if config.rotate_options:
+            rotated[name] = rotated_answers(records, found, strict=config.strict)
+        for number in range(1, config.samples + 1):
+            said = sampled_answers(number, records, found)
+            samples.setdefault(name, []).append(grade(records, said, strict=config.strict))
+        rows = (
+            {"sample": number, **g.row(r)}
+            for number, graded in enumerate(samples.get(name, ()), 1)
+            for g, r in zip(graded, records, strict=True)
+        )
+        if config.samples:
+            write_jsonl(context.out / "samples" / f"{name}.jsonl", rows)
+    return samples, rotated
 
 
 def _finish(context: Context[EvalSettings], report: "Report", records: int) -> Result:

@@ -1,6 +1,5 @@
-"""Choosing one of N sampled answers: a judge's knock-out against a majority vote (OmniCritic)."""
+"""Choosing one of N sampled answers: a judge's knock-out (OmniCritic)."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from omnistage.records.verdict import Better
@@ -29,9 +28,3 @@ def knock_out(answers: Sequence[str], judge: Callable[[str, str], Better | None]
         if judge(answers[champion], answers[challenger]) == "B":
             champion = challenger
     return champion
-
-
-def majority_vote(answers: Sequence[str | None]) -> str | None:
-    """Return the most frequent answer, the earliest among equals; None (no answer) has no vote."""
-    counts = Counter(answer for answer in answers if answer is not None)
-    return max(counts, key=lambda answer: counts[answer]) if counts else None

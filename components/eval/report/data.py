@@ -80,7 +80,11 @@ class ReportData:
         models: The models that were evaluated, in the order of training.
         records: The test records, in the order of the test file.
         ablations: By ablation, each model's answers to the records that it changes; see
-            :mod:`components.eval.ablation`.
+            :mod:`components.eval.variants.ablation`.
+        samples: By model, the graded answers of each sample; see
+            :mod:`components.eval.variants.samples`.
+        rotated: By model and record id, what it says in each rotation of the options; see
+            :mod:`components.eval.variants.rotations`.
         protocols: Names of protocols under which the same answers are scored too.
         repeated: Models that differ in their seeds alone, by what they have in common.
         reward_weights: Weight of each reward in the total, as in GRPO.
@@ -97,6 +101,8 @@ class ReportData:
     records: Sequence[TestRecord]
     reward_weights: Mapping[str, float]
     ablations: Mapping[str, Sequence[ModelResult]] = field(default_factory=dict)
+    samples: Mapping[str, Sequence[Sequence[Graded]]] = field(default_factory=dict)
+    rotated: Mapping[str, Mapping[str, Sequence[str | None]]] = field(default_factory=dict)
     protocols: Sequence[str] = ()
     repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)

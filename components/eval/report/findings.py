@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components.eval.ablation import TITLES as ABLATIONS
 from components.eval.report.curves import is_rl
 from components.eval.report.data import title_of
 from components.eval.report.numbers import best_baseline
+from components.eval.variants.ablation import TITLES as ABLATIONS
 from omnistage.records.constant import SOLVED_BY_CONSTANT
 
 VALID_AT_LEAST = 0.95
@@ -54,6 +54,7 @@ def audit(
         *(f for task in tasks.values() for f in _models(task)),
         *(f for task in tasks.values() for f in _differences(task)),
         *(f for task in tasks.values() for f in _contribution(task)),
+        *(f for task in tasks.values() for f in _options(task)),
         *(f for task in tasks.values() for f in _sample(task)),
         *_missing(tasks, curves),
         *_training(curves),
@@ -169,6 +170,18 @@ def _contribution(task: Mapping[str, Any]) -> Iterator[Finding]:
                 f"{title_of(name)} is not shown to answer worse {ABLATIONS[ablation]}: "
                 f"{values['without']:.1%} against {values['with']:.1%} of the same "
                 f"{block['records']} records.",
+            )
+
+
+def _options(task: Mapping[str, Any]) -> Iterator[Finding]:
+    for name, m in task["positions"].get("models", {}).items():
+        consistency = m["metrics"]["consistency"]["value"]
+        if consistency is not None and consistency < CONSISTENT_AT_LEAST:
+            yield Finding(
+                "inconsistent",
+                "note" if name == "base" else "warning",
+                f"{title_of(name)} names the same option in {consistency:.1%} of the questions "
+                "when the options are rotated.",
             )
 
 

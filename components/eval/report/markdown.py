@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from components.eval.ablation import TITLES as ABLATIONS
 from components.eval.report.data import title_of
+from components.eval.variants.ablation import TITLES as ABLATIONS
 
 
 def markdown(report: Mapping[str, Any], names: Mapping[str, str]) -> str:
@@ -20,6 +20,8 @@ def markdown(report: Mapping[str, Any], names: Mapping[str, str]) -> str:
         lines += _differences(task)
         lines += _repetitions(task)
         lines += _contribution(task)
+        lines += _sampling(task)
+        lines += _positions(task)
         lines += _protocols(task)
     lines += _rows(report["provenance"]["stages"])
     if report["findings"]:
@@ -88,6 +90,31 @@ def _contribution(task: Mapping[str, Any]) -> Iterator[str]:
                 f"{100 * fall['high']:+.1f}) | {fall['p_holm']:.3g} |"
             )
     yield ""
+
+
+def _sampling(task: Mapping[str, Any]) -> Iterator[str]:
+    if not task["sampling"]:
+        return
+    for name, m in task["sampling"]["models"].items():
+        passes = ", ".join(f"pass@{k} {_cell(value)}" for k, value in m["pass"].items())
+        yield (
+            f"{_plain(title_of(name))}, {task['sampling']['samples']} samples: majority "
+            f"{_cell(m['majority'])}, {passes}; greedy {_cell(m['greedy'])}."
+        )
+        yield ""
+
+
+def _positions(task: Mapping[str, Any]) -> Iterator[str]:
+    if not task["positions"]:
+        return
+    for name, m in task["positions"]["models"].items():
+        of = m["metrics"]
+        yield (
+            f"{_plain(title_of(name))}, options in every rotation, {task['positions']['records']} "
+            f"records: accuracy {_cell(of['accuracy'])}, right every time {_cell(of['circular'])}, "
+            f"the same option {_cell(of['consistency'])}; as given {_cell(m['given'])}."
+        )
+        yield ""
 
 
 def _protocols(task: Mapping[str, Any]) -> Iterator[str]:

@@ -6,8 +6,9 @@
      "models": {"grpo": {"value": .81, "low": .78, "high": .84}}, "constant": {…}}
 
 ``tasks`` has, for each task of the test set, ``records``, ``models``, ``baselines``,
-``differences``, ``breakdown``, ``calibration``, ``contribution``, ``protocols`` and
-``repetitions``; a model's figures are those of all records and again ``by_modality``.
+``differences``, ``breakdown``, ``calibration``, ``contribution``, ``sampling``, ``positions``,
+``protocols`` and ``repetitions``; a model's figures are those of all records and again
+``by_modality``.
 """
 
 import math
@@ -27,8 +28,10 @@ from components.eval.report.figures import Figures, bounds, difference
 from components.eval.report.sections.breakdown import breakdown
 from components.eval.report.sections.calibration import calibration
 from components.eval.report.sections.contribution import contribution
+from components.eval.report.sections.positions import positions
 from components.eval.report.sections.protocols import under_protocols
 from components.eval.report.sections.repetitions import repetitions
+from components.eval.report.sections.sampling import sampling
 from components.eval.tasks.task import Said
 from omnistage.errors import InputError
 
@@ -124,6 +127,8 @@ class _TaskNumbers:
             if self.task.name == "judge"
             else {},
             "contribution": contribution(self.data, self.records),
+            "sampling": sampling(self.data, self.records, self.graded),
+            "positions": positions(self.data, self.records),
             "repetitions": repetitions(self.data.repeated, models),
             "protocols": under_protocols(self.data, self.records, self.graded),
         }

@@ -18,12 +18,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from components.eval.ablation import TITLES as ABLATIONS
 from components.eval.report import curves, examples, numbers
 from components.eval.report.charts import interval_bar
 from components.eval.report.data import TITLES, ReportData, title_of
 from components.eval.report.findings import Finding, audit
 from components.eval.report.markdown import markdown
+from components.eval.variants.ablation import TITLES as ABLATIONS
 
 SCHEMA_VERSION = 3
 METRICS = {

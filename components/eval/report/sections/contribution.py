@@ -1,10 +1,11 @@
 """What each modality contributes: how far the figures fall when it is taken away.
 
 ``contribution`` of a task in ``report.json`` has for each ablation of
-:mod:`components.eval.ablation` the ``records`` that it changes, and for each model its ``metrics``
-``with`` and ``without`` on these records, the ``fall`` of its mean score (with − without) with its
-paired interval and p value, corrected over all models and ablations of the task (Holm), and the ids
-of the records whose score moved: ``lost`` without the modality, ``gained`` without it.
+:mod:`components.eval.variants.ablation` the ``records`` that it changes, and for each model its
+``metrics`` ``with`` and ``without`` on these records, the ``fall`` of its mean score (with −
+without) with its paired interval and p value, corrected over all models and ablations of the task
+(Holm), and the ids of the records whose score moved: ``lost`` without the modality, ``gained``
+without it.
 """
 
 from collections.abc import Sequence

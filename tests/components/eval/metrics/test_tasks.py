@@ -10,7 +10,7 @@ from nltk.translate.meteor_score import single_meteor_score
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, recall_score
 
-from components.eval.metrics.best_of_n import knock_out, majority_vote
+from components.eval.metrics.best_of_n import knock_out
 from components.eval.metrics.classification import (
     accuracy,
     confusion,
@@ -127,12 +127,6 @@ def test_ties_invalid_verdicts_and_equal_texts_keep_the_champion():
     assert verdicts == []
     with pytest.raises(ValueError, match="at least one"):
         knock_out([], lambda a, b: "A")
-
-
-def test_majority_vote_takes_the_earliest_among_equals():
-    assert majority_vote(["B", "A", "A", "B", None]) == "B"
-    assert majority_vote(["B", "A", "A"]) == "A"
-    assert majority_vote([None]) is None
 
 
 labels = st.sampled_from(["happy", "sad", "angry", "fear"])

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.eval.ablation import Ablation, Ablator, answers_to
 from components.eval.grading import grade
 from components.eval.records import TestRecord, as_test_record, prompts_of, tasks_of
 from components.eval.report.data import ModelResult, ReportData
 from components.eval.report.page import Report, build_report
 from components.eval.tasks import TASKS
+from components.eval.variants.ablation import Ablation, Ablator, answers_to
 from tests.components.eval.report_kit import read
 
 ALL: tuple[Ablation, ...] = ("no_sound", "no_picture", "shuffled", "text_only")

@@ -1,0 +1,79 @@
+"""Several samples of each record: pass@k, and what their majority says.
+
+``sampling`` of a task in ``report.json`` has the number of ``samples`` of each record and for each
+of ``models`` the mean score of its ``greedy`` answers, that ``mean`` over the samples, the score of
+the ``majority`` vote, each with its interval, ``pass`` by k, and ``agreement``, the mean share of a
+record's samples that give the majority's answer. A sample is right when its score is 1; of a pair
+to judge, in both orders.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from components.eval.grading import Graded
+from components.eval.metrics.bootstrap import bootstrap, mean_of
+from components.eval.metrics.sampling import agreement, majority_vote, pass_at_k
+from components.eval.records import TestRecord
+from components.eval.report.data import ReportData
+from components.eval.report.figures import Figures, bounds
+
+
+def sampling(
+    data: ReportData, records: Sequence[TestRecord], graded: Mapping[str, Sequence[Graded]]
+) -> Figures:
+    """Return the figures of one task, empty where nothing was sampled; see the module.
+
+    Args:
+        data: The evaluation.
+        records: The task's records.
+        graded: Each model's greedy answers, in their order.
+    """
+    models: Figures = {}
+    count = 0
+    for name, samples in data.samples.items():
+        by_id = [{g.id: g for g in sample} for sample in samples]
+        count = len(samples)
+        of_records = [[sample[r.id] for sample in by_id] for r in records]
+        models[name] = _model(data, records, graded[name], of_records)
+    return {"samples": count, "models": models} if count else {}
+
+
+def _model(
+    data: ReportData,
+    records: Sequence[TestRecord],
+    greedy: Sequence[Graded],
+    samples: Sequence[Sequence[Graded]],
+) -> Figures:
+    clusters = [r.cluster for r in records]
+
+    def interval(values: Sequence[float]) -> Figures:
+        settings = {"resamples": data.bootstrap_samples, "seed": data.bootstrap_seed}
+        return bounds(bootstrap(mean_of(values), clusters, **settings))
+
+    count = len(samples[0])
+    right = [sum(g.score == 1 for g in each) for each in samples]
+    return {
+        "greedy": interval([g.score for g in greedy]),
+        "mean": interval([sum(g.score for g in each) / count for each in samples]),
+        "majority": interval([_voted(r, each) for r, each in zip(records, samples, strict=True)]),
+        "pass": {
+            str(k): interval([pass_at_k(count, c, k) for c in right]) for k in _budgets(count)
+        },
+        "agreement": sum(map(_agreement, samples)) / len(samples),
+    }
+
+
+def _voted(record: TestRecord, samples: Sequence[Graded]) -> float:
+    """Return the score of what most samples say, of each prompt on its own."""
+    said = zip(*(g.said for g in samples), strict=True)
+    return record.task.record_score(record.gold, tuple(map(majority_vote, said)))
+
+
+def _agreement(samples: Sequence[Graded]) -> float:
+    said = list(zip(*(g.said for g in samples), strict=True))
+    return sum(map(agreement, said)) / len(said)
+
+
+def _budgets(count: int) -> list[int]:
+    """Return the k to show: the powers of 2 up to the number of samples, and that number."""
+    powers = [2**n for n in range(count.bit_length()) if 2**n < count]
+    return [*powers, count]
