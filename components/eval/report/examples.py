@@ -22,6 +22,9 @@ TOTAL_LIMIT = 16_000_000
 _TEXT_LIMIT = 4000
 _KINDS = (("videos", "video"), ("images", "image"), ("audios", "audio"))
 
+_ById = Mapping[str, Mapping[str, Graded]]
+"""Answers by model and record."""
+
 
 @dataclass(frozen=True)
 class Opinion:
@@ -50,9 +53,9 @@ class Example:
         record: The record.
         shown: The record as people read it.
         headline: Why it is shown, such as ``GRPO right, SFT wrong``.
-        outcomes: Words that the page's filter knows: ``right``, ``wrong`` of the last model,
-            ``flipped`` between the last two, ``invalid``, ``error``, and each ablation that moves
-            the last model's score.
+        outcomes: Words that the page's filter knows, each with the number of the model after a
+            colon: ``right:0``, ``wrong``, ``invalid``, ``error``, and each ablation that moves the
+            model's score.
         medium: The medium, ready for the page; None for a record of text alone.
         opinions: One for each model.
         boxes: Boxes to draw on the image.
@@ -81,8 +84,7 @@ def choose(
     the four the order of the test file decides, so the choice is the same each time. Then records
     whose score moves without a modality.
     """
-    graded = _by_id(models)
-    ablated = {ablation: _by_id(of) for ablation, of in (ablations or {}).items()}
+    graded, ablated = _by_id(models), _ablated(ablations)
     left = TOTAL_LIMIT
     examples = []
     groups: dict[tuple[str, str], list[TestRecord]] = {}
@@ -92,13 +94,23 @@ def choose(
     for record in [*picked, *_moved(records, picked, graded, ablated)]:
         medium = _medium(record.row, min(MEDIUM_LIMIT, left))
         left -= len(medium.uri or "") * 3 // 4 if medium else 0
-        of = {name: by_id[record.id] for name, by_id in graded.items()}
-        without = {
-            ablation: {n: by_id[record.id] for n, by_id in of.items() if record.id in by_id}
-            for ablation, of in ablated.items()
-        }
-        examples.append(_example(record, of, medium, reward_weights, without))
+        examples.append(_example(record, graded, medium, reward_weights, ablated))
     return examples
+
+
+def others(
+    records: Sequence[TestRecord],
+    models: Sequence[ModelResult],
+    reward_weights: Mapping[str, float],
+    ablations: Mapping[str, Sequence[ModelResult]] | None = None,
+) -> list[Example]:
+    """Return examples of these records, in their order, without their media."""
+    graded, ablated = _by_id(models), _ablated(ablations)
+    return [_example(r, graded, None, reward_weights, ablated) for r in records]
+
+
+def _ablated(ablations: Mapping[str, Sequence[ModelResult]] | None) -> dict[str, _ById]:
+    return {ablation: _by_id(of) for ablation, of in (ablations or {}).items()}
 
 
 def _by_id(models: Sequence[ModelResult]) -> dict[str, dict[str, Graded]]:
@@ -108,8 +120,8 @@ def _by_id(models: Sequence[ModelResult]) -> dict[str, dict[str, Graded]]:
 def _moved(
     records: Sequence[TestRecord],
     picked: Sequence[TestRecord],
-    graded: Mapping[str, Mapping[str, Graded]],
-    ablated: Mapping[str, Mapping[str, Mapping[str, Graded]]],
+    graded: _ById,
+    ablated: Mapping[str, _ById],
 ) -> Iterator[TestRecord]:
     """Yield, of each task and ablation, the first records whose score the last model changes."""
     last = list(graded)[-1]
@@ -140,9 +152,7 @@ def _medium(row: Mapping[str, Any], limit: int) -> Medium | None:
     return None
 
 
-def _in_turn(
-    records: Sequence[TestRecord], graded: Mapping[str, Mapping[str, Graded]], most: int
-) -> Iterator[TestRecord]:
+def _in_turn(records: Sequence[TestRecord], graded: _ById, most: int) -> Iterator[TestRecord]:
     groups: list[list[TestRecord]] = [[], [], [], []]
     gaps: dict[str, float] = {}
     for record in records:
@@ -163,11 +173,16 @@ def _in_turn(
 
 def _example(
     record: TestRecord,
-    graded: Mapping[str, Graded],
+    models: _ById,
     medium: Medium | None,
     weights: Mapping[str, float],
-    ablated: Mapping[str, Mapping[str, Graded]],
+    ablations: Mapping[str, _ById],
 ) -> Example:
+    graded = {name: by_id[record.id] for name, by_id in models.items()}
+    ablated = {
+        ablation: {n: by_id[record.id] for n, by_id in of.items() if record.id in by_id}
+        for ablation, of in ablations.items()
+    }
     opinions = [
         Opinion(
             name,
@@ -178,11 +193,9 @@ def _example(
         )
         for name, g in graded.items()
     ]
-    outcomes = _outcomes(list(graded.values()))
-    last = opinions[-1]
-    outcomes += [ablation for ablation, g in last.ablated.items() if g.score != last.score]
+    outcomes = [f"{word}:{number}" for number, o in enumerate(opinions) for word in _outcomes(o)]
     shown = record.task.show(record.row) if record.prompts else Shown(record.error or "", (), "")
-    boxes = boxes_of(record, graded) if record.task.boxes else None
+    boxes = boxes_of(record, graded) if record.task.boxes and medium else None
     return Example(record, shown, _headline(opinions), outcomes, medium, opinions, boxes)
 
 
@@ -200,13 +213,11 @@ def _in_words(opinion: Opinion) -> str:
     return "right in one order only" if len(opinion.answers) == 2 else f"{opinion.score:.0%} right"
 
 
-def _outcomes(graded: Sequence[Graded]) -> list[str]:
-    last = graded[-1]
-    found = ["right" if last.score == 1 else "wrong"]
-    if len(graded) > 1 and last.score != graded[-2].score:
-        found.append("flipped")
-    if any(a.said is None and a.error is None for a in last.answers):
+def _outcomes(opinion: Opinion) -> list[str]:
+    found = ["right" if opinion.score == 1 else "wrong"]
+    if any(a.said is None and a.error is None for a in opinion.answers):
         found.append("invalid")
-    if last.error:
+    if any(a.error for a in opinion.answers):
         found.append("error")
-    return found
+    moved = (name for name, g in opinion.ablated.items() if g.score != opinion.score)
+    return [*found, *moved]

@@ -1,8 +1,8 @@
 """The evaluation report: one HTML file that needs nothing else, the same as JSON and Markdown.
 
 The page makes no request, and its content security policy forbids any. Its one script filters the
-examples; the policy names that script by its digest, so that no text of a model can run. The same
-data give the same bytes.
+examples and draws further ones; the policy names that script by its digest, so that no text of a
+model can run. The same data give the same bytes.
 """
 
 import base64
@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from components.eval.report import curves, examples, numbers
+from components.eval.report import curves, examples, more, numbers
 from components.eval.report.charts import interval_bar
 from components.eval.report.data import TITLES, ReportData, title_of
 from components.eval.report.findings import Finding, audit
@@ -75,6 +75,7 @@ def build_report(data: ReportData) -> Report:
     tasks = figures["tasks"]
     found = audit(tasks, data.curves)
     shown = examples.choose(data.records, data.models, data.reward_weights, data.ablations)
+    packed = _packed(data, {e.record.id for e in shown})
     summary = list(in_words(figures, found))
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -99,12 +100,21 @@ def build_report(data: ReportData) -> Report:
         findings=found,
         errors=content["errors"],
         examples=shown,
+        packed=packed,
         panels=curves.panels(data.curves),
         best={name: numbers.best_baseline(task)[1] for name, task in tasks.items()},
         **figures,
     )
     finite = _finite(content)
     return Report(html, finite, markdown(finite, METRICS))
+
+
+def _packed(data: ReportData, shown: Set[str]) -> more.Packed:
+    """Return the examples beside those that the page draws."""
+    rest = [record for record in data.records if record.id not in shown]
+    kept = rest[: max(0, more.MOST - len(shown))]
+    others = examples.others(kept, data.models, data.reward_weights, data.ablations)
+    return more.pack(others, [m.name for m in data.models], len(rest) - len(kept))
 
 
 def in_words(figures: Mapping[str, Any], findings: list[Finding]) -> Iterator[str]:

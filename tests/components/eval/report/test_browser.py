@@ -43,10 +43,12 @@ def show(page: Page, data: ReportData, folder: Path) -> None:
 def choose(page: Page, field: str, value: str) -> list[str]:
     """Set a field of the filter and return the headings of the examples that are then seen."""
     return page.run(
-        f"""(() => {{
-          const field = document.getElementById("filter").elements["{field}"];
-          field.value = "{value}";
+        f"""(async () => {{
+          const [field, count] = ["filter", "shown"].map((id) => document.getElementById(id));
+          count.textContent = "";
+          field.elements["{field}"].value = "{value}";
           field.dispatchEvent(new Event("input", {{bubbles: true}}));
+          while (!count.textContent) await new Promise((done) => setTimeout(done, 5));
           const seen = [...document.querySelectorAll(".example")].filter((e) => e.offsetHeight);
           return seen.map((e) => e.querySelector("h4").textContent);
         }})()"""
@@ -63,6 +65,41 @@ def test_the_filters_show_what_they_say(page: Page, tmp_path: Path) -> None:
     assert len(choose(page, "outcome", "right")) == 2
     assert len(choose(page, "words", "RED")) == 2
     assert choose(page, "words", "no such word") == []
+    assert page.messages == []
+
+
+def test_flipped_is_between_the_two_models_that_are_chosen(page: Page, tmp_path: Path) -> None:
+    """Given SFT that says A of all four, so two are right, and GRPO right but for one order."""
+    show(page, four_pairs(), tmp_path)
+    assert len(choose(page, "outcome", "flipped")) == 2  # the pairs whose gold answer is B
+    assert len(choose(page, "against", "0")) == 4
+    assert len(choose(page, "model", "1")) == 2
+    assert choose(page, "against", "1") == []
+    assert len(choose(page, "outcome", "right")) == 2
+    assert len(choose(page, "model", "0")) == 0
+    assert len(choose(page, "outcome", "invalid")) == 4
+    assert page.messages == []
+
+
+def test_thousands_of_records_are_searched_and_drawn_when_asked_for(
+    page: Page, tmp_path: Path
+) -> None:
+    records = [record(f"i{n}", asked=(f"Question {n}?", "It is red.", "Blue.")) for n in range(600)]
+    sft = [judgement(r, answer("A"), answer("A"), {}) for r in records]
+    grpo = [judgement(r, answer("AB"[n % 2]), answer("A"), {}) for n, r in enumerate(records)]
+    models = [ModelResult("sft", sft), ModelResult("grpo", grpo)]
+    show(page, ReportData("r", models, records, {}, bootstrap_samples=100), tmp_path)
+    drawn = "document.querySelectorAll('.example').length"
+    assert page.run(drawn) == 4
+    assert page.run("document.getElementById('shown').textContent") == "600 of 600"
+    (one,) = choose(page, "words", "question 577?")
+    assert one.endswith("image · i577")
+    assert "right in one order only" in one
+    assert len(choose(page, "words", "")) == 24
+    page.run("document.getElementById('further').click()")
+    assert page.run(drawn) == 44
+    choose(page, "outcome", "flipped")
+    assert page.run("document.getElementById('shown').textContent") == "300 of 600"
     assert page.messages == []
 
 
@@ -100,11 +137,12 @@ def test_hostile_text_neither_runs_nor_asks_for_anything(page: Page, tmp_path: P
             f"<img src='{at}/x' onerror='window.ran=1'>"
             f"<svg onload='window.ran=1'><link rel=stylesheet href='{at}/y'><a href='javascript:x'>"
         )
-        r = record("<b>i1", asked=(bad, bad, bad))
-        judged = [judgement(r, answer("A", bad), Answer(bad, error=bad))]
+        records = [record(f"<b>i{n}", asked=(bad, bad, bad)) for n in range(6)]
+        judged = [judgement(r, answer("A", bad), Answer(bad, error=bad)) for r in records]
         notes = [bad]
-        data = ReportData(bad, [ModelResult("sft", judged)], [r], WEIGHTS, notes=notes)
+        data = ReportData(bad, [ModelResult("sft", judged)], records, WEIGHTS, notes=notes)
         show(page, data, tmp_path)
+        assert len(choose(page, "outcome", "error")) == 6  # of which two are drawn by the script
         assert page.run("window.ran") is None
         assert page.messages == []
         # What would run if markup had come through all the same is stopped by the policy.

@@ -289,8 +289,11 @@ def test_the_examples_say_what_the_filter_asks_for():
         for t, a in page.elements
         if t == "article"
     ]
-    assert ("image", ["right", "flipped"]) in told
-    assert ("audio", ["wrong", "flipped"]) in told  # right in one order only
+    # Base writes no verdict; of SFT's "A" and GRPO's verdict both, one or none are right.
+    assert ("image", ["wrong:0", "invalid:0", "wrong:1", "right:2"]) in told
+    assert ("audio", ["wrong:0", "invalid:0", "wrong:1", "wrong:2"]) in told  # in one order only
+    scores = [a["data-scores"] for t, a in page.elements if t == "article"]
+    assert "0.0 0.0 0.5" in scores
     options = [a.get("value") for t, a in page.elements if t == "option"]
     assert {"right", "wrong", "flipped", "invalid", "error"} <= set(options)
 

@@ -192,8 +192,8 @@ def test_the_page_shows_the_falls_and_each_example_without_the_modality() -> Non
     assert rows["without picture"][2:6] == ["40", "100.0%", "50.0%", "+50.0"]
     assert rows["without sound"][5] == "+0.0"
     outcomes = [(a["data-outcomes"] or "").split() for t, a in page.elements if t == "article"]
-    assert any({"no_picture", "text_only"} <= set(words) for words in outcomes)
-    assert not any("no_sound" in words for words in outcomes)
+    assert any({"no_picture:0", "text_only:0"} <= set(words) for words in outcomes)
+    assert not any("no_sound:0" in words for words in outcomes)
     assert "other score without picture" in page.text
     assert "| SFT without picture | 40 | 100.0% | 50.0% | +50.0 (" in report.markdown
 
