@@ -86,7 +86,9 @@ def test_thousands_of_records_are_searched_and_drawn_when_asked_for(
 ) -> None:
     records = [record(f"i{n}", asked=(f"Question {n}?", "It is red.", "Blue.")) for n in range(600)]
     sft = [judgement(r, answer("A"), answer("A"), {}) for r in records]
-    grpo = [judgement(r, answer("AB"[n % 2]), answer("A"), {}) for n, r in enumerate(records)]
+    grpo = [
+        judgement(r, answer("B" if n % 2 else "A"), answer("A"), {}) for n, r in enumerate(records)
+    ]
     models = [ModelResult("sft", sft), ModelResult("grpo", grpo)]
     show(page, ReportData("r", models, records, {}, bootstrap_samples=100), tmp_path)
     drawn = "document.querySelectorAll('.example').length"

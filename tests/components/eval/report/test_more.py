@@ -34,7 +34,7 @@ def report(records: int, characters: int = 0) -> str:
     def said() -> Answer:
         return answer("A", random_.choice(texts))
 
-    pairs = [record(f"i{n}", "AB"[n % 2]) for n in range(records)]
+    pairs = [record(f"i{n}", "B" if n % 2 else "A") for n in range(records)]
     models = [
         ModelResult(name, [judgement(r, said(), said(), {}) for r in pairs])
         for name in ("sft", "grpo")
