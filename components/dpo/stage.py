@@ -77,7 +77,8 @@ def run(context: Context[DPOSettings]) -> Result:
     """Train, and keep what was trained with the trainer's logs.
 
     The artifact has ``adapter/``, or ``model/``, a whole model folder, where all weights were
-    trained; ``logs/``; and ``rejected.jsonl`` with the records that cannot be trained on.
+    trained; ``logs/``; ``rejected.jsonl`` with the records that cannot be trained on; and
+    ``data_card.md``, which sums up what is.
 
     Raises:
         InputError: If no record has a preference or a setting does not fit ms-swift.

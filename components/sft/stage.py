@@ -14,7 +14,8 @@ def run(context: Context[SFTSettings]) -> Result:
     """Train, and keep the last checkpoint's weights and the trainer's logs.
 
     The artifact has ``model/``, a whole model folder, or ``adapter/`` for LoRA, ``logs/``, and
-    ``rejected.jsonl`` with the records that cannot be trained on.
+    ``rejected.jsonl`` with the records that cannot be trained on, and ``data_card.md``, which sums
+    up what is.
 
     Raises:
         InputError: If a record's medium is missing or a setting does not fit ms-swift.

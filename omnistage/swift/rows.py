@@ -15,6 +15,8 @@ from omnistage.records.record import Split
 from omnistage.records.training_data import write_training_file
 from omnistage.stage.contract import Context
 from omnistage.stage.media import records_root
+from omnistage.swift.data_card import NAME as DATA_CARD
+from omnistage.swift.data_card import data_card
 from omnistage.swift.encoding import Encoded, encode_records, token_figures
 from omnistage.swift.family import Family
 from omnistage.swift.lineage import Start
@@ -65,7 +67,8 @@ def training_rows(
     """Encode a split's records, set aside those that cannot be trained on, write the others.
 
     The rejected ones are written to ``rejected.jsonl`` of the artifact: ``id``, ``reason``
-    (``missing``, ``too long``, ``cannot be encoded``) and ``detail``.
+    (``missing``, ``too long``, ``cannot be encoded``) and ``detail``. ``data_card.md`` beside it
+    sums up what is trained on.
 
     Args:
         context: The stage's, with inputs ``records`` and ``data``.
@@ -103,6 +106,8 @@ def training_rows(
     )
     by_reason = dict(sorted(Counter(row["reason"] for row in rejected).items()))
     counts = {"read": len(rows), "records": trained, "rejected": by_reason}
+    card = data_card(context.step, counts, figures, rejected)
+    (context.out / DATA_CARD).write_text(card)
     return TrainingRows(path, records, root, counts, figures)
 
 

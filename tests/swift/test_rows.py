@@ -104,6 +104,42 @@ def test_training_gets_exactly_the_rows_that_can_be_encoded(
     assert rows.tokens["total"] == 103
 
 
+def test_the_data_card_says_what_is_trained_on_and_names_what_is_not(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    prepare([*MIXED, Encoded({}, error="</pre>\n| x.png |\n# broken")])
+    assert (
+        (tmp_path / "out" / "data_card.md").read_text()
+        == """\
+# Data of sft
+
+6 records read, 2 trained on, 4 set aside. An epoch has 103 tokens, 39% of them media; a record \
+has 100 in the middle and 100 at most.
+
+| modality | tokens of an epoch |
+| --- | ---: |
+| image | 40 |
+| text | 63 |
+
+| tokens of a record, at most | records |
+| --- | ---: |
+| 4 | 1 |
+| 128 | 1 |
+
+| set aside because | records |
+| --- | ---: |
+| cannot be encoded | 2 |
+| missing | 1 |
+| too long | 1 |
+
+    a:1: too long: 101 tokens (61 text, 40 image), max_length is 100
+    a:2: cannot be encoded: x.png: OSError: image file is truncated
+    a:3: missing: no file x.png
+    a:5: cannot be encoded: </pre> | x.png | # broken
+"""
+    )
+
+
 def test_rows_that_all_fit_are_written_as_they_were(prepare: Prepare, tmp_path: Path) -> None:
     rows = prepare([Encoded({"text": 1})] * 3)
     expected = tmp_path / "expected.jsonl"
