@@ -91,7 +91,8 @@ def same(gold: str, answer: str) -> bool | None:
 
     An answer without the gold's unit is right, and so is one in another unit of the same kind
     with the right value; a unit of another kind is wrong. Of several expressions in a text the
-    boxed one counts, else the last. ``a = b`` and ``a ≈ b`` are right by either side.
+    boxed one counts, else the last. ``a ≈ b`` is right by either side, ``a = b = c`` by what it
+    comes to: ``c``, or ``b`` where ``c`` is a name.
 
     Example:
         >>> same("2√{3}", r"$2\\sqrt{3}$"), same("2√{3}", "2")
@@ -147,10 +148,17 @@ def read(text: str) -> tuple[Quantity, ...]:
     if found is None:
         return ()
     forms = [found]
-    for sign in (r"\approx", "≈", "="):
+    for sign in (r"\approx", "≈"):
         forms += [part for form in forms for part in form.split(sign) if sign in form]
+    forms += [_result(form) for form in forms if "=" in form]
     quantities = dict.fromkeys(map(_with_unit, filter(str.strip, forms)))
     return tuple(q for q in quantities if q.latex)
+
+
+def _result(equation: str) -> str:
+    """Return what an equation or a chain of them comes to: its last side that says something."""
+    sides = equation.split("=")
+    return next((side for side in reversed(sides) if _SAYS_SOMETHING.search(side)), sides[-1])
 
 
 def latex(text: str) -> str:

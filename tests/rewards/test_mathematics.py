@@ -69,6 +69,13 @@ CASES = [
     ("$5", "5 dollars", True),
     ("9π", "9π ≈ 28.27", True),
     ("28.27", "9π ≈ 28.27", True),
+    # A chain of equations is right by what it comes to.
+    ("7.5", r"\frac{3 \times 5}{2} = \frac{15.5}{2} = 7.75", False),
+    ("7.75", r"\frac{3 \times 5}{2} = \frac{15.5}{2} = 7.75", True),
+    ("5", "x = 5", True),
+    ("5", "5 = x", True),
+    ("10√3", "x = 10√3 ≈ 17.3", True),
+    ("y = 2x + 1", "2x + 1 = y", True),
     ("42", r"Hence \boxed{42}.", True),
     ("42", "", False),
     ("42", "I do not know", False),
