@@ -100,14 +100,13 @@ def stage_job(
         run: Id of the run that waits for it.
         owner: Owner reference of the job.
         defaults: See :func:`launch_settings`.
-        prepare: Return the job of the stage's preparation instead, which holds no GPU.
+        prepare: Whether the job is that of its preparation, which holds no GPU.
 
     Raises:
         InputError: If a setting is wrong, or the store is a folder that the pods do not mount.
     """
     settings = launch_settings(cluster, stage, defaults)
-    remote = store.startswith("s3://")
-    if not remote and not settings.volumes:
+    if not (remote := store.startswith("s3://")) and not settings.volumes:
         raise InputError(
             f"store {store}: pods cannot see a folder; use s3://…, or mount its volume "
             "(cluster.volumes, or the chart's value store.volume)"
@@ -121,16 +120,15 @@ def stage_job(
             "nproc_per_node": settings.gpus_per_node,
             "keep_checkpoints": remote or settings.nodes > 1,
         },
+        **({"prepare": True} if prepare else {}),
     }
-    if prepare:
-        spec["prepare"], settings = True, settings.for_encoding()
     text = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS).decode()
     return ClusterJob(
         stage=f"{stage.name}_encode" if prepare else stage.name,
         key=parts.key,
         image=cluster.image,
         command=("python", "-m", stage.program, "--spec", text),
-        settings=settings,
+        settings=settings.for_encoding() if prepare else settings,
         namespace=namespace,
         run=run,
         owner=owner,

@@ -9,6 +9,7 @@ neither.
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from components.download.tiny.families import (
     build_config,
@@ -54,7 +55,7 @@ def write_model(
     """
     try:
         import torch
-        from transformers import GenerationConfig
+        import transformers  # noqa: F401 - found missing here, with what to do about it
     except ImportError as e:
         raise InputError(
             f"building the tiny model needs torch and transformers ({e}); install omnistage[train]"
@@ -74,22 +75,10 @@ def write_model(
         loss = teach(model, processor, settings.kinds, settings.lessons, settings.seed)
         if events:
             events.message(f"taught it for {settings.lessons} steps, to a loss of {loss:.2f}")
-    ids = partial(token_id, tokenizer)
-    # A completion that held a media token could not be encoded again as text (GRPO does that).
-    media = MEDIA_TOKENS[family.model_type].values()
-    barred = sorted(ids(token) for token in [TURN_START, *media])
-    generation = GenerationConfig(
-        use_cache=True,
-        do_sample=True,
-        temperature=1.0,
-        suppress_tokens=barred,
-        eos_token_id=[ids(TURN_END), ids(END_OF_TEXT)],
-        pad_token_id=ids(END_OF_TEXT),
-    )
     with machine_errors("writing the tiny model"):
         folder.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(folder)
-        generation.save_pretrained(folder)
+        _generation(tokenizer, family.model_type).save_pretrained(folder)
         processor.save_pretrained(folder)
         (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
         for name in family.special_files:  # asked for even where there is no talker
@@ -98,3 +87,21 @@ def write_model(
     if events:
         events.message(f"built a {family.title} of {parameters:,} parameters, {vocabulary} tokens")
     return {"parameters": parameters, "vocabulary": vocabulary}
+
+
+def _generation(tokenizer: Any, model_type: str) -> Any:
+    """Return how the tiny model generates by default."""
+    from transformers import GenerationConfig  # torch, as above
+
+    ids = partial(token_id, tokenizer)
+    # A completion that held a media token could not be encoded again as text (GRPO does that).
+    media = MEDIA_TOKENS[model_type].values()
+    barred = sorted(ids(token) for token in [TURN_START, *media])
+    return GenerationConfig(
+        use_cache=True,
+        do_sample=True,
+        temperature=1.0,
+        suppress_tokens=barred,
+        eos_token_id=[ids(TURN_END), ids(END_OF_TEXT)],
+        pad_token_id=ids(END_OF_TEXT),
+    )
