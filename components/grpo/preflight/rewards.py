@@ -9,6 +9,7 @@ from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
 from omnistage.records.verdict import VerdictError, parse_verdict
 from omnistage.rewards import REQUIRED_VARIABLES, REWARDS, register
 from omnistage.rewards.columns import gold_answer
+from omnistage.rewards.grounding import in_image, read_box
 
 _NAME = "rewards"
 _SERVED = 2  # records sent to a reward that asks a server
@@ -85,10 +86,14 @@ def _extremes(name: str, record: dict[str, Any]) -> tuple[float | None, float | 
 def gold_completions(record: dict[str, Any]) -> list[str]:
     """Return a record's gold answer in the forms that the known prompts ask for.
 
-    As it is; after ``<think>``; and after ``<context>`` and ``<think>`` (HumanOmniV2).
+    As it is; after ``<think>``; and after ``<context>`` and ``<think>`` (HumanOmniV2). A box is
+    told in the frame that the model speaks of.
     """
     solution = record.get("solution")
     text = solution if isinstance(solution, str) else json.dumps(solution, ensure_ascii=False)
+    shown, image, box = record.get("shown_size"), record.get("image_size"), read_box(text)
+    if shown and image and box:
+        text = json.dumps(in_image(box, image, shown))
     answer = f"<answer>{gold_answer(text)}</answer>"
     thought = "<think>The medium shows it, so this is the answer.</think>"
     return [
