@@ -23,7 +23,8 @@ from omnistage.swift.training.saved import SavedCheckpoints
 from omnistage.torchrun import run as local
 from omnistage.torchrun.job import SILENCE_SECONDS, TorchrunJob, gpu_count
 
-PLUGINS = tuple(Path(__file__).parents[1] / "plugins" / n for n in ("templates.py", "checks.py"))
+_PLUGINS = Path(__file__).parents[1] / "plugins"
+PLUGINS = tuple(_PLUGINS / name for name in ("templates.py", "checks.py", "plots.py"))
 """The plugins that register omnistage's templates and checks with ms-swift."""
 
 LIBRARIES = ("ms-swift", "peft", "torch", "transformers", "trl")

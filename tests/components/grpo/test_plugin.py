@@ -39,6 +39,32 @@ def test_ms_swift_finds_every_reward_under_its_curves_name():
     assert json.loads(done.stdout.splitlines()[-1]) == [METRIC_NAMES, [0.2, 0.0]]
 
 
+PLOTS = """
+import sys
+from swift.utils import import_external_file
+
+import_external_file("omnistage/swift/plugins/plots.py")
+import swift.pipelines.train.sft
+
+swift.pipelines.train.sft.plot_images(sys.argv[1], "no/such/curves", ["train/loss"], 0.9)
+"""
+
+
+@pytest.mark.pipeline
+def test_ms_swift_draws_no_pictures_of_curves(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", PLOTS, str(tmp_path / "images")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not (tmp_path / "images").exists()
+
+
 @pytest.mark.pipeline
 def test_a_completion_that_a_reward_leaves_out_is_left_out_of_the_advantages(tmp_path: Path):
     """Given a judge silent on some completions, when ms-swift makes advantages of its rewards."""
