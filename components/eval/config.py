@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.eval.gate import read_rule
 from omnistage.rewards import REWARDS
@@ -63,6 +63,12 @@ class EvalSettings(Settings):
         description="Sample only of the most likely tokens that have this probability together.",
         json_schema_extra=added(),
     )
+    best_of_n_judge: str = Field(
+        default="",
+        description="One of `models`, which as a judge picks the best of the samples of every "
+        "model in a pairwise knock-out, to stand beside majority vote and random pick.",
+        json_schema_extra=added(),
+    )
     rotate_options: bool = Field(
         default=False,
         description="Ask records of `choice` again with their options in every other rotation, to "
@@ -102,6 +108,14 @@ class EvalSettings(Settings):
     notes: list[str] = Field(
         default=[], description="Statements for the report's reader about the data or the run."
     )
+
+    @model_validator(mode="after")
+    def _judge_has_a_choice(self) -> "EvalSettings":
+        if self.best_of_n_judge and self.samples < 2:
+            raise ValueError("best_of_n_judge needs samples of 2 or more to pick from")
+        if self.best_of_n_judge and self.models and self.best_of_n_judge not in self.models:
+            raise ValueError(f"best_of_n_judge {self.best_of_n_judge!r} is not one of models")
+        return self
 
     @field_validator("require")
     @classmethod

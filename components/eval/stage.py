@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.eval.config import EvalSettings
 from components.eval.gate import check_gate
@@ -56,6 +56,7 @@ def run(context: Context[EvalSettings]) -> Result:
     notes = [f"Rewards that ask a server are not computed here: {', '.join(left_out)}."]
     results, without = _grade(context, records, answers, list(weights))
     samples, rotated = grade_variants(context, records, answers)
+    picked = _picked(context, family, records, samples, root)
     report = build_report(
         ReportData(
             recipe=config.title or "evaluation",
@@ -63,6 +64,8 @@ def run(context: Context[EvalSettings]) -> Result:
             records=records,
             ablations=without,
             samples=samples,
+            picked=picked,
+            picked_by=config.best_of_n_judge,
             rotated=rotated,
             protocols=config.protocols,
             reward_weights=weights,
@@ -159,6 +162,28 @@ def grade_variants(
         if config.samples:
             write_jsonl(context.out / "samples" / f"{name}.jsonl", rows)
     return samples, rotated
+
+
+def _picked(
+    context: Context[EvalSettings],
+    family: Family,
+    records: "Sequence[TestRecord]",
+    samples: "Mapping[str, Sequence[Sequence[Graded]]]",
+    root: Path,
+) -> "dict[str, list[Graded]]":
+    """Have the judge of the settings pick one sample of each record, of every model."""
+    from components.eval.ask import ask
+    from components.eval.variants.best_of_n import best_of
+
+    config = context.config
+    if not config.best_of_n_judge:
+        return {}
+    judge = [m for m in models_of(context, family) if m.name == config.best_of_n_judge]
+
+    def asked(prompts: list[dict[str, Any]]) -> "Answers":
+        return ask(context, judge, family, prompts, [root])[config.best_of_n_judge]
+
+    return {name: best_of(records, of, asked, strict=config.strict) for name, of in samples.items()}
 
 
 def _finish(context: Context[EvalSettings], report: "Report", records: int) -> Result:

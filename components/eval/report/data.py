@@ -83,6 +83,9 @@ class ReportData:
             :mod:`components.eval.variants.ablation`.
         samples: By model, the graded answers of each sample; see
             :mod:`components.eval.variants.samples`.
+        picked: By model, the sample of each record that ``picked_by`` picks; see
+            :mod:`components.eval.variants.best_of_n`.
+        picked_by: The model that picks.
         rotated: By model and record id, what it says in each rotation of the options; see
             :mod:`components.eval.variants.rotations`.
         protocols: Names of protocols under which the same answers are scored too.
@@ -102,6 +105,8 @@ class ReportData:
     reward_weights: Mapping[str, float]
     ablations: Mapping[str, Sequence[ModelResult]] = field(default_factory=dict)
     samples: Mapping[str, Sequence[Sequence[Graded]]] = field(default_factory=dict)
+    picked: Mapping[str, Sequence[Graded]] = field(default_factory=dict)
+    picked_by: str = ""
     rotated: Mapping[str, Mapping[str, Sequence[str | None]]] = field(default_factory=dict)
     protocols: Sequence[str] = ()
     repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)

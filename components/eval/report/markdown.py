@@ -96,10 +96,13 @@ def _sampling(task: Mapping[str, Any]) -> Iterator[str]:
     if not task["sampling"]:
         return
     for name, m in task["sampling"]["models"].items():
+        judge = _plain(title_of(task["sampling"]["picked_by"]))
+        picked = f"picked by {judge} {_cell(m['picked'])}, " if m["picked"] else ""
         passes = ", ".join(f"pass@{k} {_cell(value)}" for k, value in m["pass"].items())
         yield (
             f"{_plain(title_of(name))}, {task['sampling']['samples']} samples: majority "
-            f"{_cell(m['majority'])}, {passes}; greedy {_cell(m['greedy'])}."
+            f"{_cell(m['majority'])}, {picked}random pick {_cell(m['mean'])}, {passes}; greedy "
+            f"{_cell(m['greedy'])}."
         )
         yield ""
 

@@ -3,7 +3,9 @@
 ``sampling`` of a task in ``report.json`` has the number of ``samples`` of each record and for each
 of ``models`` the mean score of its ``greedy`` answers, that ``mean`` over the samples, the score of
 the ``majority`` vote, each with its interval, ``pass`` by k, and ``agreement``, the mean share of a
-record's samples that give the majority's answer. A sample is right when its score is 1; of a pair
+record's samples that give the majority's answer. The ``mean`` is also what a random pick scores on
+average. Where a judge picked one of each record's samples, ``picked`` is the score of these, with
+its interval, and ``picked_by`` its name. A sample is right when its score is 1; of a pair
 to judge, in both orders.
 """
 
@@ -33,8 +35,12 @@ def sampling(
         by_id = [{g.id: g for g in sample} for sample in samples]
         count = len(samples)
         of_records = [[sample[r.id] for sample in by_id] for r in records]
+        picked = {g.id: g for g in data.picked.get(name, ())}
+        of_judge = [picked[r.id] for r in records if r.id in picked]
+        asked = [r for r in records if r.id in picked]
         models[name] = _model(data, records, graded[name], of_records)
-    return {"samples": count, "models": models} if count else {}
+        models[name]["picked"] = _interval(data, asked, [g.score for g in of_judge])
+    return {"samples": count, "picked_by": data.picked_by, "models": models} if count else {}
 
 
 def _model(
@@ -43,23 +49,30 @@ def _model(
     greedy: Sequence[Graded],
     samples: Sequence[Sequence[Graded]],
 ) -> Figures:
-    clusters = [r.cluster for r in records]
-
-    def interval(values: Sequence[float]) -> Figures:
-        settings = {"resamples": data.bootstrap_samples, "seed": data.bootstrap_seed}
-        return bounds(bootstrap(mean_of(values), clusters, **settings))
-
     count = len(samples[0])
     right = [sum(g.score == 1 for g in each) for each in samples]
     return {
-        "greedy": interval([g.score for g in greedy]),
-        "mean": interval([sum(g.score for g in each) / count for each in samples]),
-        "majority": interval([_voted(r, each) for r, each in zip(records, samples, strict=True)]),
+        "greedy": _interval(data, records, [g.score for g in greedy]),
+        "mean": _interval(data, records, [sum(g.score for g in each) / count for each in samples]),
+        "majority": _interval(
+            data, records, [_voted(r, each) for r, each in zip(records, samples, strict=True)]
+        ),
         "pass": {
-            str(k): interval([pass_at_k(count, c, k) for c in right]) for k in _budgets(count)
+            str(k): _interval(data, records, [pass_at_k(count, c, k) for c in right])
+            for k in _budgets(count)
         },
         "agreement": sum(map(_agreement, samples)) / len(samples),
     }
+
+
+def _interval(
+    data: ReportData, records: Sequence[TestRecord], values: Sequence[float]
+) -> Figures | None:
+    """Return the mean of a value of each record with its interval; None without any record."""
+    if not records:
+        return None
+    settings = {"resamples": data.bootstrap_samples, "seed": data.bootstrap_seed}
+    return bounds(bootstrap(mean_of(values), [r.cluster for r in records], **settings))
 
 
 def _voted(record: TestRecord, samples: Sequence[Graded]) -> float:
