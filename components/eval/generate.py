@@ -18,9 +18,8 @@ import orjson
 from pydantic import BaseModel
 
 from omnistage.files import read_jsonl
-from omnistage.swift.family import family_named
+from omnistage.swift.engine import open_engine, request_of
 
-MEDIA = ("images", "audios", "videos")
 Row = dict[str, Any]
 _MESSAGE = 300  # characters of an error kept
 _WHOLE_VOCABULARY = 1_000_000
@@ -117,34 +116,28 @@ def _told(error: Exception) -> str:
 def main(spec: JudgeSpec, rank: int, processes: int) -> None:
     """Ask every model for this process's share of the prompts."""
     import torch
-    from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
-
-    import omnistage.swift.template  # noqa: F401 - registers the templates
+    from swift.infer_engine import RequestConfig
 
     prompts = list(read_jsonl(Path(spec.prompts)))[rank::processes]
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    family = family_named(spec.model_type, "eval")
     for model in spec.models:
         done = answered(Path(model.answers))
         left = [p for p in prompts if p["id"] not in done]
         if not left:
             continue
-        engine = TransformersEngine(
+        engine = open_engine(
             model.model,
-            adapters=[model.adapter] if model.adapter else None,
-            max_batch_size=spec.batch_size,
-            torch_dtype=getattr(torch, spec.dtype),
+            model.adapter,
+            spec.model_type,
+            batch_size=spec.batch_size,
+            dtype=spec.dtype,
             attn_impl=spec.attn_impl,
-            model_type=family.model_type,
-            template_type=family.omnistage_template,
-            device_map=device,
         )
         # A prompt that cannot be encoded comes back as its exception; ms-swift reads the attribute
         # but declares it nowhere.
         setattr(engine, "strict", False)  # noqa: B010
 
         def ask(batch: Sequence[Row], engine: Any = engine) -> list[str | Exception]:
-            requests = [_request(InferRequest, prompt) for prompt in batch]
+            requests = [request_of(prompt) for prompt in batch]
             config = RequestConfig(max_tokens=spec.max_completion_length, **decoding_of(batch))
             torch.manual_seed(_seed(batch))
             responses: list[Any] = engine.infer(requests, config, use_tqdm=False)
@@ -175,10 +168,6 @@ def _seed(batch: Sequence[Row]) -> int:
     """Return the seed of a batch; batches differ, and the same batch is answered the same again."""
     ids = [[prompt["id"], prompt.get("sampling", {}).get("seed")] for prompt in batch]
     return int(hashlib.sha256(orjson.dumps(ids)).hexdigest()[:8], 16)
-
-
-def _request(cls: Any, prompt: Row) -> Any:
-    return cls(messages=prompt["messages"], **{k: prompt.get(k, []) for k in MEDIA})
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ import orjson
 from pydantic import BaseModel
 
 from omnistage.files import read_jsonl
-from omnistage.records.record import MEDIA
 from omnistage.rewards import REWARDS, RewardFunction, register
-from omnistage.swift.family import family_named
+from omnistage.swift.engine import open_engine, request_of
 
 
 class SampleSpec(BaseModel):
@@ -72,26 +71,20 @@ def accuracy(reward: RewardFunction, row: dict[str, Any], answers: Sequence[str]
 def main(spec: SampleSpec, rank: int, processes: int) -> None:
     """Ask this process's share of the prompts."""
     import torch
-    from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
-
-    import omnistage.swift.template  # noqa: F401 - registers the templates
+    from swift.infer_engine import RequestConfig
 
     register(spec.reward_code)
     done = sampled(Path(spec.answers))
     rows = [r for r in list(read_jsonl(Path(spec.rows)))[rank::processes] if r["id"] not in done]
     if not rows:
         return
-    family = family_named(spec.model_type, "difficulty")
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    engine = TransformersEngine(
+    engine = open_engine(
         spec.model,
-        adapters=[spec.adapter] if spec.adapter else None,
-        max_batch_size=spec.batch_size,
-        torch_dtype=getattr(torch, spec.dtype),
+        spec.adapter,
+        spec.model_type,
+        batch_size=spec.batch_size,
+        dtype=spec.dtype,
         attn_impl=spec.attn_impl,
-        model_type=family.model_type,
-        template_type=family.omnistage_template,
-        device_map=device,
     )
     config = RequestConfig(
         max_tokens=spec.max_completion_length,
@@ -106,7 +99,7 @@ def main(spec: SampleSpec, rank: int, processes: int) -> None:
     with path.open("ab") as f:
         for first in range(0, len(rows), at_once):
             batch = rows[first : first + at_once]
-            requests = [_request(InferRequest, row) for row in batch for _ in range(spec.samples)]
+            requests = [request_of(row) for row in batch for _ in range(spec.samples)]
             responses: list[Any] = engine.infer(requests, config, use_tqdm=False)
             texts = [response.choices[0].message.content for response in responses]
             for number, row in enumerate(batch):
@@ -114,10 +107,6 @@ def main(spec: SampleSpec, rank: int, processes: int) -> None:
                 seen = {"id": row["id"], "accuracy": accuracy(reward, row, answers)}
                 f.write(orjson.dumps(seen) + b"\n")
             f.flush()
-
-
-def _request(cls: Any, row: dict[str, Any]) -> Any:
-    return cls(messages=row["messages"], **{k: row.get(k) or [] for k in MEDIA})
 
 
 def _cut(path: Path) -> None:
