@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from components.eval.gate import read_rule
 from omnistage.rewards import REWARDS
 from omnistage.rewards.own import OWN
+from omnistage.rewards.served.client import JudgeSettings
 from omnistage.settings import Settings, added
 from omnistage.swift.media import MediaSettings
 from omnistage.swift.settings import Dtype
@@ -79,6 +80,12 @@ class EvalSettings(Settings):
         default=[],
         description="Other protocols to score the same answers under, beside omnistage's own.",
     )
+    judge: JudgeSettings | None = Field(
+        default=None,
+        description="An LLM that scores answers of `free_form` beside their overlap with the gold "
+        "answer; its `model` must be named. None by default.",
+        json_schema_extra=added(),
+    )
     max_records: int | None = Field(
         default=None, ge=1, description="Ask only the first so many test records; all by default."
     )
@@ -116,6 +123,13 @@ class EvalSettings(Settings):
         if self.best_of_n_judge and self.models and self.best_of_n_judge not in self.models:
             raise ValueError(f"best_of_n_judge {self.best_of_n_judge!r} is not one of models")
         return self
+
+    @field_validator("judge")
+    @classmethod
+    def _named_judge(cls, judge: JudgeSettings | None) -> JudgeSettings | None:
+        if judge and not judge.model:
+            raise ValueError("model: name the model that judges, for it decides the figures")
+        return judge
 
     @field_validator("require")
     @classmethod

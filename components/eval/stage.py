@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from components.eval.config import EvalSettings
 from components.eval.gate import check_gate
 from components.eval.models import common_base, models_of, named_models, reward_weights
-from omnistage.files import write_atomic, write_json, write_jsonl
+from omnistage.files import counted, write_atomic, write_json, write_jsonl
 from omnistage.records.media_facts import split_files
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.stage.media import records_root
@@ -56,6 +56,7 @@ def run(context: Context[EvalSettings]) -> Result:
     notes = [f"Rewards that ask a server are not computed here: {', '.join(left_out)}."]
     results, without = _grade(context, records, answers, list(weights))
     samples, rotated = grade_variants(context, records, answers)
+    judged, unread = _judged(context, records, results)
     picked = _picked(context, family, records, samples, root)
     report = build_report(
         ReportData(
@@ -64,6 +65,7 @@ def run(context: Context[EvalSettings]) -> Result:
             records=records,
             ablations=without,
             samples=samples,
+            judged=judged,
             picked=picked,
             picked_by=config.best_of_n_judge,
             rotated=rotated,
@@ -76,7 +78,7 @@ def run(context: Context[EvalSettings]) -> Result:
             },
             stages=stage_runs(context),
             seeds=seeds(context),
-            notes=[*config.notes, *(notes if left_out else [])],
+            notes=[*config.notes, *unread, *(notes if left_out else [])],
             bootstrap_samples=config.bootstrap_samples,
             bootstrap_seed=config.seed,
         )
@@ -162,6 +164,28 @@ def grade_variants(
         if config.samples:
             write_jsonl(context.out / "samples" / f"{name}.jsonl", rows)
     return samples, rotated
+
+
+def _judged(
+    context: Context[EvalSettings],
+    records: "Sequence[TestRecord]",
+    results: "Sequence[ModelResult]",
+) -> "tuple[dict[str, dict[str, float | None]], list[str]]":
+    """Return the LLM judge's scores, if one is set, and notes on answers that it gave none."""
+    from components.eval.judged import judge_answers
+
+    judge = context.config.judge
+    if judge is None:
+        return {}, []
+    models = {result.name: result.graded for result in results}
+    judged = judge_answers(records, models, judge, context.store.uri)
+    unread = {name: list(scores.values()).count(None) for name, scores in judged.items()}
+    return judged, [
+        f"The LLM judge named no score for {counted(count, 'answer')} of {name}; its figure is of "
+        "the others."
+        for name, count in unread.items()
+        if count
+    ]
 
 
 def _picked(

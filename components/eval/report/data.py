@@ -83,6 +83,8 @@ class ReportData:
             :mod:`components.eval.variants.ablation`.
         samples: By model, the graded answers of each sample; see
             :mod:`components.eval.variants.samples`.
+        judged: By model and record id, the LLM judge's score of the answer, 0 to 1; None where it
+            named none; see :mod:`components.eval.judged`.
         picked: By model, the sample of each record that ``picked_by`` picks; see
             :mod:`components.eval.variants.best_of_n`.
         picked_by: The model that picks.
@@ -105,6 +107,7 @@ class ReportData:
     reward_weights: Mapping[str, float]
     ablations: Mapping[str, Sequence[ModelResult]] = field(default_factory=dict)
     samples: Mapping[str, Sequence[Sequence[Graded]]] = field(default_factory=dict)
+    judged: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     picked: Mapping[str, Sequence[Graded]] = field(default_factory=dict)
     picked_by: str = ""
     rotated: Mapping[str, Mapping[str, Sequence[str | None]]] = field(default_factory=dict)

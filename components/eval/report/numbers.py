@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any
 
 from components.eval.grading import Graded
-from components.eval.metrics.bootstrap import Interval, Ratio, bootstrap, mean_of
+from components.eval.metrics.bootstrap import Interval, Ratio, bootstrap, mean_of, share_of
 from components.eval.metrics.classification import confusion
 from components.eval.metrics.comparison import Comparison, compare, holm
 from components.eval.records import TestRecord
@@ -111,7 +111,7 @@ class _TaskNumbers:
     def figures(self) -> Figures:
         """Return all figures of the task."""
         golds = Counter(self.golds)
-        models = {name: self._model(graded) for name, graded in self.graded.items()}
+        models = {name: self._model(name, graded) for name, graded in self.graded.items()}
         return {
             "title": self.task.title,
             "about": self.task.about,
@@ -133,8 +133,8 @@ class _TaskNumbers:
             "protocols": under_protocols(self.data, self.records, self.graded),
         }
 
-    def _model(self, graded: Sequence[Graded]) -> Figures:
-        figures = self._grouped(lambda rows: self._block([graded[i] for i in rows], rows))
+    def _model(self, name: str, graded: Sequence[Graded]) -> Figures:
+        figures = self._grouped(lambda rows: self._block(name, [graded[i] for i in rows], rows))
         answers = [answer for g in graded for answer in g.answers]
         classes = self.task.labels and len(set(self.golds)) <= _MOST_CLASSES
         figures["confusion"] = _confusion(self.golds, graded) if classes else None
@@ -142,10 +142,16 @@ class _TaskNumbers:
         figures["lengths"] = sum(len(a.text) for a in answers) / len(answers)
         return figures
 
-    def _block(self, graded: Sequence[Graded], rows: Sequence[int]) -> Figures:
+    def _block(self, name: str, graded: Sequence[Graded], rows: Sequence[int]) -> Figures:
         said = [g.said for g in graded]
         valid = [sum(s is not None for s in each) / len(each) for each in said]
         measured = self.task.measure([self.golds[i] for i in rows], said)
+        judged = self.data.judged.get(name, {})
+        if any(g.id in judged for g in graded):
+            scores = [judged.get(g.id) for g in graded]
+            measured["judged"] = share_of(
+                [score or 0.0 for score in scores], [score is not None for score in scores]
+            )
         measured["valid"] = mean_of(valid)
         return {
             "records": len(rows),

@@ -44,6 +44,7 @@ METRICS = {
     "bleu2": "BLEU-2",
     "rouge1": "ROUGE-1",
     "meteor": "METEOR",
+    "judged": "LLM judge",
 }
 """How metrics are called in the report."""
 _TEMPLATES = Path(__file__).parent / "templates"
