@@ -5,7 +5,10 @@ of the data and the sampling are not. Prints, for each seed, the accuracy and me
 three models on the test set, the best constant baseline, and over all seeds together the paired
 difference GRPO − SFT with its 95% bootstrap interval, records drawn as clusters.
 
-``python benchmarks/learning.py [--recipe tiny] [--seeds 1 2 3] [--home FOLDER]``
+``python -m benchmarks.learning [--recipe tiny] [--seeds 1 2 3] [--set KEY=VALUE] [--home FOLDER]``
+
+In the environment of ``make test-vllm``, ``--set grpo.vllm={}`` shows what it learns where vLLM
+rolls out.
 """
 
 import argparse
@@ -20,12 +23,13 @@ from components.eval.metrics.bootstrap import bootstrap_mean
 from omnistage.files import read_json, read_jsonl
 
 
-def run(recipe: str, seed: int, home: Path) -> Path:
+def run(recipe: str, seed: int, settings: list[str], home: Path) -> Path:
     """Run the recipe with a seed and return the run's folder; cached stages are not run again."""
+    given = [f"seed={seed}", f"model.sources.0.settings.seed={seed}", *settings]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "omnistage", "run", recipe, "--home", str(home)),
-            *("--set", f"seed={seed}", "--set", f"model.sources.0.settings.seed={seed}"),
+            *(word for value in given for word in ("--set", value)),
         ],
         capture_output=True,
         text=True,
@@ -55,12 +59,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--set", action="append", default=[], help="as for omnistage run")
     parser.add_argument("--home", type=Path, default=Path("build/learning"))
     options = parser.parse_args()
     differences: dict[str, list[float]] = {"accuracy": [], "reward": []}
     clusters: list[str] = []
     for seed in options.seeds:
-        folder = run(options.recipe, seed, options.home)
+        folder = run(options.recipe, seed, options.set, options.home)
         report: dict[str, Any] = read_json(folder / "report.json")
         weights = report["provenance"]["reward_weights"]
         by_model = {name: values(folder, name, weights) for name in report["headline"]["models"]}
