@@ -48,7 +48,7 @@ test-cluster: $(STAMP)
 test-vllm: $(VLLM_STAMP)
 	@# Without tests/conftest.py, whose moto brings flask: vLLM looks into all modules, and flask's
 	@# proxies raise errors at that.
-	.venv-vllm/bin/pytest --confcutdir tests/on_vllm tests/on_vllm
+	OMP_NUM_THREADS=1 .venv-vllm/bin/pytest -n 2 --dist loadfile --confcutdir tests/on_vllm tests/on_vllm
 
 lint: $(STAMP)
 	$(RUN)/ruff check .

@@ -9,6 +9,14 @@ from typing import Any
 from components.grpo.boxes import add_sizes
 from components.grpo.config import GRPOSettings, idle_settings
 from components.grpo.difficulty import within_band
+from components.grpo.rollout import (
+    check_vllm,
+    fit_to_rows,
+    plugins_for_vllm,
+    preflight_engine,
+    rollout_kl,
+    vllm_arguments,
+)
 from components.grpo.watch.watch import RunMonitor
 from omnistage.errors import InputError
 from omnistage.files import counted, write_atomic
@@ -44,7 +52,7 @@ def grpo_arguments(
     plugins: Sequence[Path] = (PLUGIN,),
 ) -> dict[str, Any]:
     """Return the arguments of ``swift rlhf`` that only GRPO has."""
-    vllm, soft = config.vllm, config.soft_overlong
+    soft = config.soft_overlong
     adapters = [str(start.adapter)] if start.adapter else None
     return {
         "rlhf_type": "grpo",
@@ -52,7 +60,7 @@ def grpo_arguments(
         "adapters": adapters,
         "ref_adapters": adapters if config.beta else None,
         "dataset": [str(dataset)],
-        "external_plugins": [*map(str, PLUGINS), *map(str, plugins)],
+        "external_plugins": [*map(str, PLUGINS), *map(str, plugins), *plugins_for_vllm(config)],
         # "delete" would draw another prompt in silence where one fails. Nothing is cut from the
         # left: every prompt fits, and the template refuses to cut.
         "truncation_strategy": "left",
@@ -76,11 +84,8 @@ def grpo_arguments(
         "dynamic_sample": config.dynamic_sample,
         "max_resample_times": config.max_resample_times if config.dynamic_sample else None,
         "overlong_filter": config.overlong_filter,
-        "use_vllm": vllm is not None,
-        "vllm_mode": "colocate" if vllm else None,
-        "vllm_gpu_memory_utilization": vllm.gpu_memory_utilization if vllm else None,
-        "vllm_tensor_parallel_size": vllm.tensor_parallel_size if vllm else None,
-        "sleep_level": vllm.sleep_level if vllm else None,
+        "use_vllm": config.vllm is not None,
+        **(vllm_arguments(config, config.vllm) if config.vllm else {}),
         "log_completions": True,
         "remove_unused_columns": False,
     }
@@ -148,6 +153,7 @@ def preflight(
                 "torch_dtype": config.dtype,
                 "attn_impl": config.attn_impl,
                 "seed": config.seed,
+                "vllm": preflight_engine(config, rows.path),
             }
         )
         path = context.work / "preflight.spec.json"
@@ -168,9 +174,8 @@ class Watcher:
     """Feeds the trainer's two logs to the watch, which stops a run that cannot learn."""
 
     def __init__(self, config: GRPOSettings, completions: Path) -> None:
-        self.watch = RunMonitor(
-            config.watch, {METRIC_NAMES[name]: RANGES[name] for name in config.reward_weights}
-        )
+        ranges = {METRIC_NAMES[name]: RANGES[name] for name in config.reward_weights}
+        self.watch = RunMonitor(config.watch, ranges, rollout_kl(config))
         self.path = completions
         self.offset = completions.stat().st_size if completions.exists() else 0
 
@@ -200,6 +205,7 @@ def run(context: Context[GRPOSettings]) -> Result:
         StageFailedError: If the training fails, or is stopped because it learns nothing.
     """
     config = context.config
+    check_vllm(config, context.step)
     start = start_of(context, config)
     own = write_plugin(config.reward_code, context.work / "own_rewards.py")
     dataset = training_file(context, "rl")
@@ -225,7 +231,7 @@ def run(context: Context[GRPOSettings]) -> Result:
     trained = train(
         context,
         "rlhf",
-        arguments,
+        arguments | fit_to_rows(config, rows.path),
         config=config,
         family=start.family,
         rows=rows,

@@ -13,6 +13,7 @@ from components.grpo.preflight import PreflightSpec
 from components.grpo.preflight.loaded_model import LoadedModel, load_model, rollout_template
 from omnistage.swift.family import FAMILIES
 from omnistage.swift.media import MediaSettings, environment
+from omnistage.swift.rollout.engine import LOGPROBS_VARIABLE
 from tests.on_vllm.vllm_kit import LENGTHS, draw_clip, records, start_engine
 from tests.swift.template_kit import write_media
 
@@ -21,6 +22,8 @@ MEDIA = MediaSettings(
 )
 os.environ |= environment(MEDIA, 0, FAMILIES["qwen2_5_omni"])
 os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB
+os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else all processes take the same cores
+os.environ[LOGPROBS_VARIABLE] = "raw_logprobs"  # as GRPO at temperature 1
 
 SOUND_SECONDS = 8
 

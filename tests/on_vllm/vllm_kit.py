@@ -1,7 +1,5 @@
 """The tiny Qwen2.5-Omni under both engines, and records of every medium for it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 
 from components.download.tiny.media import FRAME_RATE, SAMPLE_RATE, SIDE
 from components.grpo.preflight.loaded_model import LoadedModel, encode, with_mode
+from components.grpo.preflight.vllm import noted_positions, prompt_of_loss
 from omnistage.swift.family import FAMILIES
 from tests.swift.template_kit import row
 
@@ -108,7 +107,7 @@ def ask(engine: Any, asked: list[dict[str, Any]], **settings: Any) -> list[Seen]
 
     wanted = {"max_tokens": NEW_TOKENS, "temperature": 0, **settings}
     config = RequestConfig(return_details=True, logprobs=True, **wanted)
-    with _positions(engine) as positions:
+    with noted_positions(engine) as positions:
         requests = [InferRequest(**request(record)) for record in asked]
         answers = engine.infer(requests, config, use_tqdm=False)
     found = []
@@ -120,40 +119,12 @@ def ask(engine: Any, asked: list[dict[str, Any]], **settings: Any) -> list[Seen]
     return found
 
 
-@contextmanager
-def _positions(engine: Any) -> Iterator[dict[tuple[int, ...], list[list[int]]]]:
-    """Note the positions that vLLM's model gives to each prompt."""
-    found: dict[tuple[int, ...], list[list[int]]] = {}
-    model = engine.inner_model
-    own = model.get_mrope_input_positions
-
-    def noted(tokens: list[int], *args: Any, **kwargs: Any) -> Any:
-        made = own(tokens, *args, **kwargs)
-        found[tuple(tokens)] = made[0].tolist()
-        return made
-
-    # Not by monkeypatch, which would leave the method of now on the instance, over its class's.
-    model.get_mrope_input_positions = noted
-    try:
-        yield found
-    finally:
-        del model.get_mrope_input_positions
-
-
 def trained_on(
     loaded: LoadedModel, template: Any, record: dict[str, Any]
 ) -> tuple[list[int], list[list[int]]]:
     """Return the token ids and positions that the trainer computes the loss of a prompt on."""
-    from swift.utils import to_device
-
-    trainer = with_mode(template, "train")
-    asked = {**record, "messages": request(record)["messages"]}
-    encoded = encode(trainer, asked, "x")
-    length = len(encode(with_mode(template, "transformers"), asked)["input_ids"])
-    with torch.inference_mode():
-        batch = to_device(trainer.data_collator([encoded]), loaded.model.device)
-        _, inputs = trainer.pre_forward_hook(loaded.model, None, batch)
-    return encoded["input_ids"][:length], inputs["position_ids"][-3:, 0, :length].tolist()
+    ids = encode(with_mode(template, "transformers"), record)["input_ids"]
+    return prompt_of_loss(loaded, with_mode(template, "train"), record, len(ids))
 
 
 def start_engine(model: Path, template: Any, **settings: Any) -> Any:

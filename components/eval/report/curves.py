@@ -24,6 +24,7 @@ _FIGURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("completions/clipped_ratio", "Completions cut off", "share"),
         ("frac_reward_zero_std", "Groups without spread", "share of groups"),
         ("kl", "KL to the reference", "nats per token"),
+        ("rollout_correction/k3_kl", "KL of rollout to trainer", "nats per token"),
         _LOSS,
         _GRADIENT,
     ),

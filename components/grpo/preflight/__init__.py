@@ -19,6 +19,8 @@ media bounds         (a warning) media are larger than the environment asks for
 media tokens barred  (a warning) the model may generate ``<|IMAGE|>``, which ends the run
 media matter         the logits do not change with the media
 rollout parity       the rollout generates something else than plain inference
+vLLM parity          vLLM, where it rolls out, generates something else than plain inference
+vLLM positions       vLLM gives a prompt's tokens other positions than the trainer
 loss parity          the loss is computed on something else than the rollout
 ===================  ==============================================================================
 """

@@ -36,6 +36,7 @@ class Generated:
     prompt: list[int]
     tokens: list[int]
     logits: Any = None  # of the stand-alone side: tokens × vocabulary
+    positions: list[list[int]] | None = None  # of the prompt under vLLM: three axes × tokens
 
 
 def load_model(spec: PreflightSpec) -> LoadedModel:
@@ -159,11 +160,18 @@ def train_logits(
 
 def rollout(
     loaded: LoadedModel, template: Any, records: list[dict[str, Any]], tokens: int
-) -> list[Any]:
+) -> list[Generated]:
     """Generate greedily for a batch of records, as GRPO without vLLM does."""
-    from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
+    from swift.infer_engine import TransformersEngine
 
     engine = TransformersEngine(loaded.model, template=copy(template), max_batch_size=0)
+    return answers(engine, records, tokens)
+
+
+def answers(engine: Any, records: list[dict[str, Any]], tokens: int) -> list[Generated]:
+    """Generate greedily for records with one of ms-swift's engines."""
+    from swift.infer_engine import InferRequest, RequestConfig
+
     requests = [
         InferRequest(
             messages=[dict(m) for m in record["messages"] if m["role"] != "assistant"],
@@ -175,7 +183,7 @@ def rollout(
     ]
     config = RequestConfig(max_tokens=tokens, temperature=0, return_details=True)
     responses: list[Any] = engine.infer(requests, config, use_tqdm=False)
-    return [Generated(r.prompt_token_ids, r.choices[0].token_ids) for r in responses]
+    return [Generated(list(r.prompt_token_ids), list(r.choices[0].token_ids)) for r in responses]
 
 
 def stand_alone(

@@ -1,5 +1,7 @@
 """Checks that need the model's forward pass: media reach it, and all paths agree."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from components.grpo.preflight.loaded_model import (
@@ -13,6 +15,7 @@ from components.grpo.preflight.loaded_model import (
 )
 from components.grpo.preflight.records import name_of
 from components.grpo.preflight.spec import Check, PreflightSpec, failed, passed
+from components.grpo.preflight.vllm import answers_of_vllm, prompt_of_loss, start_vllm
 from omnistage.records.record import modality_of
 
 PROMPTS, NEW_TOKENS = 4, 16  # that are generated from, and of each completion
@@ -76,16 +79,27 @@ def check_parity(
 
     Greedy completions of a batch of prompts through the trainer's rollout are compared, token by
     token, with those of each prompt alone and without the trainer; then the logits of the next
-    token on the rollout's path with those on the loss's path.
+    token on the rollout's path with those on the loss's path; and vLLM's completions and its
+    prompts' positions, where it will roll out.
     """
     # Plain inference takes control tokens in a text for what they are; the template does not.
     plain = [n for n, record in enumerate(sample) if template.is_plain(record)]
     chosen = of_each_modality(plain, sample, PROMPTS)
     records = [sample[n] for n in chosen]
     batch = rollout(loaded, template, records, NEW_TOKENS)
-    rolled = _check_rollout(spec, loaded, template, records, batch)
-    trained = _check_loss(spec, loaded, template, records, [encoded[n] for n in chosen])
-    return [rolled, trained]
+    checks = [
+        _check_rollout(spec, loaded, template, records, batch),
+        _check_loss(spec, loaded, template, records, [encoded[n] for n in chosen]),
+    ]
+    if spec.vllm:
+        # vLLM gets an adapter's weights from the trainer, in its first step: base against base.
+        without = loaded.model.disable_adapter() if spec.adapter else nullcontext()
+        with without:
+            engine = start_vllm(spec, spec.vllm, template)
+            batch = answers_of_vllm(engine, records, NEW_TOKENS)
+            checks.append(_check_positions(loaded, template, records, batch))
+            checks.append(_check_rollout(spec, loaded, template, records, batch, "vLLM parity"))
+    return checks
 
 
 def of_each_modality(numbers: list[int], sample: list[dict[str, Any]], size: int) -> list[int]:
@@ -101,8 +115,8 @@ def _check_rollout(
     template: Any,
     records: list[dict[str, Any]],
     batch: list[Generated],
+    name: str = "rollout parity",
 ) -> Check:
-    name = "rollout parity"
     ties = 0
     for record, rolled in zip(records, batch, strict=True):
         alone = stand_alone(loaded, template, record, spec.use_audio_in_video, NEW_TOKENS)
@@ -165,8 +179,32 @@ def _check_loss(
     return passed(name, f"{len(records)} prompts, logits within {largest:.1e} of their spread")
 
 
-def _common(a: list[int], b: list[int]) -> int:
-    """Return the length of the common beginning of two lists."""
+def _check_positions(
+    loaded: LoadedModel, template: Any, records: list[dict[str, Any]], batch: list[Generated]
+) -> Check:
+    """Check vLLM's positions; that its tokens are the trainer's is another check's matter."""
+    name, equal = "vLLM positions", 0
+    trainer = with_mode(template, "train")
+    for record, generated in zip(records, batch, strict=True):
+        ids, positions = prompt_of_loss(loaded, trainer, record, len(generated.prompt))
+        if ids != generated.prompt:
+            continue
+        seen = list(zip(*generated.positions or [], strict=True))
+        trained = list(zip(*positions, strict=True))
+        if seen != trained:
+            place = _common(seen, trained)
+            return failed(
+                name,
+                f"{name_of(record)} ({modality_of(record)}): from token {place} of the prompt on "
+                f"vLLM has other positions than the trainer ({seen[place]}, not "
+                f"{trained[place]}): it counts the places of a medium otherwise",
+            )
+        equal += 1
+    return passed(name, f"{equal} prompts, same positions as the loss")
+
+
+def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Return the length of the common beginning of two sequences."""
     return next(
         (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
     )

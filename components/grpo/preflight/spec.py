@@ -7,6 +7,15 @@ from pydantic import BaseModel, Field
 from omnistage.settings import Settings
 
 
+class VLLMEngine(Settings):
+    """The engine that GRPO will roll out with."""
+
+    max_model_len: int = Field(description="Most tokens of a prompt and its completion.")
+    limit_mm_per_prompt: dict[str, int] = Field(description="Most items of a prompt, by medium.")
+    gpu_memory_utilization: float = Field(description="Share of a GPU's memory that it may take.")
+    enforce_eager: bool = Field(description="Whether nothing is compiled.")
+
+
 class PreflightSpec(Settings):
     """The run that is about to start, as far as preflight looks at it."""
 
@@ -34,6 +43,9 @@ class PreflightSpec(Settings):
         default=None, description="Attention implementation, ms-swift's name."
     )
     seed: int = Field(default=0, ge=0, description="Seed of the sample.")
+    vllm: VLLMEngine | None = Field(
+        default=None, description="vLLM, where it will roll out; else transformers does."
+    )
 
 
 class Check(BaseModel):

@@ -6,7 +6,13 @@ from typing import Literal
 _EXAMPLE = 200  # characters of a completion that are shown
 
 Sign = Literal[
-    "garbled", "broken_gradient", "constant_reward", "floor", "stuck_gradient", "truncated"
+    "garbled",
+    "drifted",
+    "broken_gradient",
+    "constant_reward",
+    "floor",
+    "stuck_gradient",
+    "truncated",
 ]
 
 
@@ -57,6 +63,16 @@ _ADVICE: dict[Sign, tuple[tuple[str, ...], str]] = {
         ),
         "read the preflight result, compare with plain inference on the same prompt, and check "
         "that GRPO starts from the intended checkpoint; a lower learning rate if it began well",
+    ),
+    "drifted": (
+        (
+            "vLLM's weights are out of step with the trainer's (an adapter that it ignores, as "
+            "vllm_enable_lora can make it, or a weight sync that fails)",
+            "vLLM sees another prompt or other media than the trainer",
+            "vLLM computes in another precision (quantized, float16)",
+        ),
+        "leave vllm_enable_lora off, read the preflight result, and compare with a run without "
+        "vllm; raise watch.rollout_kl if the difference is meant",
     ),
     "broken_gradient": (
         (

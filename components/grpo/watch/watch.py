@@ -8,6 +8,8 @@ long enough:
 sign                 when
 ===================  ==============================================================================
 garbled              half of the completions cannot be read, in ``garbled_patience`` logged batches
+drifted              rollout and trainer give the same tokens other probabilities,
+                     ``rollout_patience`` of the last ten steps (vLLM only)
 broken gradient      loss or gradient norm is not a number, ``broken_patience`` steps
 constant reward      no group of completions has any spread, ``patience`` steps and 40 groups
 floor                all rewards but one lie flat at their floor, ``patience`` × 5 steps
@@ -22,6 +24,7 @@ without spread, which is common, 40 in a row happen once in a million.
 """
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -36,6 +39,12 @@ MIN_GROUPS = 40
 """Groups in a row without any spread before a reward counts as constant."""
 LATE = 5
 """How much more patience a run gets that has shown a spread, and the floor sign."""
+
+ROLLOUT_KL = "rollout_correction/k3_kl"
+"""How far vLLM's rollout is from the trainer, as ms-swift logs it."""
+
+_WINDOW = 10
+"""Steps in which a drift is counted: where only clips are seen otherwise, not every step has it."""
 
 _ALL_GROUPS = 0.999  # share of groups without spread that counts as all of them
 _NEAR = 0.02  # share of a reward's range that counts as its floor or its top
@@ -76,6 +85,21 @@ class WatchSettings(Settings):
         "are ordinary while float16 finds its loss scale.",
         json_schema_extra=operational(),
     )
+    rollout_kl: float | None = Field(
+        default=None,
+        gt=0,
+        description="Nats a token by which vLLM's probabilities may differ from the trainer's (KL, "
+        "k3 estimate); by default 0.001 in float32 and 0.02 otherwise. Looked at where temperature "
+        "is 1.",
+        json_schema_extra=operational(),
+    )
+    rollout_patience: int = Field(
+        default=3,
+        ge=1,
+        le=10,
+        description="How many of the last ten steps have a larger difference when it is stopped.",
+        json_schema_extra=operational(),
+    )
     clipped_ratio: float = Field(
         default=0.95,
         gt=0,
@@ -112,10 +136,13 @@ class RunMonitor:
     Args:
         settings: Thresholds and patience.
         rewards: Lowest and highest value of each reward, by its name in the logs (``MMFormat``).
+        rollout_kl: Nats a token by which rollout and trainer may differ; None where that is not
+            looked at.
     """
 
     settings: WatchSettings
     rewards: Mapping[str, tuple[float, float]]
+    rollout_kl: float | None = None
     diagnosis: Diagnosis | None = None
     _step: int = 0
     _groups: int = 1
@@ -123,6 +150,7 @@ class RunMonitor:
     _example: str | None = None
     _first_pay: float | None = None
     _held: dict[Sign, _Held] = field(default_factory=dict)
+    _apart: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
     _table_step: int = -1
     _garbled_batches: int = 0
     _completions: int = 0
@@ -144,12 +172,20 @@ class RunMonitor:
             return None
         if step < self._step:  # resumed from an earlier checkpoint
             self._held.clear()
+            self._apart.clear()
         elapsed = max(1, step - self._step) if self._step else 1
         self._step = step
-        for key in ("reward", "frac_reward_zero_std", "completions/clipped_ratio", "grad_norm"):
+        for key in (
+            "reward",
+            "frac_reward_zero_std",
+            "completions/clipped_ratio",
+            "grad_norm",
+            ROLLOUT_KL,
+        ):
             self._note(key, _number(row, key))
         found = (
             self._broken(row)
+            or self._drifted(row)
             or self._constant(row, elapsed)
             or self._floor(row)
             or self._stuck(row)
@@ -214,6 +250,22 @@ class RunMonitor:
             return None
         figures = ", ".join(f"{key} is {value}" for key, value in bad.items())
         return self._diagnose("broken_gradient", figures + self._for("broken_gradient"))
+
+    def _drifted(self, row: Mapping[str, Any]) -> Diagnosis | None:
+        difference = _number(row, ROLLOUT_KL)
+        if difference is None or self.rollout_kl is None:
+            return None
+        self._apart.append(difference)
+        # Not "more than", so that nan counts.
+        drifted = [value for value in self._apart if not value <= self.rollout_kl]
+        if len(drifted) < self.settings.rollout_patience:
+            return None
+        return self._diagnose(
+            "drifted",
+            f"vLLM and the trainer differ by {drifted[-1]:.2g} nats a token (KL) on the tokens "
+            f"that vLLM sampled, and in {len(drifted)} of the last {len(self._apart)} steps by "
+            f"more than the {self.rollout_kl:g} of rounding",
+        )
 
     def _constant(self, row: Mapping[str, Any], elapsed: int) -> Diagnosis | None:
         zero_spread = _number(row, "frac_reward_zero_std")

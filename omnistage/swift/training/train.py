@@ -27,6 +27,9 @@ _PLUGINS = Path(__file__).parents[1] / "plugins"
 PLUGINS = tuple(_PLUGINS / name for name in ("templates.py", "checks.py", "plots.py"))
 """The plugins that register omnistage's templates and checks with ms-swift."""
 
+VLLM_ON_CPU = _PLUGINS / "vllm_on_cpu.py"
+"""The plugin that lets vLLM take the trainer's weights where there is no GPU."""
+
 LIBRARIES = ("ms-swift", "peft", "torch", "transformers", "trl")
 """What decides the result of a training stage."""
 

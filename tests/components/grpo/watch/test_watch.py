@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from components.grpo.watch.watch import LATE, MIN_GROUPS, RunMonitor, WatchSettings
+from components.grpo.watch.watch import LATE, MIN_GROUPS, ROLLOUT_KL, RunMonitor, WatchSettings
 
 RANGES = {"MMFormat": (0.0, 1.0), "MMContent": (-1.0, 1.0), "PeopleFocus": (0.1, 1.0)}
 GOOD = (
@@ -261,6 +261,30 @@ def test_no_gradient_although_rewards_differ_stops_the_run():
     assert found is not None
     assert (found.sign, lines) == ("stuck_gradient", 10)
     assert "75% of the groups" in found.seen
+
+
+# Rollout by vLLM that drifts from the trainer
+
+
+def test_a_rollout_of_other_probabilities_stops_the_run():
+    """Three of ten steps: where only clips are seen otherwise, not every step has one."""
+    monitor = RunMonitor(WatchSettings(), RANGES, rollout_kl=0.02)
+    seen = (0.001, 0.03, 0.001, 0.05, 0.001, math.nan)
+    found, number = first(monitor, [line(n, **{ROLLOUT_KL: kl}) for n, kl in enumerate(seen, 1)])
+    assert found is not None
+    assert (found.sign, number) == ("drifted", 6)
+    assert "vLLM and the trainer differ by nan nats a token (KL)" in str(found)
+    assert "in 3 of the last 6 steps by more than the 0.02 of rounding" in str(found)
+    assert "an adapter that it ignores" in str(found)
+
+
+def test_rounding_and_a_rollout_that_is_not_compared_are_left_alone():
+    close = RunMonitor(WatchSettings(), RANGES, rollout_kl=0.02)
+    alone = RunMonitor(WatchSettings(), RANGES)
+    for step in range(1, 50):
+        assert close.step(line(step, **{ROLLOUT_KL: 0.02 if step % 5 else 0.05})) is None
+        assert alone.step(line(step, **{ROLLOUT_KL: 5.0})) is None
+    assert alone.summarise()["means"][ROLLOUT_KL] == 5.0
 
 
 # Truncated completions
