@@ -53,8 +53,8 @@ class TestRecord:
     def __post_init__(self) -> None:
         """Tell what follows from the rest; each is read many times."""
         name = self.row["id"]
-        paths = [path for kind in MEDIA for path in self.media.get(kind, ())]
-        further = (f"{name}#{n}" for n in range(2, len(self.prompts) + 1))
+        paths = [path for kind in MEDIA for path in self.media.get(kind, ())] if self.media else []
+        further = [f"{name}#{n}" for n in range(2, len(self.prompts) + 1)]
         object.__setattr__(self, "id", name)
         object.__setattr__(self, "modality", modality_of(self.row))
         object.__setattr__(self, "cluster", "\n".join(paths) or name)

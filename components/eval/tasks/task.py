@@ -87,13 +87,16 @@ def show(record: Record) -> Shown:
         for tag in TAGS.values():
             text = text.replace(tag, "")
         text = unescape_tags(text)
-    options = record.get("options") or ()
+    gold = gold_answer(record["solution"]) or ""
+    options = record.get("options")
+    if not options:
+        return Shown(text.strip(), (), gold)
     found = [re.fullmatch(r"\(?([A-Z])[).:]\s*(.+)", str(o), re.DOTALL) for o in options]
     candidates = [
         (m[1], m[2]) if m else (chr(ord("A") + i), str(o))
         for i, (m, o) in enumerate(zip(found, options, strict=True))
     ]
-    return Shown(text.strip(), candidates, gold_answer(record["solution"]) or "")
+    return Shown(text.strip(), candidates, gold)
 
 
 def constant_labels(labels: Sequence[str]) -> dict[str, list[Said]]:
