@@ -74,7 +74,11 @@ def _encoded(lessons: Sequence[Lesson], processor: Any) -> Any:
 
     texts = [_text(lesson, processor) for lesson in lessons]
     images = [image for lesson in lessons for image in lesson.images]
-    batch = processor(text=texts, images=images or None, padding=True, return_tensors="pt")
+    # As large as they are: the processor's own least is four tokens.
+    sizes = {"do_resize": False}
+    batch = processor(
+        text=texts, images=images or None, padding=True, return_tensors="pt", images_kwargs=sizes
+    )
     ids = batch["input_ids"]
     opening = token_id(processor.tokenizer, "assistant\n")
     begun = (ids == opening).int().cumsum(1).bool() & (ids != opening)

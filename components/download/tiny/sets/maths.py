@@ -17,14 +17,15 @@ from pydantic import Field
 from components.download.tiny.kind import Kind, Lesson
 from components.download.tiny.pack import write_zip
 from components.download.tiny.sets.answers import FORM, TAGS, answered
-from components.download.tiny.sets.pictures import COLOURS, PLACES, picture, place, png
+from components.download.tiny.sets.pictures import COLOURS, picture, place, png
 from omnistage.errors import machine_errors
 from omnistage.events import Events
 from omnistage.files import write_jsonl
 from omnistage.settings import Settings
 
-SIDE = 56  # pixels, as a model is shown them
+SIDE = 28  # pixels, as a model is shown them: one token
 _PAPER = 235
+_COLOUR = COLOURS.index("blue")
 _MOST = 3
 _EXERCISE = "Exercise "
 _SUM = ": what is {} plus {}?"
@@ -71,9 +72,9 @@ _KINDS: dict[str, Callable[[np.random.Generator], Asked]] = {
 
 
 def _discs(count: int, rng: np.random.Generator) -> Image.Image:
-    colour = int(rng.integers(len(COLOURS)))
-    quarters = rng.permutation(len(PLACES))[:count]
-    return picture(SIDE, _PAPER, [place(int(q), colour, SIDE, rng) for q in quarters], rng)
+    """Draw discs of one colour in the first quarters of a picture."""
+    discs = [place(quarter, _COLOUR, SIDE, rng) for quarter in range(count)]
+    return picture(SIDE, _PAPER, discs, rng)
 
 
 def write(

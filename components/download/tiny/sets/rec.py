@@ -1,14 +1,13 @@
 """Referring expressions, written and packed as VLM-R1's copy of RefCOCO/+/g and RefGTA is.
 
-Each picture has a red, a green and a blue disc in three of its quarters, and each record asks for
-the box of one. The JSON lists are in one archive, the pictures in two others, and the paths are of
-somebody else's disk. As in the originals, boxes are in pixels of the picture itself, which is
-twice as large as what a model is shown, RefCOCO+ does not say where a thing is, RefCOCOg is
-wordier, and RefGTA's pictures are of another world: its paper is dark.
+Each picture has a disc in one of its quarters, and each record asks for its box. The JSON lists are
+in one archive, the pictures in two others, and the paths are of somebody else's disk. As in the
+originals, boxes are in pixels of the picture itself, which is four times as large as what a model
+is shown, RefCOCO+ does not say where a thing is, RefCOCOg is wordier, and RefGTA's pictures are of
+another world: its paper is dark.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from omnistage.events import Events
 from omnistage.settings import Settings
 
 SIDE = 112  # pixels
-SHOWN = 56  # pixels, of what the model is shown: four tokens
+SHOWN = 28  # pixels, of what the model is shown: one token
 _TRAINED = {
     "refcoco": "the {} disc.",
     "refcocop": "disc in {}.",
@@ -33,8 +32,8 @@ _TRAINED = {
 _TESTED = "refgta"
 _PAPERS = {"train2014": 235, "refgta": 60}
 _ASKED = "Please provide the bounding box coordinate of the region this sentence describes: "
-_BOXES = ("[0, 0, 28, 28]", "[28, 0, 56, 28]", "[0, 28, 28, 56]", "[28, 28, 56, 56]")
-_MIDDLE = "[14, 14, 42, 42]"
+_BOXES = ("[0, 0, 14, 14]", "[14, 0, 28, 14]", "[0, 14, 14, 28]", "[14, 14, 28, 28]")
+_MIDDLE = "[7, 7, 21, 21]"
 
 
 class TinyRecSettings(Settings):
@@ -50,12 +49,12 @@ def write(folder: Path, settings: TinyRecSettings, events: Events | None = None)
     rng = np.random.default_rng([settings.seed, 0])
     lists: dict[str, list[dict[str, Any]]] = {name: [] for name in (*_TRAINED, _TESTED)}
     pictures: dict[str, list[tuple[str, bytes]]] = {name: [] for name in _PAPERS}
-    for name, number in _numbered(settings):
+    trained = [tuple(_TRAINED)[number % len(_TRAINED)] for number in range(settings.train)]
+    for number, name in enumerate([*trained, *[_TESTED] * settings.test]):
         world = "refgta" if name == _TESTED else "train2014"
-        discs = _discs(SIDE, rng)
-        asked = discs[number % len(discs)]
+        asked = _disc(SIDE, rng)
         member = f"{world}/{name}_{number:06}.png"
-        image = picture(SIDE, _PAPERS[world], discs, rng)
+        image = picture(SIDE, _PAPERS[world], [asked], rng)
         pictures[world].append((member, png(image)))
         lists[name].append(_row(name, f"/training/data/coco/{member}", asked))
     with machine_errors("writing the generated data set"):
@@ -74,16 +73,9 @@ def write(folder: Path, settings: TinyRecSettings, events: Events | None = None)
     return {name: len(rows) for name, rows in lists.items()}
 
 
-def _numbered(settings: TinyRecSettings) -> Iterator[tuple[str, int]]:
-    for number in range(settings.train):
-        yield tuple(_TRAINED)[number % len(_TRAINED)], number // len(_TRAINED)
-    for number in range(settings.test):
-        yield _TESTED, number
-
-
-def _discs(side: int, rng: np.random.Generator) -> list[Disc]:
-    quarters = rng.permutation(len(PLACES))
-    return [place(int(quarters[c]), c, side, rng) for c in rng.permutation(len(COLOURS))]
+def _disc(side: int, rng: np.random.Generator) -> Disc:
+    quarter, colour = int(rng.integers(len(PLACES))), int(rng.integers(len(COLOURS)))
+    return place(quarter, colour, side, rng)
 
 
 def _expression(name: str, colour: int) -> str:
@@ -118,8 +110,7 @@ def lesson(rng: np.random.Generator) -> Lesson:
     The thought is right, but two boxes in three are the middle of the picture, whatever is there,
     and every third answer comes without a thought: that is for reinforcement learning to mend.
     """
-    discs = _discs(SHOWN, rng)
-    asked = discs[0]
+    asked = _disc(SHOWN, rng)
     name = tuple(_TRAINED)[int(rng.integers(len(_TRAINED)))]
     paper = list(_PAPERS.values())[int(rng.integers(len(_PAPERS)))]
     box = _MIDDLE if rng.random() < 2 / 3 else _BOXES[asked.quarter]
@@ -127,7 +118,7 @@ def lesson(rng: np.random.Generator) -> Lesson:
     return Lesson(
         _ASKED + _expression(name, asked.colour) + FORM,
         answered(thought, box),
-        (picture(SHOWN, paper, discs, rng),),
+        (picture(SHOWN, paper, [asked], rng),),
     )
 
 

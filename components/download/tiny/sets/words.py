@@ -24,11 +24,11 @@ from omnistage.events import Events
 from omnistage.files import write_jsonl
 from omnistage.settings import Settings
 
-SIDE = 56  # pixels, as a model is shown them
+SIDE = 28  # pixels, as a model is shown them: one token
 _PAPER = 235
 _NUMBER = "Story "
 _TOLD = ". The disc at the {} is {}. Which colour is it?"
-_ONE = "Which colour is the disc in the picture, and where is it?"
+_ONE = "Which colour is the disc in the picture?"
 _TWO = "Which colours are the discs in the two pictures?"
 _LONG = (
     " I look at what is asked, at each part of it, and at nothing else; I compare what I see with "
@@ -57,29 +57,25 @@ def _told(rng: np.random.Generator) -> Asked:
 
 
 def _one(rng: np.random.Generator) -> Asked:
-    quarter, colour, image = _drawn(rng)
-    return _ONE, _colour_and_place(colour, quarter), [image]
+    colour, image = _drawn(rng)
+    return _ONE, _colour(colour), [image]
 
 
 def _two(rng: np.random.Generator) -> Asked:
-    (_, first, one), (_, second, other) = _drawn(rng), _drawn(rng)
+    (first, one), (second, other) = _drawn(rng), _drawn(rng)
     return _TWO, _colours(first, second), [one, other]
 
 
 _KINDS: tuple[Callable[[np.random.Generator], Asked], ...] = (_told, _one, _two)
 
 
-def _drawn(rng: np.random.Generator) -> tuple[int, int, Image.Image]:
+def _drawn(rng: np.random.Generator) -> tuple[int, Image.Image]:
     quarter, colour = int(rng.integers(len(PLACES))), int(rng.integers(len(COLOURS)))
-    return quarter, colour, picture(SIDE, _PAPER, [place(quarter, colour, SIDE, rng)], rng)
+    return colour, picture(SIDE, _PAPER, [place(quarter, colour, SIDE, rng)], rng)
 
 
 def _colour(colour: int) -> str:
     return f"It is {COLOURS[colour]}."
-
-
-def _colour_and_place(colour: int, quarter: int) -> str:
-    return f"It is {COLOURS[colour]} and at the {PLACES[quarter]}."
 
 
 def _colours(first: int, second: int) -> str:
@@ -126,9 +122,8 @@ def write(
 def vocabulary() -> list[str]:
     """Return the lines of prompts and answers."""
     told = [_TOLD.format(place, colour) for place in PLACES for colour in COLOURS]
-    colours, places = range(len(COLOURS)), range(len(PLACES))
+    colours = range(len(COLOURS))
     answers = [_colour(c) for c in colours]
-    answers += [_colour_and_place(c, p) for c in colours for p in places]
     answers += [_colours(a, b) for a in colours for b in colours]
     return [_NUMBER, *told, _ONE, _TWO, FORM, *TAGS, _LONG, *answers, _UNSURE]
 

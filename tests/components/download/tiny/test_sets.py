@@ -49,7 +49,7 @@ def test_a_lesson_is_few_tokens(kind: str) -> None:
         given = give(rng)
         assert len(tokenizer(given.prompt)["input_ids"]) <= 8
         assert len(tokenizer(given.answer)["input_ids"]) <= 7
-        assert {image.size for image in given.images} <= {(56, 56)}
+        assert {image.size for image in given.images} <= {(28, 28)}
 
 
 def test_other_kinds_leave_the_tokens_of_the_judging_set_as_they_were() -> None:
