@@ -5,11 +5,12 @@ RUN := .venv/bin
 STAMP := .venv/.omnistage-synced
 VLLM_STAMP := .venv-vllm/.omnistage-synced
 
-.PHONY: demo test test-cluster test-vllm lint format bench charts chart-deps images images-offline pin-bases help
+.PHONY: demo test test-recipes test-cluster test-vllm lint format bench charts chart-deps images images-offline pin-bases help
 
 help:
 	@echo "make demo            run the whole pipeline on the tiny recipe and print the report's path"
 	@echo "make test            run the tests"
+	@echo "make test-recipes    run recipes in small to their reports, by the real trainer"
 	@echo "make test-cluster    run the tests that need a Kubernetes cluster, on one that they start"
 	@echo "make test-vllm       run the tests with vLLM on CPUs, in an environment of their own"
 	@echo "make lint            check style, types and generated documents"
@@ -39,6 +40,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	@# Training leaves one of two cores idle now and then, and much of the rest waits for processes.
 	$(RUN)/pytest -n 2 --dist loadfile
+
+test-recipes: $(STAMP)
+	@# One test at a time for each core: they are long, and share a store.
+	$(RUN)/pytest tests/recipes_run -n 2 --maxschedchunk 1 --durations 0
 
 test-cluster: $(STAMP)
 	@$(RUN)/python -m tests.on_cluster.harness.tools

@@ -15,8 +15,9 @@ from omnistage.store.open import open_store
 from omnistage.swift.warm import warm_trainer
 from tests.components.download.download_kit import Served, Server, serve
 
-# These start a Kubernetes cluster or need vLLM: `make test-cluster`, `make test-vllm`.
-collect_ignore = ["on_cluster", "on_vllm"]
+# These run every recipe, start a Kubernetes cluster or need vLLM: `make test-recipes`,
+# `make test-cluster`, `make test-vllm`.
+collect_ignore = ["recipes_run", "on_cluster", "on_vllm"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

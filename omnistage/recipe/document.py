@@ -58,7 +58,7 @@ def shipped_recipes() -> dict[str, Path]:
     return {
         Path(entry.name).stem: Path(str(entry))
         for entry in sorted(files("recipes").iterdir(), key=lambda e: e.name)
-        if entry.name.endswith(".yaml")
+        if entry.name.endswith(".yaml") and not entry.name.endswith(".bars.yaml")
     }
 
 
