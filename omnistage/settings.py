@@ -52,6 +52,8 @@ def key_config(settings: BaseModel) -> dict[str, Any]:
     """Return the settings that decide the result, as JSON values, for the stage key.
 
     Fields marked :func:`operational`, or :func:`added` and not set, are left out at every depth.
+    A ``key_version`` of a class counts too: it is raised where code that the settings choose would
+    make something else of them.
     """
     return _kept(settings)
 
@@ -59,11 +61,13 @@ def key_config(settings: BaseModel) -> dict[str, Any]:
 def _kept(value: Any) -> Any:
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
-        return {
+        kept = {
             name: _kept(getattr(value, name))
             for name, field in fields.items()
             if _counts(field, getattr(value, name))
         }
+        version = getattr(value, "key_version", None)
+        return kept if version is None else {**kept, "key_version": version}
     if isinstance(value, dict):
         return {str(k): _kept(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

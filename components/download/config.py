@@ -1,7 +1,7 @@
 """Settings of the two download stages, for a data set and for a base model."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -108,9 +108,13 @@ class S3Source(_Source):
     ignore_patterns: list[str] = Field(default=[], description="Leave out files that match one.")
 
 
+_GENERATORS = 2  # raised when components/download/tiny makes something else of the same settings
+
+
 class TinyDataSource(_Source):
     """The small generated data set, packed the way real ones are."""
 
+    key_version: ClassVar[int] = _GENERATORS
     type: Literal["tiny"]
     kind: str = Field(
         default="judge",
@@ -140,6 +144,7 @@ class TinyDataSource(_Source):
 class TinyModelSource(_Source):
     """A small model of one of the families, with random weights."""
 
+    key_version: ClassVar[int] = _GENERATORS
     type: Literal["tiny"]
     settings: dict[str, Any] = Field(
         default={}, description="Of the generator: see components/download/tiny/settings.py."

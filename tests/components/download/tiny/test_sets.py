@@ -92,8 +92,17 @@ def test_settings_are_those_of_the_kind() -> None:
         TinyDataSource.model_validate(source | {"settings": {"hedged_share": 0.1}})
 
 
-def test_the_judging_set_keeps_the_keys_it_had_before_there_were_kinds() -> None:
+def test_the_key_of_the_judging_set_names_no_kind() -> None:
     settings = TinyDataSource.model_validate({"type": "tiny"})
-    assert set(key_config(settings)) == {"target", "type", "settings"}
+    assert set(key_config(settings)) == {"target", "type", "settings", "key_version"}
     model = TinyModelSource.model_validate({"type": "tiny"})
     assert not {"kinds", "lessons"} & set(model.settings)
+
+
+@pytest.mark.parametrize("source", [TinyDataSource, TinyModelSource])
+def test_what_other_generators_made_is_not_taken_for_the_same(
+    source: type[TinyDataSource | TinyModelSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = key_config(source(type="tiny"))
+    monkeypatch.setattr(source, "key_version", source.key_version + 1)
+    assert key_config(source(type="tiny")) != now
