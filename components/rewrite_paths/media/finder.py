@@ -17,6 +17,7 @@ from components.rewrite_paths.media.tags import (
     rewrite_line,
     tags_of,
 )
+from omnistage.records.pairs import find_candidates
 from omnistage.records.record import MEDIA, TAGS
 
 # An image as the first Qwen-VL has it in the text.
@@ -62,6 +63,14 @@ class MediaFinder:
         Raises:
             RowError: If a medium is not there or not fit, or if text and media contradict.
         """
+        quoted = _hide_candidates(draft) if draft.quotes else {}
+        media = self._reconcile(draft)
+        for message in draft.messages:
+            for mark, text in quoted.items():
+                message["content"] = message["content"].replace(mark, text)
+        return media
+
+    def _reconcile(self, draft: Draft) -> Media:
         self._adopt_paths_of_text(draft)
         for name in MEDIA:
             # Where this project's tags are as many as the media, other words for them are text.
@@ -193,6 +202,25 @@ class MediaFinder:
                     f"use_audio_in_video is on, and {self.index.path(audio)} is the sound of a "
                     "clip of the same record",
                 )
+
+
+def _hide_candidates(draft: Draft) -> dict[str, str]:
+    """Put marks in the place of the two candidates of a prompt, and return what each stands for."""
+    hidden: dict[str, str] = {}
+    for message in draft.messages:
+        text = message["content"]
+        spans = find_candidates(text) if message["role"] == "user" else None
+        if spans is None:
+            continue
+        mark = "\ufdd0"  # which no text may hold; one that does all the same has fewer of them
+        while mark in text:
+            mark += mark
+        for (start, end), name in zip(reversed(spans), "ba", strict=True):
+            hidden[f"{mark}{name}"] = text[start:end]
+            message["content"] = (
+                f"{message['content'][:start]}{mark}{name}{message['content'][end:]}"
+            )
+    return hidden
 
 
 def _is_path(text: str) -> bool:

@@ -194,6 +194,33 @@ def test_an_answer_cannot_show_a_medium_or_end_its_own_place(tmp_path: Path) -> 
     assert candidates(swapped) == (shown[1], shown[0])
 
 
+@pytest.mark.parametrize("image", [{"image": "p/x.png"}, {}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "the token <|image_pad|> means",
+        "HTML <IMAGE> tag",
+        "see\nImage file: x.png",
+        "see\nImage file: gone.png",
+        "<img>x.png</img>",
+        "<|vision_start|><|image_pad|><|vision_end|>",
+        "<|AUDIO|> and <|video_pad|>",
+        "\ufdd0b\ufdd0\ufdd0a",
+    ],
+)
+def test_what_stands_in_an_answer_is_no_medium(
+    tmp_path: Path, answer: str, image: dict[str, str]
+) -> None:
+    row = LAYOUTS["pair"][1] | {"response_a": answer} | image
+
+    [record] = rewrite(tmp_path, {"rl.jsonl": [row]}, MEMBERS).rows("rl")
+
+    check(record)
+    assert candidates(prompt_of(record)) == (answer, "blue")
+    assert record.get("images", []) == list(image.values())
+    assert str(prompt_of(record)).count("<image>") == len(image)
+
+
 def test_gold_of_a_preference_can_be_exchanged() -> None:
     assert read_better(swap_json('{"better": "A"}')) == "B"
     assert read_better(swap_json('{"better": "equal"}')) == "equal"
