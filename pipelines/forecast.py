@@ -15,7 +15,7 @@ import orjson
 
 from components.download.peek import peek
 from components.grpo.config import GRPOSettings, idle_settings
-from components.grpo.stage import prompts_per_step
+from components.grpo.stage import check_step, prompts_per_step
 from omnistage.errors import InputError, OmnistageError
 from omnistage.files import human_bytes
 from omnistage.records.media_facts import split_files
@@ -120,7 +120,11 @@ def _training(known: Known, step: Step) -> Forecast:
         steps=_steps(config, rows, device * ranks, accumulation),
         tokens=figures,
         estimated=estimated,
-        findings=list(_idle(config)) + _left_out(encoded, fitting, config, estimated),
+        findings=[
+            *_idle(config),
+            *_too_few(config, rows, step.name),
+            *_left_out(encoded, fitting, config, estimated),
+        ],
     )
     if known.geometry is None:
         return made
@@ -164,6 +168,15 @@ def _ranks(recipe: Recipe, step: Step, nodes: int | None = None) -> int:
     if cluster.model_fields_set & {"nodes", "gpus_per_node"}:
         return (nodes or cluster.nodes) * cluster.gpus_per_node
     return process_count(step.runtime.nproc_per_node if step.runtime else None)
+
+
+def _too_few(config: Any, rows: int | None, step: str) -> Iterator[str]:
+    """Say that there are fewer rows than an optimizer step takes, if there are."""
+    if isinstance(config, GRPOSettings) and rows is not None:
+        try:
+            check_step(rows, prompts_per_step(config), step)
+        except InputError as e:
+            yield str(e)
 
 
 def _steps(config: Any, rows: int | None, batch: int, accumulation: int) -> int | None:

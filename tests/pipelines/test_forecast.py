@@ -137,6 +137,12 @@ def test_settings_that_cannot_act_are_named(tmp_path: Path) -> None:
     assert any("epsilon and epsilon_high cannot act" in said for said in plan["grpo"].findings)
 
 
+def test_fewer_records_than_a_step_takes_are_said(tmp_path: Path) -> None:
+    plan = of(known(tmp_path, "grpo.batch_size=1024"))
+    assert plan["grpo"].steps == 0
+    assert any("40 records to train on, but" in said for said in plan["grpo"].findings)
+
+
 def test_a_full_grpo_with_a_kl_term_holds_the_reference_beside_it(tmp_path: Path) -> None:
     plans = [
         of(known(tmp_path / beta, "grpo.tuner=full", f"grpo.beta={beta}"))["grpo"].memory
