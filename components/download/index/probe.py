@@ -3,28 +3,10 @@
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
-MediaKind = Literal["image", "audio", "video"]
+from omnistage.archives.media_names import MediaKind
 
-_EXTENSIONS: dict[MediaKind, str] = {
-    "image": "jpg jpeg jpe jfif png apng gif bmp dib webp tif tiff ppm pgm pnm avif heic heif hif "
-    "jp2 j2k",
-    "audio": "wav flac ogg oga opus mp3 m4a aac wma aif aiff au amr",
-    "video": "mp4 m4v mov mkv webm avi mpg mpeg wmv flv ts 3gp ogv",
-}
-_UNREADABLE: dict[MediaKind, str] = {
-    "image": "svg psd ai eps pdf dng cr2 cr3 nef arw orf rw2 raf jxl",
-    "audio": "mid midi dsf caf",
-    "video": "rm rmvb swf m3u8",
-}
-"""What names say a medium that no decoder here reads: indexed, so that a row learns the reason."""
-_KINDS: dict[str, MediaKind] = {
-    extension: kind
-    for table in (_EXTENSIONS, _UNREADABLE)
-    for kind, all_ in table.items()
-    for extension in all_.split()
-}
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,mp3,aac,flac,"
     "aiff,au,amr,amrnb,amrwb"
@@ -40,22 +22,6 @@ _STREAMED = 0x7FFFFF00  # bytes from which a WAV's stated size means that it was
 
 
 _CUT = re.compile(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)")
-
-
-def media_kind(name: str) -> MediaKind | None:
-    """Return what a file is by its extension, or None when it is no medium."""
-    base = name.rpartition("/")[2]
-    if base.startswith("._"):
-        return None  # a Mac's resource fork of a medium, with the medium's extension
-    return _KINDS.get(_extension(base)) if "." in base else None
-
-
-def unreadable(name: str) -> dict[str, Any] | None:
-    """Return the ``error`` of a medium whose extension says that no decoder here reads it."""
-    extension = _extension(name)
-    if not any(extension in all_.split() for all_ in _UNREADABLE.values()):
-        return None
-    return {"error": f"no decoder reads .{extension} files; convert it to a usual format"}
 
 
 def probe(kind: MediaKind, file: BinaryIO, decode: bool = False) -> dict[str, Any]:
@@ -80,10 +46,6 @@ def probe(kind: MediaKind, file: BinaryIO, decode: bool = False) -> dict[str, An
     except Exception as e:  # decoders raise whatever they like on broken bytes
         text = " ".join(str(e).split())
         return {"error": f"{type(e).__name__}: {text}"[:200]}
-
-
-def _extension(name: str) -> str:
-    return name.rpartition(".")[2].lower()
 
 
 def _image(file: BinaryIO, decode: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from components.download.index.probe import MediaKind
+from omnistage.archives.media_names import MediaKind
 from omnistage.errors import StageFailedError
 from omnistage.workers.pool import WorkerEndedError, WorkerProcess
 

@@ -16,10 +16,10 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
-from components.download.index.probe import media_kind, unreadable
 from components.download.index.probe_process import AHEAD, ProbeProcess, room_for
 from components.download.transfer.part_file import GivenUpError, GrowingFile
 from omnistage.archives.file_views import JoinedFiles
+from omnistage.archives.media_names import media_kind, unreadable
 from omnistage.archives.reader import ArchiveLimits, Member, read_members
 from omnistage.workers.loop import serve
 

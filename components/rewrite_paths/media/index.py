@@ -4,6 +4,7 @@ The index of a data set's members is held compactly: a dictionary of names for e
 arrays, about 150 bytes a member.
 """
 
+import re
 import unicodedata
 from array import array
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,8 @@ from urllib.parse import unquote
 import orjson
 
 from components.rewrite_paths.draft import RowError
+from components.rewrite_paths.formats.turns import INLINE
+from omnistage.archives.media_names import media_kind
 from omnistage.errors import InputError
 
 IMAGE, AUDIO, VIDEO, SOUND_CLIP, NO_MEDIUM, BROKEN = range(6)
@@ -32,6 +35,12 @@ _NAMES = {
     SOUND_CLIP: "a clip with sound",
     NO_MEDIUM: "not a medium",
 }
+# How PNG, JPEG, GIF, WEBP or WAV, MP3, OGG and FLAC begin in base64, or any long text of it.
+_BASE64 = re.compile(
+    r"(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|SUQz|T2dnUw|ZkxhQ)[A-Za-z0-9+/=]*\Z|[A-Za-z0-9+/=\s]{256}"
+)
+# What the reader of tables makes of bytes.
+_BYTES = re.compile(r"\([\d.]+ [kMGT]?B\)")
 _AMBIGUOUS = -1
 _CACHED_FOLDERS = 4096
 _BLOCK = 64  # lines of an index at a time: few enough for the fastest cache
@@ -228,10 +237,7 @@ class MemberIndex:
                 self._by_name.setdefault(_normal(known), []).append(member)
         candidates = self._by_name.get(name)
         if not name or not candidates:
-            raise RowError(
-                "missing_file",
-                f"no file of the data set is named like {raw[:200]!r}{self._other_case(name)}",
-            )
+            raise RowError("missing_file", _not_found(raw, name) + self._other_case(name))
         whole = f"{folder}/{name}" if folder else name
         common = {c: _common_ending(whole, _normal(self.path(c))) for c in candidates}
         most = max(common.values())
@@ -245,6 +251,21 @@ class MemberIndex:
         return best[0]
 
 
+def _not_found(raw: str, name: str) -> str:
+    """Return why no file is named like a path."""
+    if _BASE64.match(raw) or _BYTES.fullmatch(raw):
+        return INLINE
+    if media_kind(name) is None:
+        _, dot, extension = name.rpartition(".")
+        if not dot:
+            return f"{raw[:200]!r} has no extension that tells what medium it is"
+        return (
+            f"{raw[:200]!r}: no medium that is read ends in .{extension[:20]}; convert it to a "
+            "usual format, such as PNG, WAV or MP4"
+        )
+    return f"no file of the data set is named like {raw[:200]!r}"
+
+
 def clean(raw: str) -> str:
     """Return a path with ``/`` only, without ``file://``, empty and ``.`` components.
 
@@ -254,11 +275,7 @@ def clean(raw: str) -> str:
     path = raw.strip()
     if "://" in path[:12] or path.startswith("data:"):
         if path.startswith("data:"):
-            raise RowError(
-                "missing_file",
-                "the medium stands in the row itself; write it to a file of the data set and name "
-                "that",
-            )
+            raise RowError("missing_file", INLINE)
         if path[:7].lower() != "file://":
             raise RowError(
                 "missing_file",

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.download.index.probe import media_kind, probe
+from components.download.index.probe import probe
+from omnistage.archives.media_names import media_kind
 from tests.components.download.download_kit import clip, png, wav
 
 
