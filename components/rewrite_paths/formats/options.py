@@ -20,14 +20,16 @@ def read_options(value: Any) -> list[str]:
     Raises:
         RowError: If they are anything else.
     """
+    letters: list[str] | None = None
     if isinstance(value, dict):
-        value = [f"{key}. {text}" for key, text in value.items() if text is not None]
-    if not isinstance(value, list):
+        value = {key: text for key, text in value.items() if text is not None}
+        letters, value = list(value), list(value.values())
+    if not isinstance(value, list) or not all(isinstance(v, str | int | float) for v in value):
         raise RowError("bad_field", "options: a list of texts is needed")
     texts = [v if isinstance(v, str) else json_text(v) for v in value]
-    if not all(isinstance(v, str | int | float) for v in value):
-        raise RowError("bad_field", "options: a list of texts is needed")
-    return texts
+    if letters is None:
+        return texts
+    return [f"{letter}. {text}" for letter, text in zip(letters, texts, strict=True)]
 
 
 def show_options(draft: Draft) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.ipc
@@ -39,8 +40,11 @@ def table_to_lines(path: Path, target: Path) -> Path:
     try:
         with target.open("wb") as out:
             for batch in _batches(path):
+                _check_names(path, batch.schema.names)
+                kind, features = pa.struct(list(batch.schema)), _features(batch.schema)
                 for row in batch.to_pylist():
-                    out.write(json.dumps(_plain(row), ensure_ascii=False).encode() + b"\n")
+                    row = _plain(row, kind, features)
+                    out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as e:
         raise InputError(f"{path}: not a table that can be read: {str(e).splitlines()[0]}") from e
     return target
@@ -57,15 +61,49 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
                     yield batch.slice(start, _ROWS)
 
 
-def _plain(value: Any) -> Any:
+def _check_names(path: Path, names: list[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: two columns are named {twice!r}; rename one of them")
+
+
+def _features(schema: pa.Schema) -> Any:
+    """Return what the datasets library says of a table's columns, by name; None if nothing."""
+    try:
+        about = orjson.loads((schema.metadata or {})[b"huggingface"])
+        return about["info"]["features"]
+    except (KeyError, TypeError, orjson.JSONDecodeError):
+        return None
+
+
+def _plain(value: Any, kind: pa.DataType, feature: Any = None) -> Any:
     """Return a value that JSON has: times and decimals as their text, bytes too if they are one.
 
-    Of other bytes, such as those of an image, their number is told: no record holds them.
+    Of other bytes, such as those of an image, their number is told: no record holds them. A number
+    of less than 64 bits has the shortest text that means it, and a class its name.
+
+    Args:
+        value: As Arrow gives it.
+        kind: Its type.
+        feature: What the datasets library says of it.
     """
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if isinstance(value, dict) and pa.types.is_struct(kind):
+        inner = feature if isinstance(feature, dict) else {}
+        return {k: _plain(v, kind.field(k).type, inner.get(k)) for k, v in value.items()}
+    if isinstance(value, list) and not pa.types.is_map(kind):
+        inner = feature[0] if isinstance(feature, list) and feature else feature
+        inner = inner.get("feature") if isinstance(inner, dict) and "feature" in inner else inner
+        return [_plain(item, kind.value_type, inner) for item in value]
+    if isinstance(value, list):
+        return [[_plain(k, kind.key_type), _plain(v, kind.item_type)] for k, v in value]
+    if isinstance(value, int) and isinstance(feature, dict) and "names" in feature:
+        names = feature["names"]
+        return names[value] if 0 <= value < len(names) else None
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        short = np.float16 if pa.types.is_float16(kind) else np.float32
+        value = None if value is None else float(str(short(value)))
     if isinstance(value, bytes):
         try:
             return value.decode()
