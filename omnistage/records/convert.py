@@ -19,7 +19,8 @@ openai          OpenAI chat messages with parts of type ``text``, ``image_url``,
 
 A record that a format cannot hold is left out, and how many are and why is said: TRL 0.29 fills no
 places for sounds and clips, verl none for sounds; verl and LLaMA-Factory take every ``<image>`` for
-a medium, and LLaMA-Factory wants turns in alternation and learns every answer.
+a medium; TRL and verl learn the last answer, also one with ``loss: false``, and LLaMA-Factory
+every answer; LLaMA-Factory wants turns in alternation.
 """
 
 import re
@@ -207,6 +208,7 @@ def _trl(record: dict[str, Any]) -> dict[str, Any]:
             for m in messages
         ]
 
+    _check_learned(record, "TRL")
     record = _written_out(record)
     prompt = prompt_of(record)
     answer = record["messages"][len(prompt) :]
@@ -231,6 +233,7 @@ def _trl_part(text: str, kind: str | None) -> dict[str, str]:
 def _verl(record: dict[str, Any]) -> dict[str, Any]:
     if "audios" in record:
         raise CannotHoldError("verl fills no places for audios")
+    _check_learned(record, "verl")
     record = _written_out(record)
     prompt = [{"role": m["role"], "content": m["content"]} for m in prompt_of(record)]
     _check_tags(prompt, "verl")
@@ -247,6 +250,12 @@ def _verl(record: dict[str, Any]) -> dict[str, Any]:
             **_gold(record),
         },
     }
+
+
+def _check_learned(record: dict[str, Any], trainer: str) -> None:
+    """Check that the answer a record ends with is one to learn from."""
+    if "loss" in record["messages"][-1]:
+        raise CannotHoldError(f"{trainer} learns the last answer, also one with loss: false")
 
 
 def _check_tags(messages: list[dict[str, Any]], trainer: str) -> None:

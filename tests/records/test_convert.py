@@ -244,16 +244,24 @@ SPECIAL: list[dict[str, Any]] = [
         "images": ["a/1.png"],
         "objects": {"ref": ["hat"], "bbox": [[1, 2, 3, 4]]},
     },
+    {
+        "messages": [
+            {"role": "user", "content": "e"},
+            {"role": "assistant", "content": "good"},
+            {"role": "user", "content": "f"},
+            {"role": "assistant", "content": "bad", "loss": False},
+        ],
+    },
 ]
 
 
 @pytest.mark.parametrize(
     ("format", "count", "words"),
     [
-        ("ms_swift", 3, []),
-        ("trl", 3, []),
-        ("openai", 3, []),
-        ("verl", 2, ["also one that is text"]),
+        ("ms_swift", 4, []),
+        ("trl", 3, ["the last answer, also one with loss: false"]),
+        ("openai", 4, []),
+        ("verl", 2, ["also one that is text", "the last answer, also one with loss: false"]),
         ("llama_factory", 1, ["also one that is text", "loss: false"]),
     ],
 )
@@ -268,7 +276,7 @@ def test_what_a_format_cannot_hold_is_said(
     assert counts == {"sft": count}
     assert len(said) == len(words)
     for line, word in zip(said, words, strict=True):
-        assert line.startswith("sft: 1 record left out: ")
+        assert line.startswith(("sft: 1 record left out: ", "sft: 2 records left out: "))
         assert word in line
     written = "".join(path.read_text() for path in (tmp_path / "out").glob("sft.*"))
     assert ("[1, 2, 3, 4]" in written) == (format != "ms_swift" or '"solution"' in written)
