@@ -70,7 +70,6 @@ class Draft:
         task: Where the format tells it.
         gold: Columns of ``omnistage.records.record.GOLD``.
         objects: Boxes and names that ``<bbox>`` and ``<ref-object>`` stand for.
-        inline: Whether a medium's bytes stand in the row, beside its path.
         quotes: Whether the prompt has two candidates, whose text shows no media whatever it says.
         clip_sound: Whether an ``<audio>`` tag without an item means the sound of the clip.
         dropped: Columns of the row that the record does not have.
@@ -84,7 +83,6 @@ class Draft:
     task: str | None = None
     gold: dict[str, Any] = field(default_factory=dict)
     objects: dict[str, Any] | None = None
-    inline: bool = False
     quotes: bool = False
     clip_sound: bool = False
     dropped: list[str] = field(default_factory=list)

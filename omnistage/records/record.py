@@ -25,7 +25,7 @@ Records to fine-tune on end with an assistant turn; records for reinforcement le
 testing do not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -63,10 +63,15 @@ class RecordError(ValueError):
     """The object is not a canonical record; the message names the field."""
 
 
-def dump(record: dict[str, Any]) -> bytes:
-    """Return a record as one JSON line, its keys in canonical order, empty ones left out."""
+def dump(record: dict[str, Any], default: Callable[[Any], Any] | None = None) -> bytes:
+    """Return a record as one JSON line, its keys in canonical order, empty ones left out.
+
+    Args:
+        record: The record.
+        default: Returns what is written for a value that orjson does not know.
+    """
     ordered = {key: record[key] for key in KEYS if key in record and record[key] not in (None, [])}
-    return orjson.dumps(ordered) + b"\n"
+    return orjson.dumps(ordered, default) + b"\n"
 
 
 def check(record: Any) -> None:

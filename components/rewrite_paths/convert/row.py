@@ -1,6 +1,7 @@
 """Converts the rows of one record file: from bytes to the bytes of a record, or a rejection."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,13 @@ from components.rewrite_paths.convert.answer import normalize_answer
 from components.rewrite_paths.convert.converted import ConvertedRow, ConvertedRows, Reading
 from components.rewrite_paths.convert.tally import SECOND_BINS
 from components.rewrite_paths.draft import Draft, Form, RowError
-from components.rewrite_paths.formats.numbers import has_float, loads_exact
+from components.rewrite_paths.formats.numbers import (
+    check_keys,
+    count_keys,
+    has_float,
+    loads_exact,
+    raw_number,
+)
 from components.rewrite_paths.formats.readers import read_row
 from components.rewrite_paths.media.finder import MediaFinder
 from components.rewrite_paths.media.index import AUDIO, SOUND_CLIP, VIDEO, MemberIndex
@@ -25,6 +32,7 @@ LABELLED = frozenset({"judge", "choice", "multi_choice", "yes_no", "emotion"})
 """Tasks whose answers are few enough to be counted one by one."""
 _LISTS = {AUDIO: "audios", VIDEO: "videos", SOUND_CLIP: "videos"}
 LABELS = ("", "A", "B", "equal")
+_SPACED = re.compile(rb'"\s+:')
 _DEPTH = 250  # orjson reads deeper values than it writes, and Python's json than neither
 
 
@@ -163,7 +171,7 @@ class RowConverter:
             **gold,
         }
         try:
-            data = dump(record)
+            data = dump(record, raw_number)
         except orjson.JSONEncodeError as e:
             raise RowError("bad_field", f"a text is not valid Unicode: {e}") from e
         label = last_answer(solution) if task != "judge" else str(gold["better"])
@@ -266,13 +274,18 @@ def parse(line: bytes) -> Any:
 
     Raises:
         RowError: ``not_json``; also for what is nested deeper than JSON is written here.
+            ``bad_field`` for a key that an object has twice.
     """
     try:
         row = orjson.loads(line)
         if line.count(b"[") + line.count(b"{") > _DEPTH:
             orjson.dumps(row)
+        # Of two equal keys readers take the last. Each key has a quotation mark and a colon; texts
+        # may too, so that only a closer look tells.
+        if count_keys(row) != line.count(b'":') - line.count(b'\\":') or _SPACED.search(line):
+            check_keys(line)
         # A number is the same to every reader only where it is whole and short.
-        return loads_exact(line) if has_float(row) else row
+        return loads_exact(line) if has_float(row) or b"-0" in line else row
     except (ValueError, orjson.JSONEncodeError) as e:
         raise RowError("not_json", str(e)) from e
 

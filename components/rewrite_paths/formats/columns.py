@@ -3,6 +3,7 @@
 from typing import Any
 
 from components.rewrite_paths.draft import Draft, Form, Row, RowError
+from components.rewrite_paths.formats.numbers import json_text
 
 _EMPTY = (None, "", [], {})
 _SYSTEM = ("system", "system_prompt")
@@ -30,15 +31,27 @@ def settle_columns(row: Row, draft: Draft) -> None:
     for key in _SYSTEM:
         if key in row and key not in row.used:
             _add_system(draft, row[key], key)
-    # KTO marks an answer as good or bad; a number is a class of the data set's own.
-    if str(row.peek("label")).lower() == "false":
-        raise RowError("label_false", "label: false marks the answer as one not to learn from")
-    if row.peek("label") is True:
-        row.used.add("label")
+    _check_marks(row)
     for key, why in _REFUSED.items():
         if key in row and key not in row.used and row[key] not in (*_EMPTY, "[]"):
             raise RowError(key, f"{key}: {why}")
     draft.dropped += [key for key in row if key not in row.used]
+
+
+def _check_marks(row: Row) -> None:
+    """Refuse a row that is marked as a whole as one not to learn from."""
+    # KTO marks an answer as good or bad; a number is a class of the data set's own.
+    marks = {"label": ("label_false", ("false",)), "kto_tag": ("label_false", ("false",))}
+    marks["loss"] = ("loss_false", ("false", "0", "0.0"))
+    marks["weight"] = ("weight_zero", ("0", "0.0"))
+    for key, (reason, values) in marks.items():
+        value = row.peek(key)
+        if json_text(value).strip('"').lower() in values:
+            raise RowError(
+                reason, f"{key}: {json_text(value)} marks the row as one not to learn from"
+            )
+        if value is True:
+            row.used.add(key)
 
 
 def _add_system(draft: Draft, value: Any, key: str) -> None:

@@ -3,6 +3,10 @@
 import json
 from typing import Any
 
+import orjson
+
+from components.rewrite_paths.draft import RowError
+
 _EXACT_DIGITS = 18  # whole numbers up to here are the same in every JSON reader
 
 
@@ -35,6 +39,34 @@ def _whole(text: str) -> int | Number:
     return int(text) if len(text) <= _EXACT_DIGITS and text != "-0" else Number(text)
 
 
+def count_keys(value: Any) -> int:
+    """Return how many keys the objects of a parsed value have."""
+    if isinstance(value, dict):
+        return len(value) + sum(count_keys(v) for v in value.values() if type(v) is not str)
+    if isinstance(value, list):
+        return sum(count_keys(v) for v in value if type(v) is not str)
+    return 0
+
+
+def check_keys(line: bytes) -> None:
+    """Check that no object of a JSON text has a key twice.
+
+    Raises:
+        RowError: ``bad_field``.
+        ValueError: If it is not JSON.
+    """
+    json.loads(line, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise RowError("bad_field", f"{twice[:80]}: the key stands twice in one object")
+    return found
+
+
 def has_float(value: Any) -> bool:
     """Whether a parsed value holds a number whose text may be another one."""
     if isinstance(value, float):
@@ -42,6 +74,17 @@ def has_float(value: Any) -> bool:
     if isinstance(value, dict):
         return any(has_float(v) for v in value.values() if type(v) is not str)
     return isinstance(value, list) and any(has_float(v) for v in value if type(v) is not str)
+
+
+def raw_number(value: Any) -> orjson.Fragment:
+    """Tell orjson, which knows no :class:`Number`, the text to write for one.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    if isinstance(value, Number):
+        return orjson.Fragment(value.text)
+    raise TypeError
 
 
 def json_text(value: Any) -> str:

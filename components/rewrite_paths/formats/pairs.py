@@ -8,7 +8,7 @@ from components.rewrite_paths.draft import Draft, Row, RowError
 from components.rewrite_paths.formats.turns import join_parts, read_turns, take_media, text_of
 from omnistage.records.pairs import candidates, judge_prompt
 from omnistage.records.plain_text import escape_tags
-from omnistage.records.record import GOLD
+from omnistage.records.record import GOLD, TAGS
 
 _WINNERS = {
     **dict.fromkeys(("a", "[[a]]", "response_a", "output1", "response1", "first"), "A"),
@@ -112,30 +112,65 @@ def _chosen_and_rejected(row: Row, media: Draft) -> tuple[str, str, str]:
     prompt = row[asked] if asked else None
     if isinstance(prompt, list):
         prompt = _dialogue(_turns(prompt, str(asked), media))
-    sides = []
+    sides, drafts = [], []
     for key, value in (("chosen", chosen), ("rejected", rejected)):
+        draft = Draft([])
         if isinstance(value, list):
-            # Both sides name the same media; those of one are enough.
-            shown = _turns(value, key, media if key == "chosen" and prompt is None else Draft([]))
-            if len(shown) == 1 and prompt is not None:
-                sides.append((prompt, shown[0][1]))
+            turns = _turns(value, key, draft)
+            if len(turns) == 1 and prompt is not None:
+                sides.append((prompt, turns[0][1]))
             else:
-                sides.append(_split_dialogue(shown, key))
+                if prompt is not None:
+                    _check_prompt(str(asked), prompt, turns)
+                sides.append(_split_dialogue(turns, key))
         elif prompt is not None:
             sides.append((prompt, _as_text(value, key)))
         else:
             sides.append(_split_text(_as_text(value, key), key))
+        drafts.append(draft)
     (question, good), (other, bad) = sides
     if not isinstance(question, str) or question != other:
         raise RowError("bad_field", "chosen and rejected answer different questions")
+    _add_media(media, *drafts)
     return question, good, bad
 
 
+def _check_prompt(key: str, prompt: Any, turns: list[tuple[str, str]]) -> None:
+    """Check that a prompt beside a whole dialogue is of that dialogue."""
+    texts = [text for _, text in turns[:-1]] + [_dialogue(turns[:-1])]
+    if not isinstance(prompt, str) or _bare(prompt) not in map(_bare, texts):
+        raise RowError("bad_field", f"{key}: not what chosen and rejected answer")
+
+
+def _bare(text: str) -> str:
+    for tag in TAGS.values():
+        text = text.replace(tag, "")
+    return text.strip()
+
+
+def _add_media(media: Draft, chosen: Draft, rejected: Draft) -> None:
+    """Add to the prompt's media those of the two sides, which must show the same ones."""
+    media.dropped += [name for name in chosen.dropped if name not in media.dropped]
+    media.dropped += [name for name in rejected.dropped if name not in media.dropped]
+    for name in TAGS:
+        shown = getattr(chosen, name)
+        if shown != getattr(rejected, name):
+            raise RowError("rejected_images", f"chosen and rejected show different {name}")
+        if not getattr(media, name):
+            getattr(media, name).extend(shown)
+        elif shown and shown != getattr(media, name):
+            raise RowError("bad_field", f"the prompt and chosen show different {name}")
+
+
 def _turns(value: Any, where: str, media: Draft) -> list[tuple[str, str]]:
-    return [
-        (turn["role"], join_parts(content, media, where))
-        for turn, content in read_turns(value, where, media)
-    ]
+    turns = list(read_turns(value, where, media))
+    role, content = turns[-1][0]["role"], turns[-1][1]
+    if role == "assistant" and isinstance(content, list):
+        answer = Draft([])
+        join_parts(content, answer, where)
+        if answer.images or answer.audios or answer.videos:
+            raise RowError("bad_field", f"{where}: the answer shows a medium")
+    return [(turn["role"], join_parts(content, media, where)) for turn, content in turns]
 
 
 def _split_dialogue(turns: list[tuple[str, str]], where: str) -> tuple[str, str]:

@@ -92,6 +92,7 @@ def read_lmm_r1(row: Row) -> Draft:
     draft = _turns(message, "message")
     take_media(row, draft)
     draft.solution = _answer(row["answer"], "answer")
+    _add_response(row, draft)
     draft.task = "math"
     return draft
 
@@ -102,6 +103,7 @@ def read_conversations(row: Row) -> Draft:
     take_media(row, draft)
     if "solution" in row:
         draft.solution = _answer(row["solution"], "solution")
+    _add_response(row, draft)
     draft.gold = _gold(row)
     return draft
 
@@ -130,7 +132,9 @@ def read_humanomni_v2(row: Row) -> Draft:
         path = {named[-1] if "video" not in named else "video": path}
     if not isinstance(path, dict):
         raise RowError("bad_field", "path: a path or an object of paths is needed")
-    take_media(path, draft)
+    shown = Row(path)
+    take_media(shown, draft)
+    draft.dropped += [f"path.{key}" for key in shown if key not in shown.used]
     draft.solution = _answer(row["solution"], "solution")
     _add_response(row, draft)
     kind = str(row.get("problem_type", "")).strip()
@@ -148,7 +152,7 @@ def read_ms_swift(row: Row) -> Draft:
     if "messages" in row:
         return _chat(row)
     draft = Draft([])
-    pairs, answer = _pairs(row)
+    pairs, given = _pairs(row)
     for asked, answered in pairs:
         if not isinstance(asked, str) or not isinstance(answered, str):
             raise RowError("bad_field", "earlier turns: pairs of texts are needed")
@@ -160,12 +164,12 @@ def read_ms_swift(row: Row) -> Draft:
     elif "query" in row or "conversation" not in row:
         draft.messages.append({"role": "user", "content": text_of(row, "query")})
     take_media(row, draft)
-    if row.peek("solution") is None:
-        draft.solution = _answer(answer, "response")
-    else:
+    if row.peek("solution") is not None:
         draft.solution = _answer(row["solution"], "solution")
-        if isinstance(answer, str):
-            draft.messages.append({"role": "assistant", "content": answer})
+        if given and isinstance(row.peek(given), str):
+            draft.messages.append({"role": "assistant", "content": row[given]})
+    elif given:
+        draft.solution = _answer(row[given], given)
     draft.gold = _gold(row)
     return draft
 
@@ -189,7 +193,10 @@ def read_question(row: Row) -> Draft:
 
 
 def read_prompt(row: Row) -> Draft:
-    """Read TRL's ``prompt`` and ``completion``, texts or lists of turns, and a ``solution``."""
+    """Read TRL's ``prompt`` and ``completion``, texts or lists of turns, and a ``solution``.
+
+    A ``response`` is taken for a missing completion.
+    """
     draft = Draft([])
     for key, role in (("prompt", "user"), ("completion", "assistant")):
         value = row.get(key)
@@ -201,12 +208,13 @@ def read_prompt(row: Row) -> Draft:
     answer = next((key for key in ANSWERS if row.peek(key) is not None), None)
     if answer is not None:
         draft.solution = _answer(row[answer], answer)
+    _add_response(row, draft)
     draft.gold = _gold(row)
     return draft
 
 
-def _pairs(row: Row) -> tuple[list[tuple[Any, Any]], Any]:
-    """Return the earlier pairs of one of ms-swift's older forms, and the answer to the last."""
+def _pairs(row: Row) -> tuple[list[tuple[Any, Any]], str | None]:
+    """Return the earlier pairs of one of ms-swift's older forms, and the column that answers."""
     pairs: list[tuple[Any, Any]] = []
     for key in ("history", "conversation"):
         listed = row.get(key) or []
@@ -217,7 +225,7 @@ def _pairs(row: Row) -> tuple[list[tuple[Any, Any]], Any]:
                 raise RowError("bad_field", f"{key}: a list of pairs is needed")
             pairs.append((pair[0], pair[1]))
     given = next((k for k in ("response", "output", "answer") if row.peek(k) is not None), None)
-    return pairs, None if given is None else row[given]
+    return pairs, given
 
 
 def read_openai(row: Row) -> Draft:
@@ -240,6 +248,7 @@ def _chat(row: Row) -> Draft:
     draft.gold = _gold(row)
     if row.get("solution") is not None:
         draft.solution = _answer(row["solution"], "solution")
+    _add_response(row, draft)
     return draft
 
 
@@ -257,8 +266,9 @@ def _add_turns(draft: Draft, value: Any, where: str) -> None:
 
 
 def _add_response(row: Row, draft: Draft) -> None:
-    """Keep a whole response beside the bare answer: it is what is learned."""
-    if isinstance(row.peek("response"), str):
+    """Keep a whole response beside the bare answer, as what is learned, where no turn has one."""
+    answered = bool(draft.messages) and draft.messages[-1]["role"] == "assistant"
+    if isinstance(row.peek("response"), str) and not answered:
         draft.messages.append({"role": "assistant", "content": row["response"]})
 
 

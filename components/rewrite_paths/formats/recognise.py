@@ -47,7 +47,7 @@ def recognise(row: Mapping[str, Any]) -> str | None:
         return "r1_omni" if "video" in keys and _asks_for_sound(row) else "llava"
     if keys >= {"problem", "solution"}:
         return "humanomni_v2" if "path" in keys else "omnirl"
-    if "prompt" in keys and keys & {"completion", *ANSWERS}:
+    if "prompt" in keys and keys & {"completion", "response", *ANSWERS}:
         return "trl"
     if keys & set(QUESTIONS) and keys & {"response", *ANSWERS}:
         return "question"

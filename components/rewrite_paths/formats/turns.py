@@ -156,21 +156,16 @@ def take_media(row: Mapping[str, Any], draft: Draft) -> None:
                 continue
             items = value if isinstance(value, list) else [value]
             getattr(draft, field).extend(_path(item, key) for item in items)
-            draft.inline = draft.inline or any(_has_bytes(item) for item in items)
-
-
-def _has_bytes(item: Any) -> bool:
-    return isinstance(item, dict) and bool(item.get("bytes"))
 
 
 def _path(item: Any, key: str) -> str:
     if isinstance(item, list):
         raise RowError("bad_field", f"{key}: a list of frames is not read; make a clip of them")
     if isinstance(item, dict):
-        path = item.get("path") or item.get("url")
-        if not path and _has_bytes(item):
+        # A file of the data set may have the name that stands beside the bytes, by chance.
+        if item.get("bytes"):
             raise RowError("missing_file", f"{key}: {INLINE}")
-        item = path
+        item = item.get("path") or item.get("url")
     if not isinstance(item, str) or not item.strip():
         raise RowError("bad_field", f"{key}: a path or a list of paths is needed")
     return item

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.rewrite_paths.draft import Draft, RowError
-from components.rewrite_paths.formats.turns import INLINE
 from components.rewrite_paths.media.index import SOUND_CLIP, MemberIndex, clean
 from components.rewrite_paths.media.path_rules import PathRules
 from components.rewrite_paths.media.tags import (
@@ -90,12 +89,7 @@ class MediaFinder:
         return media
 
     def _members(self, draft: Draft, name: str) -> list[int]:
-        try:
-            return [self._require(raw, name) for raw in getattr(draft, name)]
-        except RowError as e:
-            if e.reason == "missing_file" and draft.inline:
-                raise RowError(e.reason, f"{name}: {INLINE}") from e
-            raise
+        return [self._require(raw, name) for raw in getattr(draft, name)]
 
     def _require(self, raw: str, name: str) -> int:
         return self.index.require(self.rules.apply(raw), name)

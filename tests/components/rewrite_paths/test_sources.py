@@ -35,7 +35,7 @@ def test_parquet_is_read_row_by_row(tmp_path: Path) -> None:
         "problem": "Which?",
         "options": ["red", "blue"],
         "solution": decimal.Decimal("1.10"),
-        "image": {"bytes": b"\x89PNG", "path": "a/1.png"},
+        "image": {"bytes": None, "path": "a/1.png"},
         "when": datetime.date(2026, 1, 2),
     }
     content = parquet(tmp_path, [row, row])
@@ -53,7 +53,10 @@ def test_parquet_is_read_row_by_row(tmp_path: Path) -> None:
 
 
 def test_medium_that_stands_in_a_parquet_row_is_named_as_such(tmp_path: Path) -> None:
-    """The datasets library writes the bytes with the name that the file had, or without any."""
+    """The datasets library writes the bytes with the name that the file had, or without any.
+
+    A file of the data set that has this name may be another one.
+    """
     image = {"bytes": b"\x89PNG" * 500, "path": None}
     columns = [
         {"image": image},
@@ -66,7 +69,12 @@ def test_medium_that_stands_in_a_parquet_row_is_named_as_such(tmp_path: Path) ->
         {"problem": f"q{n}", "solution": "a", **none, **c} for n, c in enumerate([*columns, {}])
     ]
 
-    done = rewrite(tmp_path, {"x.parquet": parquet(tmp_path, rows)}, rl=[{"files": ["x.parquet"]}])
+    done = rewrite(
+        tmp_path,
+        {"x.parquet": parquet(tmp_path, rows)},
+        ["a/hat.png", "a/hat.wav"],
+        rl=[{"files": ["x.parquet"]}],
+    )
 
     assert len(done.rows("rl")) == 1
     rejected = done.rows("rejected")

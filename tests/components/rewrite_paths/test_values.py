@@ -1,12 +1,13 @@
 """Values of a row that used to change or vanish on reading: each ends as what it is, or by name."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.components.rewrite_paths.rewrite_kit import rewrite
-from tests.components.rewrite_paths.row_kit import chat, one, read, refused
+from tests.components.rewrite_paths.rewrite_kit import judge_row, rewrite
+from tests.components.rewrite_paths.row_kit import MEMBERS, chat, one, read, refused
 
 
 @pytest.mark.parametrize(
@@ -262,3 +263,24 @@ def test_task_is_not_guessed_from_a_sign_in_prose(
     record = one(tmp_path, "rl", {"problem": problem, "solution": solution})
 
     assert record["task"] == task
+
+
+@pytest.mark.parametrize(
+    ("box", "kind"), [("[10.50,2,30,20]", "real"), ("[0.1,0.25,0.3,0.40]", "norm1")]
+)
+def test_box_of_decimal_numbers_is_kept_as_it_is_written(
+    tmp_path: Path, box: str, kind: str
+) -> None:
+    row = json.dumps(BOX).replace("[10, 20, 30, 40]", box)
+    row = row.replace('"bbox":', f'"bbox_type": "{kind}", "bbox":')
+
+    done = rewrite(tmp_path, {"sft.jsonl": row.encode()}, MEMBERS)
+
+    assert done.reasons() == []
+    assert f'"bbox":[{box}]' in (done.folder / "sft.jsonl").read_text()
+
+
+def test_decimal_column_of_a_verdict_is_kept(tmp_path: Path) -> None:
+    row = judge_row("p/x.png") | {"cmp_gt": 0.5}
+
+    assert one(tmp_path, "rl", row)["cmp_gt"] == 0.5
