@@ -15,8 +15,20 @@ def last_answer(text: str) -> str:
         >>> last_answer("<think>the tag <answer> comes last</think><answer> B </answer>")
         'B'
     """
-    outside = _THOUGHT.sub("", text) if "<think>" in text or "<context>" in text else text
+    return _tagged(_outside(text)) or text.strip()
+
+
+def has_no_answer(text: str) -> bool:
+    """Whether a text is nothing but thought, or its last ``<answer>`` is empty."""
+    outside = _outside(text)
+    return not outside.strip() or _tagged(outside) == ""
+
+
+def _outside(text: str) -> str:
+    return _THOUGHT.sub("", text) if "<think>" in text or "<context>" in text else text
+
+
+def _tagged(outside: str) -> str | None:
     end = outside.rfind(_CLOSE)
     start = outside.rfind(_OPEN, 0, end) if end >= 0 else -1
-    inner = outside[start + len(_OPEN) : end].strip() if start >= 0 else ""
-    return inner or text.strip()
+    return outside[start + len(_OPEN) : end].strip() if start >= 0 else None

@@ -7,7 +7,7 @@ from typing import Any
 from components.rewrite_paths.draft import Draft, Form, RowError
 from components.rewrite_paths.formats.numbers import json_text
 from components.rewrite_paths.formats.verdict_text import is_verdict, verdict_of_lines
-from omnistage.records.answer import last_answer
+from omnistage.records.answer import has_no_answer, last_answer
 from omnistage.records.verdict import BETTER, VERDICT_KEYS, VerdictError, parse_verdict, read_object
 
 _SCORES = ("score_A", "score_B")
@@ -142,6 +142,8 @@ def _normalize_plain(draft: Draft, shown: str | None) -> tuple[str, str]:
     if not text.strip():
         raise RowError("no_answer", "the answer is empty")
     source = given if given is not None and given.strip() else text
+    if has_no_answer(source):
+        raise RowError("no_answer", "there is a thought or an empty <answer>, and no answer")
     # Rewards of HumanOmniV2 compare with what the gold says in its context.
     return text, source.strip() if "<context>" in source else last_answer(source)
 

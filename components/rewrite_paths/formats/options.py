@@ -1,14 +1,20 @@
 """The options of a multiple-choice question: in the prompt, so that its answer can be known."""
 
+import contextlib
 import re
 from typing import Any
 
-from components.rewrite_paths.draft import Draft, RowError
+import orjson
+
+from components.rewrite_paths.draft import Draft, Row, RowError
 from components.rewrite_paths.formats.numbers import json_text
+from omnistage.files import counted
 from omnistage.records.answer import last_answer
 
-_LETTER = re.compile(r"[(\[]?([A-Z])[)\].:]?")
-_LABEL = re.compile(r"[(\[]?[A-Z](?:[)\].:]|\s*[-–]\s)")
+_NAMES = ("options", "choices", "candidates", "Choice")
+_LETTER = re.compile(r"(?:(?:option|choice|answer)\s+)?[(\[]?([A-Z])[)\].:]?", re.IGNORECASE)
+_BETWEEN = re.compile(r"\s*[,;/&]\s*|\s+and\s+")
+_LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\].:]|\s*[-–]\s)")
 # What may stand between two options of a list: signs and an "or", and then the label of the next.
 _SIGNS = r"['\"\s,;/|)\].]*(?:\b(?:or|and)\b\s*)?['\"]?"
 _GAP, _GAP_AND_LABEL = re.compile(_SIGNS), re.compile(_SIGNS + r"[(\[]?[A-Z1-9][)\].:]\s*['\"]?")
@@ -32,10 +38,16 @@ def read_options(value: Any) -> list[str]:
     return [f"{letter}. {text}" for letter, text in zip(letters, texts, strict=True)]
 
 
+def options_of(row: Row) -> list[str] | None:
+    """Return the options of a row, under any of their names; None if it has none."""
+    given = next((key for key in _NAMES if row.peek(key)), None)
+    return None if given is None else read_options(row[given])
+
+
 def show_options(draft: Draft) -> None:
     """Write a draft's options below its question, a line each, unless it already lists them.
 
-    They get letters where the answer is a letter and they have none.
+    They get letters where the answer is one or several letters and they have none.
 
     Raises:
         RowError: If the answer is the letter of an option that is not there.
@@ -43,29 +55,66 @@ def show_options(draft: Draft) -> None:
     options = draft.gold.get("options")
     if not options:
         return
-    letter = _answer_letter(draft)
-    labelled = all(_LABEL.match(option) for option in options)
-    if letter is not None and not labelled and ord(letter) - ord("A") >= len(options):
-        raise RowError("answer_not_in_options", f"{letter} of {len(options)} options")
-    question = next(m for m in reversed(draft.messages) if m["role"] == "user")
-    with_letters = letter is not None and not labelled
-    if _lists(question["content"], options, with_letters):
-        return
-    lines = options
-    if with_letters:
-        lines = [f"{chr(ord('A') + n)}. {option}" for n, option in enumerate(options)]
-    question["content"] = "\n".join([question["content"], *lines])
-
-
-def _answer_letter(draft: Draft) -> str | None:
     last = draft.messages[-1]
     answer = draft.solution
     if answer is None and last["role"] == "assistant":
         answer = last["content"]
-    found = _LETTER.fullmatch(last_answer(answer)) if isinstance(answer, str) else None
-    options: list[str] = draft.gold["options"]
-    # An option that itself is this letter needs no label to be the answer.
-    return None if found is None or last_answer(str(answer)) in options else found[1]
+    question = next(m for m in reversed(draft.messages) if m["role"] == "user")
+    letters = _letters(last_answer(answer), options) if isinstance(answer, str) else []
+    known = _labels(options, letters) or _alphabet(options)
+    absent = [letter for letter in letters if letter not in known]
+    if absent:
+        raise RowError("answer_not_in_options", f"{absent[0]} of {counted(len(options), 'option')}")
+    question["content"] = _with_options(question["content"], options, letters)
+
+
+def options_of_pair(question: str, options: list[str], responses: list[str]) -> str:
+    """Return a question with its options; a response, which may be wrong, may name no option."""
+    letters = [letter for response in responses for letter in _letters(response, options)]
+    return _with_options(question, options, letters)
+
+
+def _with_options(question: str, options: list[str], letters: list[str]) -> str:
+    """Return a question with its options, unless it lists them; with letters if any are named."""
+    with_letters = bool(letters) and _labels(options, letters) is None
+    if _lists(question, options, with_letters):
+        return question
+    if with_letters:
+        options = [f"{letter}. {o}" for letter, o in zip(_alphabet(options), options, strict=True)]
+    return "\n".join([question, *options])
+
+
+def _alphabet(options: list[str]) -> list[str]:
+    return [chr(ord("A") + number) for number in range(len(options))]
+
+
+def _labels(options: list[str], letters: list[str]) -> list[str] | None:
+    """Return the letters that options begin with, if these are labels: ``E. coli`` has none."""
+    found = [match[1] for match in map(_LABEL.match, options) if match]
+    labelled = len(found) == len(options) and found == sorted(set(found))
+    return found if labelled and (found[0] == "A" or set(letters) <= set(found)) else None
+
+
+def _letters(answer: str, options: list[str]) -> list[str]:
+    """Return the letters that an answer consists of; none if it is an option itself or a text."""
+    answer = answer.strip()
+    if answer.casefold() in (option.casefold() for option in options):
+        return []
+    with contextlib.suppress(orjson.JSONDecodeError):
+        listed = orjson.loads(answer)
+        if isinstance(listed, list) and all(isinstance(item, str) for item in listed):
+            answer = ", ".join(listed)
+    found = [_LETTER.fullmatch(part.strip()) for part in _BETWEEN.split(answer)]
+    letters = [match[1].upper() for match in found if match]
+    if len(letters) == len(found):
+        return letters
+    # "B. y" or "(B) y", where y is that option.
+    named = _LABEL.match(answer)
+    place = ord(named[1]) - ord("A") if named else len(options)
+    if named is None or place >= len(options):
+        return []
+    text, shown = answer[named.end() :].strip(), options[place]
+    return [named[1]] if text and text in (shown, _LABEL.sub("", shown, count=1).strip()) else []
 
 
 def _lists(text: str, options: list[str], with_letters: bool) -> bool:

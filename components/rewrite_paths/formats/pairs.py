@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.rewrite_paths.draft import Draft, Row, RowError
+from components.rewrite_paths.formats.options import options_of, options_of_pair
 from components.rewrite_paths.formats.turns import join_parts, read_turns, take_media, text_of
 from omnistage.records.pairs import candidates, judge_prompt
 from omnistage.records.plain_text import escape_tags
@@ -15,6 +16,7 @@ _WINNERS = {
     **dict.fromkeys(("b", "[[b]]", "response_b", "output2", "response2", "second"), "B"),
     **dict.fromkeys(("equal", "tie", "[[c]]", "same", "both"), "equal"),
 }
+_SCORES = tuple(key for key in GOLD if key not in ("better", "options"))
 _TURN = "\n\nAssistant:"
 _ASKED = "\n\nHuman:"
 
@@ -22,7 +24,7 @@ _ASKED = "\n\nHuman:"
 def read_pair(row: Row) -> Draft:
     """Read ``question``, ``response_a``, ``response_b`` and ``better``, in the row's own order."""
     draft = _pair(row, _text(row, "question"), _text(row, "response_a"), _text(row, "response_b"))
-    draft.gold = {k: row[k] for k in GOLD if k != "better" and row.peek(k) is not None}
+    draft.gold = {k: row[k] for k in _SCORES if row.peek(k) is not None}
     draft.gold["better"] = winner_of(row["better"], "better")
     if row.peek("solution") is not None:
         draft.solution = row["solution"]
@@ -92,6 +94,9 @@ def winner_of(value: Any, key: str) -> str:
 
 
 def _pair(row: Row, question: str, a: str, b: str) -> Draft:
+    options = options_of(row)
+    if options:
+        question = options_of_pair(question, options, [a, b])
     draft = Draft(judge_prompt(question, escape_tags(a), escape_tags(b)))
     if candidates(draft.messages) is None:
         raise RowError("candidates_unclear", "an answer is empty")

@@ -16,7 +16,7 @@ from components.rewrite_paths.draft import Draft, Form, Row, RowError
 from components.rewrite_paths.formats.columns import check_learned, settle_columns
 from components.rewrite_paths.formats.grounding import settle_objects
 from components.rewrite_paths.formats.numbers import json_text
-from components.rewrite_paths.formats.options import read_options, show_options
+from components.rewrite_paths.formats.options import options_of, show_options
 from components.rewrite_paths.formats.pairs import (
     read_mm_rewardbench,
     read_pair,
@@ -53,7 +53,6 @@ _JUDGED = {
     "mm_rewardbench": "Better",
 }
 """Formats of pairs to judge, and the column that says which answer is better."""
-_OPTIONS = ("options", "choices", "candidates", "Choice")
 
 
 def read_omnicritic(row: Row) -> Draft:
@@ -93,6 +92,7 @@ def read_lmm_r1(row: Row) -> Draft:
     take_media(row, draft)
     draft.solution = _answer(row["answer"], "answer")
     _add_response(row, draft)
+    draft.gold = _gold(row)
     draft.task = "math"
     return draft
 
@@ -303,9 +303,9 @@ def _answer(value: Any, field: str) -> str | dict[str, Any] | None:
 
 def _gold(row: Row) -> dict[str, Any]:
     gold = {key: row[key] for key in GOLD if row.peek(key) is not None}
-    given = next((key for key in _OPTIONS if row.peek(key)), None)
-    if given is not None:
-        gold["options"] = read_options(row[given])
+    options = options_of(row)
+    if options is not None:
+        gold["options"] = options
     return gold
 
 

@@ -164,7 +164,6 @@ def test_answer_that_is_no_option_is_refused(tmp_path: Path) -> None:
         ("<think>the tag <answer> comes last</think><answer>B</answer>", "B"),
         ("<think>not <answer>A</answer></think><answer>B</answer>", "B"),
         ("<answer>A</answer> no: <answer>B</answer>", "B"),
-        ("<answer></answer>", "<answer></answer>"),
         ("plain", "plain"),
     ],
 )
