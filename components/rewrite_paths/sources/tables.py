@@ -101,9 +101,8 @@ def _plain(value: Any, kind: pa.DataType, feature: Any = None) -> Any:
     if isinstance(value, int) and isinstance(feature, dict) and "names" in feature:
         names = feature["names"]
         return names[value] if 0 <= value < len(names) else None
-    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
-        short = np.float16 if pa.types.is_float16(kind) else np.float32
-        value = None if value is None else float(str(short(value)))
+    if isinstance(value, float) and (pa.types.is_float16(kind) or pa.types.is_float32(kind)):
+        value = float(str(np.float16(value) if pa.types.is_float16(kind) else np.float32(value)))
     if isinstance(value, bytes):
         try:
             return value.decode()
