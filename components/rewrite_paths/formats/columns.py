@@ -41,9 +41,12 @@ def settle_columns(row: Row, draft: Draft) -> None:
 def _check_marks(row: Row) -> None:
     """Refuse a row that is marked as a whole as one not to learn from."""
     # KTO marks an answer as good or bad; a number is a class of the data set's own.
-    marks = {"label": ("label_false", ("false",)), "kto_tag": ("label_false", ("false",))}
-    marks["loss"] = ("loss_false", ("false", "0", "0.0"))
-    marks["weight"] = ("weight_zero", ("0", "0.0"))
+    marks: dict[str, tuple[str, tuple[str, ...]]] = {
+        "label": ("label_false", ("false",)),
+        "kto_tag": ("label_false", ("false",)),
+        "loss": ("loss_false", ("false", "0", "0.0")),
+        "weight": ("weight_zero", ("0", "0.0")),
+    }
     for key, (reason, values) in marks.items():
         value = row.peek(key)
         if json_text(value).strip('"').lower() in values:
