@@ -2,11 +2,13 @@
 
 import math
 import re
+from fractions import Fraction
 
 from rapidfuzz.distance import Levenshtein
 
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?(?:[.:)]\s*.*)?", re.DOTALL)
 _NUMBER = re.compile(r"[-+]?(?:\d[\d,]{0,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][-+]?\d{1,3})?")
+_HUNDREDTH = Fraction(1, 100)
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 
 
@@ -24,9 +26,14 @@ def choices(answer: str) -> frozenset[str]:
 
 def number(answer: str) -> float | None:
     """Return the one number in an answer such as ``1,250.5 m``; None for none or for several."""
+    exact = _exact_number(answer)
+    return None if exact is None else float(exact)
+
+
+def _exact_number(answer: str) -> Fraction | None:
     found = _NUMBER.findall(answer)
-    value = float(found[0].replace(",", "")) if len(found) == 1 else math.nan
-    return value if math.isfinite(value) else None
+    written = found[0].replace(",", "") if len(found) == 1 else "nan"
+    return Fraction(written) if math.isfinite(float(written)) else None
 
 
 def yes_no(answer: str) -> str | None:
@@ -63,11 +70,17 @@ def word_error_rate(gold: str, predicted: str) -> float:
 
 
 def same_number(gold: str, predicted: str) -> float | None:
-    """Return 1.0 if both numbers agree to 2 decimals, else 0.0; None if the gold is no number."""
-    wanted, found = number(gold), number(predicted)
+    """Return 1.0 if both numbers agree to 2 decimals, else 0.0; None if the gold is no number.
+
+    They are rounded as floats, as published; numbers of more digits than a float holds are
+    compared exactly as well.
+    """
+    wanted, found = _exact_number(gold), _exact_number(predicted)
     if wanted is None:
         return None
-    return float(found is not None and round(found, 2) == round(wanted, 2))
+    if found is None or abs(found - wanted) > _HUNDREDTH:
+        return 0.0
+    return float(round(float(found), 2) == round(float(wanted), 2))
 
 
 def closeness(gold: str, predicted: str) -> float | None:

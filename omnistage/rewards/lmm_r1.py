@@ -11,6 +11,7 @@ from omnistage.rewards.mathematics import read, same
 _JOINTS = (re.compile(r"</think>\s*<answer>"),)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _LETTER = re.compile(r"[A-H]")
+_SAID = re.compile(r"\b[Aa]nswer\s*(?:is\s*:?|:)\s*(?:[Oo]ption|[Cc]hoice)?\s*\(?([A-H])\b(?!')")
 
 
 def lmm_math(completions: Sequence[str], **columns: Any) -> list[float | None]:
@@ -51,7 +52,7 @@ def lmm_math(completions: Sequence[str], **columns: Any) -> list[float | None]:
 def _math(gold: str | None, answer: str) -> float | None:
     if gold is None:
         return None
-    if _LETTER.fullmatch(gold) and choice(answer) == gold:
+    if _LETTER.fullmatch(gold) and (choice(answer) == gold or _SAID.findall(answer)[-1:] == [gold]):
         return 1.0
     equal = same(gold, answer)
     return None if equal is None else float(equal)

@@ -139,6 +139,9 @@ def test_word_error_rate_counts_edits_over_the_gold_words():
 def test_numbers_are_compared_to_two_decimals_or_by_relative_error():
     assert same_number("3.14", "3.1415") == 1.0
     assert same_number("3.14", "3.2") == same_number("3", "many") == 0.0
+    # More digits than a float holds.
+    assert same_number("123456789012345678901234", "123456789012345678901235") == 0.0
+    assert same_number("123456789012345678901234", "123456789012345678901234.0") == 1.0
     assert closeness("10", "8") == pytest.approx(0.8)
     assert closeness("10", "40") == closeness("0", "1") == closeness("10", "?") == 0.0
     assert closeness("0", "0.0") == 1.0

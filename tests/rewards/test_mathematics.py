@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omnistage.rewards import mathematics
 from omnistage.rewards.lmm_r1 import lmm_math
 from omnistage.rewards.mathematics import same
 
@@ -105,6 +106,67 @@ CASES = [
     ("8 in.", "8", True),
     ("8 in", "8 inches", True),
     ("5 cm", "5 m", False),
+    # Units: an answer without them is right, another of the kind by its exact value.
+    ("4 Ω", "4", True),
+    ("5Ω", "5 ohms", True),
+    (r"5\,\text{k}\Omega", "5000 Ω", True),
+    ("12 V", "12", True),
+    ("3 A", "3", True),
+    ("5 V", "5 A", False),
+    ("option A", "A", False),
+    ("2x", "2", False),
+    ("5 Hz", "5", True),
+    ("20 W", "20", True),
+    ("5 Pa", "5", True),
+    ("300 K", "300", True),
+    ("25°C", "25", True),
+    ("25°C", r"25^\circ\text{C}", True),
+    ("25°C", "25 degrees Celsius", True),
+    ("25°C", "25 degrees", True),
+    ("25°C", "25°F", False),
+    ("5 μm", "5", True),
+    ("5 μm", r"5000\text{ nm}", True),
+    ("€12", "12", True),
+    ("€12", "12 euros", True),
+    ("£5", "5 pounds", True),
+    ("£5", "€5", False),
+    ("12cm2", "12", True),
+    ("12 cm²", "12 cm2", True),
+    ("6√3 cm2", "6√3", True),
+    ("8π m2", "8π", True),
+    ("5 ft", "60 in", True),
+    ("60 in", "5 ft", True),
+    ("1 hour", "60 minutes", True),
+    ("1/3 h", "20 min", True),
+    ("1 day", "24 h", True),
+    ("3 yd", "9 ft", True),
+    ("1 mi", "5280 ft", True),
+    ("5 m/s", "18 km/h", True),
+    # Roots, mixed numbers, thousands, powers of ten, degrees in a function.
+    ("³√8", "2", True),
+    ("∛27", "3", True),
+    ("2∛8", "4", True),
+    ("1 1/2", "1.5", True),
+    ("-1 1/2", "-1.5", True),
+    ("⅔", "2/3", True),
+    ("3⅔", "11/3", True),
+    ("1 234", "1234", True),
+    ("(1, 234)", "1234", False),
+    ("1.5 x 10^3", "1500", True),
+    ("sin 30°", "1/2", True),
+    (r"\tan(45^\circ)", "1", True),
+    ("cos 60", "1/2", False),
+    # Lists of quantities, words around a value.
+    ("12 cm or 6 cm", "6 cm or 12 cm", True),
+    ("12 cm or 6 cm", "$6$ cm and $12$ cm", True),
+    ("12 cm or 6 cm", "6 cm", False),
+    ("12 cm or 6 cm", "12 cm", False),
+    ("13 or 14", "14 or 13", True),
+    ("6 cm", "about 6 cm", True),
+    ("6", "**6**", True),
+    ("3.141592653589793238", "3.141592653589793", False),
+    ("0.10", "0.1", True),
+    ("25", "25%", True),  # as after "what percentage"
 ]
 
 
@@ -136,6 +198,9 @@ def test_case_d07_roots_pi_and_units_of_a_geometry_set():
         (answered("(B)"), "B", 1.0),
         (answered("B. 45"), "B", 1.0),
         (answered("C"), "B", 0.0),
+        (answered("The answer is B"), "B", 1.0),
+        (answered("The correct answer is: (B) 45"), "B", 1.0),
+        (answered("The answer is C"), "B", 0.0),
         (answered("42"), "", None),
         (answered("42"), None, None),
         (answered("42"), "$$", None),
@@ -144,6 +209,34 @@ def test_case_d07_roots_pi_and_units_of_a_geometry_set():
 )
 def test_lmm_math(text: str, gold: str | None, reward: float | None):
     assert lmm_math([text], solution=[gold]) == [reward]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 50_000,
+        "(" * 40 + "5" + ")" * 40,
+        "9^{9^{9^9}}",
+        "(9^9)^{9^9}",
+        "9^{99999999}",
+        "99999999!",
+        "x^" * 300 + "2",
+    ],
+)
+def test_what_would_be_computed_for_long_is_not_computed(
+    text: str, monkeypatch: pytest.MonkeyPatch
+):
+    def never(*_: object, **__: object) -> object:
+        raise AssertionError("asked math-verify")
+
+    assert same("5", "5") is True
+    monkeypatch.setattr(mathematics, "_math_verify", lambda: (never, never))
+    assert same("5", text) is False
+
+
+@pytest.mark.parametrize(("gold", "answer"), [("128", "2^{3}4^{2}"), ("10^{-19}", "10^{-19}")])
+def test_powers_side_by_side_are_no_tower(gold: str, answer: str):
+    assert same(gold, answer) is True
 
 
 def test_lmm_math_works_outside_the_main_thread():
