@@ -87,7 +87,8 @@ class Table:
         """Append the batch's values and columns."""
         if self.path and self.columns:
             row = {"step": step, "reward": reward, "values": values, **self.columns}
-            with self.path.open("a") as f:
+            # Half a pair of surrogates, which models write, is JSON's own escape then.
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as f:
                 f.write(json.dumps(row, ensure_ascii=False) + "\n")
         self.columns = {}
 

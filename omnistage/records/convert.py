@@ -17,7 +17,8 @@ openai          OpenAI chat messages with parts of type ``text``, ``image_url``,
                 ``video_url``; JSON Lines. Servers want ``file://`` before absolute paths
 ==============  ===================================================================================
 
-A record that a format cannot hold is left out, and how many are and why is said: TRL 0.29 fills no
+A record that a format cannot hold is left out, and how many are and why is said: one with more
+``<bbox>`` or ``<ref-object>`` than its objects have, where those are written out; TRL 0.29 fills no
 places for sounds and clips, verl none for sounds; verl and LLaMA-Factory take every ``<image>`` for
 a medium; TRL and verl learn the last answer, also one with ``loss: false``, and LLaMA-Factory
 every answer; LLaMA-Factory wants turns in alternation.
@@ -276,10 +277,14 @@ def _written_out(record: dict[str, Any]) -> dict[str, Any]:
         "ref-object": iter(objects.get("ref") or []),
         "bbox": (str(box) for box in objects.get("bbox") or []),
     }
-    messages = [
-        m | {"content": _PLACE.sub(lambda found: next(queues[found[1]]), m["content"])}
-        for m in record["messages"]
-    ]
+
+    def written(found: re.Match[str]) -> str:
+        text = next(queues[found[1]], None)
+        if text is None:
+            raise CannotHoldError(f"the text has more {found[0]} than the objects have")
+        return text
+
+    messages = [m | {"content": _PLACE.sub(written, m["content"])} for m in record["messages"]]
     return {key: value for key, value in record.items() if key != "objects"} | {
         "messages": messages
     }

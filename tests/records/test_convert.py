@@ -285,3 +285,24 @@ def test_what_a_format_cannot_hold_is_said(
     if format == "ms_swift":
         assert rows(tmp_path / "out", "sft")[2]["objects"] == SPECIAL[2]["objects"]
         assert rows(tmp_path / "out", "sft")[1]["messages"][1]["loss"] is False
+
+
+@pytest.mark.parametrize("format", [f for f in FORMATS if f != "ms_swift"])
+@pytest.mark.parametrize("objects", [{"bbox": []}, {"ref": ["a hat"], "bbox": [[1, 2, 3, 4]]}])
+def test_a_place_without_its_box_leaves_that_record_out(
+    tmp_path: Path, format: ExportFormat, objects: dict[str, Any]
+) -> None:
+    for split in SPLITS:
+        (tmp_path / f"{split}.jsonl").write_text("")
+    turns = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "<bbox>"}]
+    broken = [*turns[:1], {"role": "assistant", "content": "<bbox> and <bbox>"}]
+    record = {"source": "s", "task": "rec", "solution": "x"}
+    rows = [
+        {**record, "id": "1", "messages": broken, "objects": objects},
+        {**record, "id": "2", "messages": turns, "objects": {"bbox": [[5, 6, 7, 8]]}},
+    ]
+    (tmp_path / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said: list[str] = []
+
+    assert convert(tmp_path, format, tmp_path / "out", warn=said.append) == {"sft": 1}
+    assert said == ["sft: 1 record left out: the text has more <bbox> than the objects have"]

@@ -45,6 +45,16 @@ def rewards_of(completions: list[str], ids: list[str], folder: str) -> torch.Ten
     return compute_rewards_per_func(samples, functions, [None, None], torch.device("cpu"))
 
 
+def odd_text(folder: str) -> Any:
+    """What the table holds of half a pair of surrogates."""
+    plugin = import_external_file("components/grpo/plugin.py")
+    table = plugin.Table(types.SimpleNamespace(output_dir=f"{folder}/odd"))
+    Path(folder, "odd").mkdir()
+    table.log("answer", ["\ud800 √5"])
+    table.write("r", 1, [0.0])
+    return json.loads(Path(folder, "odd", "rewards.jsonl").read_text())["answer"]
+
+
 def advantages(
     rewards: torch.Tensor, weights: tuple[float, float] = (1.0, 0.0), **how: Any
 ) -> list[float]:
@@ -80,6 +90,7 @@ if __name__ == "__main__":
         "mixed": advantages(rewards, (1.0, 1.0), scale_rewards="none"),
         "whole": [row[0] for row in rewards[:6].tolist()],
         "two": [row[0] for row in two],
+        "odd": odd_text(folder),
         "table": json.loads((Path(folder) / "rewards.jsonl").read_text().splitlines()[0]),
     }
     print(json.dumps(found).replace("NaN", "null"))

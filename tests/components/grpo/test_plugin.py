@@ -94,3 +94,4 @@ def test_a_completion_that_a_reward_leaves_out_is_left_out_of_the_advantages(tmp
     # What a reward read stands beside its values, as it gave them.
     assert found["table"]["values"][:4] == [1.0, 3.0, None, 2.0]
     assert found["table"]["judge"][:4] == ["1", "3", "", "2"]
+    assert found["odd"] == ["\ud800 √5"]
