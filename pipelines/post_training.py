@@ -219,7 +219,8 @@ def _pipeline_name(recipe: Recipe) -> str:
 
 
 def _about(recipe: Recipe) -> str:
-    return recipe.description or "Post-training."
+    # A text for people, where a placeholder cannot be written by its code.
+    return re.sub(r"\{(?=\{)", "{ ", recipe.description or "Post-training.")
 
 
 def _with_exit_handler(
@@ -290,4 +291,9 @@ def _manifest(task: Any) -> Any:
 
 
 def _json(values: Mapping[str, Any]) -> str:
-    return orjson.dumps(values, option=orjson.OPT_SORT_KEYS).decode()
+    """Return JSON in which no text is a placeholder: KFP and Argo fill ``{{…}}`` anywhere.
+
+    Two opening braces side by side are always within a string, where a code may stand for one.
+    """
+    text = orjson.dumps(values, option=orjson.OPT_SORT_KEYS).decode()
+    return text.replace("{{", r"{\u007b")

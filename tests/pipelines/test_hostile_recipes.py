@@ -1,6 +1,8 @@
 """A recipe with anything in the place of anything becomes a graph or one clear error."""
 
 import copy
+import json
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from omnistage.errors import InputError
 from omnistage.recipe.document import find_recipe, parse_recipe, validate
 from pipelines.graph import graph_of
+from pipelines.post_training import compile_packages
 from pipelines.recipe import Recipe
+from tests.pipelines.kfp_tasks import package_tasks
 
 RECIPES = [yaml.safe_load(find_recipe(name).read_text()) for name in ("tiny", "omnicritic-3b-lora")]
 Path = tuple[str | int, ...]
@@ -60,3 +64,30 @@ def test_a_recipe_with_any_value_anywhere_is_read_or_refused_in_few_lines(data: 
 def test_yaml_that_no_recipe_needs_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"^my\.yaml"):
         validate(parse_recipe(text, "my.yaml"), Recipe)
+
+
+def test_text_of_a_recipe_is_no_placeholder_of_kfp_or_argo(tmp_path: pathlib.Path) -> None:
+    """Both fill ``{{…}}`` wherever they find it, KFP even while it compiles."""
+    text = "{{channel:task=a;name=b;type=String;}} {{$.pipeline_job_name}} {{{workflow.name}}}"
+    document = {
+        "name": "braces",
+        "description": text,
+        "pipeline": "post_training",
+        "data": {
+            "d": {
+                "sources": [{"type": "s3", "uri": "s3://b/p/"}],
+                "rewrite_paths": {"rl": [{"files": ["*.jsonl"], "system": text}]},
+            }
+        },
+        "model": {"sources": [{"type": "tiny"}]},
+        "steps": {"grpo": {"stage": "grpo", "from": "base"}},
+    }
+    recipe = validate(parse_recipe(yaml.safe_dump(document), "my.yaml"), Recipe)
+    images = {name: f"r.example/{name}@sha256:{'1' * 64}" for name in ("launcher", "trainer")}
+
+    (package,) = compile_packages(recipe, tmp_path, "s3://b/s", images, only=["post_training"])
+
+    written = package.read_text()
+    assert not [name for name in ("channel", "$.", "workflow") if "{{" + name in written]
+    configs = {t.title: t.parameters.get("config", "") for t in package_tasks(package)}
+    assert json.loads(configs["rewrite_paths"])["rl"][0]["system"] == text
