@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from omnistage.files import human_bytes
+from omnistage.files import human_bytes, printable
 from omnistage.redact import redact, redacted
 
 _INTERVAL, _LONGEST = 0.5, 10.0  # seconds between two progress lines, at first and after hours
@@ -67,12 +67,14 @@ class Events:
 
     def message(self, text: str) -> None:
         """Report one line for the user."""
+        text = printable(text)
         self.emit("message", text=text)
         if self.echo:
             self._say(f"{self.stage}: {text}")
 
     def warn(self, text: str) -> None:
         """Report something the user should look at although the work goes on."""
+        text = printable(text)
         self.emit("warning", text=text)
         if self.echo:
             self._say(f"{self.stage}: warning: {text}")

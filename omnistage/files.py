@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import socket
 import stat
@@ -121,9 +122,25 @@ def count_lines(path: Path) -> int:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: f.read(1 << 20), b""))
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number of things in words: ``1 record``, ``4,041 records``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number of things in words: ``1 record``, ``4,041 records``, ``2 tries``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def printable(text: str) -> str:
+    """Return a text with what would steer a terminal as escapes; line ends and tabs stay."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda m: ascii(m[0])[1:-1], text)
+
+
+def one_line(text: str, longest: int = 60) -> str:
+    """Return a text out of data as a terminal can show it: escaped if not printable, and cut.
+
+    Example:
+        >>> one_line("a\\nb"), one_line("x" * 500, 5)
+        ('a\\\\nb', 'xxxxx…')
+    """
+    cut = text if len(text) <= longest else text[:longest] + "…"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
 
 
 def human_bytes(count: float) -> str:

@@ -23,7 +23,7 @@ from omnistage.archives.extract import safe_index_path
 from omnistage.archives.names import archive_folders, place_members
 from omnistage.errors import InputError, machine_errors
 from omnistage.events import Events
-from omnistage.files import human_bytes, read_jsonl, write_json
+from omnistage.files import counted, human_bytes, read_jsonl, write_json
 from omnistage.stage.contract import Context, Result, Stage
 
 FILES = "files"
@@ -158,7 +158,7 @@ def _collect(
 ) -> Collected:
     files = [file for listing in listings for file in listing.files]
     known = sum(file.size or 0 for file in files)
-    context.events.message(f"{len(files)} files, {human_bytes(known)}")
+    context.events.message(f"{counted(len(files), 'file')}, {human_bytes(known)}")
     collected = collect(
         files,
         context.out / FILES,

@@ -48,10 +48,13 @@ def _init(options: argparse.Namespace) -> int:
 
 def _tell(made: Any) -> None:
     """Print what the data were taken for."""
+    from omnistage.files import counted, one_line
+
     for one in made.looks:
         kinds = ", ".join(f"{name} ({n})" for name, n in one.formats.most_common())
         read = " and ".join(one.splits) or "left alone"
-        print(f"{one.shown}: {one.rows:,} rows; {kinds or 'of no known format'}; {read}")
+        rows = counted(one.rows, "row")
+        print(f"{one_line(one.shown, 200)}: {rows}; {kinds or 'of no known format'}; {read}")
         for reason, count in one.unread.most_common(2):
             print(f"  {count} of the first rows cannot be read: {reason}")
     card = made.card
@@ -61,7 +64,7 @@ def _tell(made: Any) -> None:
             print(f"{title} {name}: {shown}")
     for reason, found in card["rejected"].items():
         first = found["examples"][0]
-        where = f"{first['file']}:{first['line']}: {first['detail']}"
+        where = f"{first['file']}:{first['line']}: {one_line(first['detail'], 300)}"
         print(f"rejected, {reason}: {found['rows']:,}, such as {where}")
     if card["dropped_columns"]:
-        print("columns not used: " + ", ".join(card["dropped_columns"]))
+        print("columns not used: " + ", ".join(map(one_line, card["dropped_columns"])))

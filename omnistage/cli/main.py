@@ -46,7 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.command(options) or 0
     except OmnistageError as e:
-        print(f"omnistage: error: {e}", file=sys.stderr)
+        from omnistage.files import printable
+
+        print(f"omnistage: error: {printable(str(e))}", file=sys.stderr)
         return e.exit_code
     except KeyboardInterrupt:
         return 130

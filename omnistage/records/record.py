@@ -32,6 +32,7 @@ from typing import Any, Literal, get_args
 import orjson
 
 from omnistage.errors import InputError
+from omnistage.files import counted
 
 Task = Literal[
     "judge",
@@ -93,7 +94,10 @@ def check(record: Any) -> None:
                 raise RecordError(f"{field}: {path!r} is not relative to the media root")
         tags = count_tags(record["messages"], tag)
         if tags != len(paths):
-            raise RecordError(f"{field}: {len(paths)} items but {tags} {tag} tags in the text")
+            raise RecordError(
+                f"{field}: {counted(len(paths), 'item')} but {counted(tags, f'{tag} tag')} in the "
+                "text"
+            )
 
 
 def count_tags(messages: list[dict[str, Any]], tag: str) -> int:

@@ -84,6 +84,7 @@ def humanomni_accuracy(completions: Sequence[str], **columns: Any) -> list[float
     | first or last ``<answer>`` | the first | the last | a thought may quote the tag |
     | ``(b)`` or ``B. dog`` for B | 0 | 1 | it is the same choice |
     | 3 for 3.0 | 0 | 1 | it is the same number |
+    | numbers of more digits than a float has | equal | compared exactly | they differ |
     | ``a, b`` for ``a,b`` | other labels | the same labels | the space says nothing |
     | emer_ov | 0, for its function is missing | as emer_ov_mc | as the text says |
     | yes or no within a word | counts | does not | "know" is no "no" |

@@ -9,7 +9,7 @@ from typing import Any
 
 from omnistage.errors import DamagedError, InputError, TransientError, machine_errors
 from omnistage.events import Events, clock
-from omnistage.files import human_bytes
+from omnistage.files import counted, human_bytes
 from omnistage.settings import C, Settings
 from omnistage.stage.contract import (
     Context,
@@ -267,7 +267,7 @@ def _make(stage: Stage[C], context: Context[C], force: bool, began: float) -> Ma
         shutil.rmtree(home, ignore_errors=True)
         if context.runtime.keep_checkpoints:
             store.drop_work(stage.name, key)
-    size = f"{len(manifest.files)} files, {human_bytes(manifest.size)}"
+    size = f"{counted(len(manifest.files), 'file')}, {human_bytes(manifest.size)}"
     events.message(f"done in {clock(time.monotonic() - began)}: {size}")
     return manifest
 

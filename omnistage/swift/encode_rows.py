@@ -99,7 +99,8 @@ class Encoder:
         counts = Counter(self.kinds.get(token, "text") for token in ids)
         silent = self._empty_sounds(ids)
         if silent:
-            return {"error": f"{silent} of its sounds are too short to fill one token"}
+            be = "is" if silent == 1 else "are"
+            return {"error": f"{silent} of its sounds {be} too short to fill one token"}
         return {"tokens": dict(sorted(counts.items()))}
 
     def _empty_sounds(self, ids: list[int]) -> int:

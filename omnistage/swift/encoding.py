@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from omnistage.errors import StageFailedError
-from omnistage.files import count_lines, read_jsonl, write_atomic
+from omnistage.files import count_lines, counted, read_jsonl, write_atomic
 from omnistage.records.record import SPLITS, Split
 from omnistage.stage.contract import Context
 from omnistage.stage.key import pinned_version
@@ -283,7 +283,7 @@ def _encode(
             "CUDA_VISIBLE_DEVICES": "",
         },
     )
-    context.events.message(f"encoding {total:,} records once, on {processes} processes")
+    context.events.message(f"encoding {counted(total, 'record')} once; processes: {processes}")
     saved = time.monotonic()
 
     def follow() -> None:

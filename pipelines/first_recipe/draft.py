@@ -14,7 +14,7 @@ from typing import Any
 from components.download.peek import peek
 from omnistage.errors import InputError, OmnistageError
 from omnistage.events import Events
-from omnistage.files import read_json, read_jsonl
+from omnistage.files import counted, read_json, read_jsonl
 from omnistage.recipe.document import parse_recipe, validate
 from omnistage.stage.execute import execute
 from omnistage.store.layout import Store
@@ -129,7 +129,7 @@ def _rewritten(graph: Graph, tarball: Manifest, store: Store, events: Events) ->
     found = execute(step.stage, step.config, {"data": tarball}, store, events=events).manifest
     if not found.counts["sft"] and not found.counts["rl"]:
         raise InputError(
-            f"of {found.counts['rows']:,} rows none is left to train on; rejected: "
+            f"of {counted(found.counts['rows'], 'row')} none is left to train on; rejected: "
             f"{found.counts['rejected']}"
         )
     return found

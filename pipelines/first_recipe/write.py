@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from omnistage.files import counted
 from pipelines.first_recipe.choose import Rewards
 from pipelines.first_recipe.look import FileLook
 
@@ -54,7 +55,8 @@ def _lines(draft: Draft) -> Iterator[str]:
     for one in draft.looks:
         kinds = ", ".join(one.formats) or "none"
         read = " and ".join(one.splits) or "nothing: it cannot be read"
-        yield f"      # {one.shown}: {one.rows:,} rows, of the form {kinds}; read for {read}"
+        rows = counted(one.rows, "row")
+        yield f"      # {one.shown}: {rows}, of the form {kinds}; read for {read}"
     for key, value in draft.rewrite.items():
         yield from _pair(key, value, 6)
     yield ""

@@ -1,7 +1,7 @@
 """Candidates are found in a judge prompt, and exchanged without touching anything else."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnistage.errors import InputError
@@ -44,6 +44,7 @@ def test_a_prompt_without_candidates_is_refused_by_name() -> None:
 words = st.text(alphabet="abc xyz.,!?", min_size=1).map(str.strip).filter(bool)
 
 
+@settings(deadline=None)
 @given(words, words, words)
 def test_exchanging_twice_gives_the_prompt_back(question: str, a: str, b: str) -> None:
     prompt = user(f"Question: {question}\nResponse A: {a}\nResponse B: {b}")

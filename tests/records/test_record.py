@@ -50,7 +50,7 @@ def test_record_is_written_in_canonical_order_without_empty_fields() -> None:
         ({"images": ["a/../1.png"]}, "not relative"),
         ({"images": ["a\\1.png"]}, "not relative"),
         ({"images": []}, "0 items but 1 <image>"),
-        ({"audios": ["1.wav"]}, "1 items but 0 <audio>"),
+        ({"audios": ["1.wav"]}, "1 item but 0 <audio>"),
         ({"better": "C"}, "better"),
         ({"score_A": "8"}, "score_A"),
         ({"extra": 1}, "extra: unknown"),

@@ -21,6 +21,7 @@ from components.download.transfer.remote_file import Listing
 from omnistage.archives.names import safe_path
 from omnistage.errors import InputError, TransientError
 from omnistage.events import Events
+from omnistage.files import counted
 from omnistage.retry import retry
 
 
@@ -49,7 +50,8 @@ def list_source(
         )
     except TransientError as e:
         raise TransientError(
-            f"source {name(source)}: could not be listed after {transfer.tries} tries: {e}"
+            f"source {name(source)}: could not be listed after "
+            f"{counted(transfer.tries, 'try', 'tries')}: {e}"
         ) from e
     if not listing.files:
         raise InputError(f"source {name(source)}: no file matches the patterns")

@@ -15,6 +15,7 @@ from components.download.transfer.part_file import SEGMENT, PartFile
 from components.download.transfer.remote_file import Place, RemoteFile
 from components.download.transfer.xet import fetch_by_xet
 from omnistage.errors import InputError, TransientError, machine_errors
+from omnistage.files import counted
 
 T = TypeVar("T")
 _PROGRESS = 1 << 16  # new bytes that make a failed try a good one
@@ -253,8 +254,9 @@ class Fetcher:
                 failures = 1 if position() - before >= _PROGRESS else failures + 1
                 if failures >= self._transfer.tries:
                     raise TransientError(
-                        f"{job.file.url}: given up after {failures} tries: {e}; what was fetched "
-                        "is kept, run it again to go on"
+                        f"{job.file.url}: given up after "
+                        f"{counted(failures, 'try', 'tries')}: {e}; what was fetched is kept, run "
+                        "it again to go on"
                     ) from e
                 turn += 1
                 self._stop.wait(e.wait if e.wait is not None else _backoff(failures))

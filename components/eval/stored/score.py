@@ -73,7 +73,7 @@ def _scored(
     for name, predictions in predicted.items():
         by_id = _by_id(predictions, tested)
         if not any(record.id in by_id for record in tested):
-            raise InputError(f"{name}: predicts none of the {len(tested)} records")
+            raise InputError(f"{name}: predicts none of the {counted(len(tested), 'record')}")
         graded = grade(tested, _answers(tested, by_id), strict=strict)
         rows = [g.row(r) for g, r in zip(graded, tested, strict=True)]
         write_jsonl(out / "judgements" / f"{name}.jsonl", rows)

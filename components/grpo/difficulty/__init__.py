@@ -173,7 +173,9 @@ def _sample(
     path = context.work / "difficulty.spec.json"
     write_atomic(path, spec.model_dump_json())
     total = rows.counts["records"]
-    context.events.message(f"difficulty: {band.samples} answers to each of {total:,} prompts")
+    context.events.message(
+        f"difficulty: {counted(band.samples, 'answer')} to each of {counted(total, 'prompt')}"
+    )
     job = TorchrunJob(
         name="difficulty",
         program=("-m", "components.grpo.difficulty.sample", str(path)),

@@ -13,7 +13,7 @@ from components.rewrite_paths.card.examples import find_examples, show_examples
 from components.rewrite_paths.config import RewriteSettings
 from components.rewrite_paths.convert.tally import CHARACTER_BINS, SECOND_BINS, Tally
 from components.rewrite_paths.media.index import MemberIndex
-from omnistage.files import counted, write_atomic, write_json
+from omnistage.files import counted, one_line, write_atomic, write_json
 from omnistage.records.constant import SOLVED_BY_CONSTANT
 from omnistage.records.record import SPLITS
 
@@ -115,7 +115,8 @@ def dropped_columns(tally: Tally) -> Counter[str]:
 def dropped_text(tally: Tally) -> str:
     """Return the columns that the records do not have, and how many rows have each."""
     return ", ".join(
-        f"{name} ({counted(n, 'row')})" for name, n in dropped_columns(tally).most_common()
+        f"{one_line(name)} ({counted(n, 'row')})"
+        for name, n in dropped_columns(tally).most_common()
     )
 
 

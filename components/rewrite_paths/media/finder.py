@@ -16,6 +16,7 @@ from components.rewrite_paths.media.tags import (
     rewrite_line,
     tags_of,
 )
+from omnistage.files import counted
 from omnistage.records.pairs import find_candidates
 from omnistage.records.record import MEDIA, TAGS
 
@@ -168,8 +169,9 @@ class MediaFinder:
             if excess != len(media.videos) or len(with_sound) != excess or media.audios:
                 raise RowError(
                     "tags_mismatch",
-                    f"{excess} <audio> tags mean the sound of clips, but {len(with_sound)} of "
-                    f"{len(media.videos)} clips have a sound track",
+                    f"the sound of clips is meant by {counted(excess, '<audio> tag')}, but of "
+                    f"{counted(len(media.videos), 'clip')} {len(with_sound)} "
+                    f"{'has' if len(with_sound) == 1 else 'have'} a sound track",
                 )
             if self.sound_in_clip:
                 _drop_tags(draft.messages, TAGS["audios"])

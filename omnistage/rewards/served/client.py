@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from omnistage.errors import InputError, TransientError
+from omnistage.files import counted
 from omnistage.retry import retry
 from omnistage.settings import Settings, operational
 
@@ -105,7 +106,9 @@ def post_json(
             longest=60.0,
         )
     except TransientError as e:
-        raise TransientError(f"{url} did not answer in {settings.tries} tries: {e}") from e
+        raise TransientError(
+            f"{url} did not answer in {counted(settings.tries, 'try', 'tries')}: {e}"
+        ) from e
 
 
 def _post(url: str, payload: Any, headers: dict[str, str] | None, timeout: float) -> Any:

@@ -126,7 +126,7 @@ def test_what_cannot_be_scored_is_refused_with_what_to_do(tmp_path: Path) -> Non
         score_predictions([path], tmp_path, task="judge")
     other = tmp_path / "other.jsonl"
     write_jsonl(other, [question("math", "1", 9)])
-    with pytest.raises(InputError, match="predicts none of the 1 records"):
+    with pytest.raises(InputError, match="predicts none of the 1 record"):
         score_predictions([path], tmp_path, records=other)
     with pytest.raises(InputError, match="no known layout of predictions; the first row has id"):
         read_predictions(other)
