@@ -60,7 +60,7 @@ def test_mute_and_sounding_clips_in_one_record_are_refused(encoder: Encoder) -> 
         ("<image>x", {"images": ["cut.jpg"]}, "cut.jpg: OSError: image file is truncated"),  # 05b
         ("<image><image>x", {"images": ["ok.png", "cut.jpg"]}, "^cut.jpg: "),
         ("<audio>x", {"audios": ["empty.wav"]}, "empty.wav: |too short"),  # case media-06c
-        ("<audio>x", {"audios": ["brief.wav"]}, "1 of its sounds are too short"),
+        ("<audio>x", {"audios": ["brief.wav"]}, "1 of its sounds is too short"),
         ("<audio>x", {"audios": ["long.wav"]}, r"^long.wav: .*holds 2 s of a sound, .* 3\.0 s"),
         ("\ufdd0", {}, "noncharacter"),
     ],
