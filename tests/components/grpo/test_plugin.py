@@ -24,19 +24,24 @@ print(json.dumps([{name: type(orm).__name__ for name, orm in found.items()}, val
 """
 
 
-@pytest.mark.pipeline
-def test_ms_swift_finds_every_reward_under_its_curves_name():
+def run(*program: str) -> str:
+    """Run a program with the trainer, without a GPU, and return what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, json.dumps(list(METRIC_NAMES))],
+        [sys.executable, *program],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         timeout=300,
     )
-
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == [METRIC_NAMES, [0.2, 0.0]]
+    return done.stdout
+
+
+@pytest.mark.pipeline
+def test_ms_swift_finds_every_reward_under_its_curves_name():
+    said = run("-c", PROBE, json.dumps(list(METRIC_NAMES)))
+    assert json.loads(said.splitlines()[-1]) == [METRIC_NAMES, [0.2, 0.0]]
 
 
 PLOTS = """
@@ -52,32 +57,15 @@ swift.pipelines.train.sft.plot_images(sys.argv[1], "no/such/curves", ["train/los
 
 @pytest.mark.pipeline
 def test_ms_swift_draws_no_pictures_of_curves(tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-c", PLOTS, str(tmp_path / "images")],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-    assert done.returncode == 0, done.stderr[-2000:]
+    run("-c", PLOTS, str(tmp_path / "images"))
     assert not (tmp_path / "images").exists()
 
 
 @pytest.mark.pipeline
 def test_a_completion_that_a_reward_leaves_out_is_left_out_of_the_advantages(tmp_path: Path):
     """Given a judge silent on some completions, when ms-swift makes advantages of its rewards."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.components.grpo.advantages", str(tmp_path)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    said = run("-m", "tests.components.grpo.advantages", str(tmp_path))
+    found = json.loads(said.splitlines()[-1])
 
     left_out = 2
     graded = [0, 1, 3]
