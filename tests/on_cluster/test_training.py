@@ -68,10 +68,11 @@ def test_a_worker_that_is_deleted_costs_one_restart_from_the_last_checkpoint(
     def kill_after_a_checkpoint() -> None:
         def saved() -> bool:
             keys = {p["metadata"]["labels"]["omnistage.dev/key"] for p in here.pods()}
-            names = [name for key in keys for name in store.list_work("sft", key)]
-            return any(name.endswith("/1.json") for name in names)
+            names = {name for key in keys for name in store.list_work("sft", key)}
+            # A checkpoint counts when both nodes have saved it, in whichever order they end.
+            return any({f"{step}/0.json", f"{step}/1.json"} <= names for step in range(5, STEPS, 5))
 
-        here.cluster.wait("a checkpoint of node 1 in the store", saved, 900)
+        here.cluster.wait("a checkpoint of both nodes in the store", saved, 900)
         name = next(p["metadata"]["name"] for p in here.pods() if "worker" in p["metadata"]["name"])
         here.cluster.kubectl("delete", "pod", name, "-n", here.namespace, "--grace-period=0")
         killed.append(name)
