@@ -26,6 +26,7 @@ Format = Literal[
     "pair",
     "vl_rewardbench",
     "mm_rewardbench",
+    "best_of_n",
 ]
 Column = Literal[
     "question",
@@ -35,6 +36,8 @@ Column = Literal[
     "response_a",
     "response_b",
     "better",
+    "responses",
+    "scores",
     "chosen",
     "rejected",
     "system",

@@ -33,6 +33,7 @@ FORMATS = (
 """What is opened, by the bytes and whatever the name: EPS, for one, would start Ghostscript."""
 _ORIENTATION = 0x0112  # EXIF tag
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF tag
+_BITS, _SAMPLES, _UNSIGNED, _SIGNED = 258, 339, 1, 2  # TIFF tags, and two kinds of numbers
 _MOST_PIXELS = 100_000_000  # of an image to convert, which takes about 8 bytes a pixel
 _JPEG = {"format": "JPEG", "quality": 95, "subsampling": 0}
 _PNG = {"format": "PNG", "compress_level": 1}
@@ -63,6 +64,8 @@ def deviation(image: ImageFile.ImageFile) -> str | None:
     orientation = image.getexif().get(_ORIENTATION, 1)
     if orientation in range(2, 9):
         return f"EXIF orientation {orientation}"
+    if _integers(image) == (_SIGNED, 8):
+        return "signed 8-bit values"
     if image.mode.startswith("I"):
         return "16-bit grey" if image.mode.startswith("I;16") else "32-bit grey"
     if image.mode == "F":
@@ -90,7 +93,15 @@ def as_shown(image: ImageFile.ImageFile) -> Image.Image:
             f"{image.width} x {image.height} pixels are too many to convert it ({deviation(image)})"
         )
     profile = image.info.get("icc_profile")
+    kind = _integers(image)
     shown = ImageOps.exif_transpose(image)
+    if kind == (_SIGNED, 8):
+        if shown.mode != "L":
+            raise ValueError("its colours are signed numbers")
+        shown = Image.fromarray(np.asarray(shown).view(np.int8).astype(np.int32))
+    elif kind == (_UNSIGNED, 32) and shown.mode == "I" and np.asarray(shown).min() < 0:
+        # Pillow takes them for signed ones, so that the upper half is negative.
+        shown = Image.fromarray(np.asarray(shown).view(np.uint32).astype(np.float32))
     if shown.mode.startswith("I") or shown.mode == "F":
         shown = _grey(shown)
         if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # pyright: ignore[reportAttributeAccessIssue]
@@ -114,6 +125,15 @@ def write_as_shown(file: BinaryIO) -> None:
     file.seek(0)
     file.truncate()
     file.write(out.getbuffer())
+
+
+def _integers(image: ImageFile.ImageFile) -> tuple[int, int] | None:
+    """Return the kind and the bits of a TIFF's numbers, or None if it is none."""
+    if image.format != "TIFF":
+        return None
+    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+    kind, bits = tags.get(_SAMPLES, (_UNSIGNED,)), tags.get(_BITS, (1,))
+    return int(kind[0]), int(bits[0])
 
 
 def _alpha(image: Image.Image) -> tuple[int, int]:

@@ -18,12 +18,14 @@ openai          OpenAI chat messages with parts of type ``text``, ``image_url``,
 ==============  ===================================================================================
 
 A record that a format cannot hold is left out, and how many are and why is said: one with more
-``<bbox>`` or ``<ref-object>`` than its objects have, where those are written out; TRL 0.29 fills no
+``<bbox>`` or ``<ref-object>`` than its objects have, or boxes as shares of the image (``norm1``),
+where those are written out; TRL 0.29 fills no
 places for sounds and clips, verl none for sounds; verl and LLaMA-Factory take every ``<image>`` for
 a medium; TRL and verl learn the last answer, also one with ``loss: false``, and LLaMA-Factory
 every answer; LLaMA-Factory wants turns in alternation.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -180,6 +182,17 @@ def _gold(record: dict[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in GOLD if key in record}
 
 
+def _beside(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what a record has beside turns and media: its answer, gold columns and source."""
+    return {
+        "solution": record["solution"],
+        **_gold(record),
+        "task": record["task"],
+        "source": record["source"],
+        "id": record["id"],
+    }
+
+
 def _media(record: dict[str, Any]) -> dict[str, list[str]]:
     return {name: record[name] for name in TAGS if name in record}
 
@@ -190,11 +203,7 @@ def _ms_swift(record: dict[str, Any]) -> dict[str, Any]:
         "messages": for_ms_swift(record),
         **_media(record),
         **objects,
-        "solution": record["solution"],
-        **_gold(record),
-        "task": record["task"],
-        "source": record["source"],
-        "id": record["id"],
+        **_beside(record),
     }
 
 
@@ -217,11 +226,7 @@ def _trl(record: dict[str, Any]) -> dict[str, Any]:
         "prompt": turns(prompt),
         **({"completion": turns(answer)} if answer else {}),
         **_media(record),
-        "solution": record["solution"],
-        **_gold(record),
-        "task": record["task"],
-        "source": record["source"],
-        "id": record["id"],
+        **_beside(record),
     }
 
 
@@ -273,9 +278,11 @@ def _written_out(record: dict[str, Any]) -> dict[str, Any]:
     if "objects" not in record:
         return record
     objects = record["objects"]
+    if objects.get("bbox_type") == "norm1":
+        raise CannotHoldError("its boxes are shares of the image (norm1), which a text cannot say")
     queues = {
         "ref-object": iter(objects.get("ref") or []),
-        "bbox": (str(box) for box in objects.get("bbox") or []),
+        "bbox": (json.dumps(box) for box in objects.get("bbox") or []),
     }
 
     def written(found: re.Match[str]) -> str:
@@ -312,7 +319,8 @@ def _llama_factory(record: dict[str, Any]) -> dict[str, Any]:
             )
     if messages[-1]["role"] != "assistant":
         row["conversations"].append({"from": "gpt", "value": record["solution"]})
-    return row | _media(record)
+    # Its loader reads the columns that dataset_info.json names and passes over the others.
+    return row | _media(record) | _beside(record)
 
 
 def _dataset_info(columns: dict[str, set[str]]) -> dict[str, Any]:
@@ -344,11 +352,7 @@ def _openai(record: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         "messages": messages,
-        "solution": record["solution"],
-        **_gold(record),
-        "task": record["task"],
-        "source": record["source"],
-        "id": record["id"],
+        **_beside(record),
     }
 
 

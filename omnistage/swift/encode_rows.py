@@ -115,8 +115,21 @@ class Encoder:
                 try:
                     self.template.encode(row)
                 except Exception as e:
-                    return f"{Path(path).relative_to(self.root)}: {_one_line(e)}"
+                    return f"{Path(path).relative_to(self.root)}{_size(name, path)}: {_one_line(e)}"
         return _one_line(error)
+
+
+def _size(name: str, path: str) -> str:
+    """Return the size of an image: very flat ones vanish when the processor shrinks them."""
+    if name != "images":
+        return ""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return f" ({image.width} x {image.height} pixels)"
+    except OSError:
+        return ""
 
 
 def _one_line(error: Exception) -> str:

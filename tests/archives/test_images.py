@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from omnistage.archives.images import as_shown, deviation, open_image, write_as_shown
 
@@ -75,6 +75,34 @@ def test_grey_of_floats_fills_the_range_that_it_was_meant_for(low, high, first, 
         shown = as_shown(image)
     assert near(shown.getpixel((0, 0)), (first,) * 3)
     assert near(shown.getpixel((63, 0)), (last,) * 3)
+
+
+def tiff_of_integers(values: list[int], kind: type[np.generic]) -> io.BytesIO:
+    """Pillow writes 8 bits as unsigned and 32 as signed ones: the tag is changed afterwards."""
+    array = np.array([values], kind)
+    stored = array.view({1: np.uint8, 4: np.int32}[array.itemsize])
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[339] = 2  # SampleFormat: signed
+    data = encoded(Image.fromarray(stored), "tiff", tiffinfo=info).getvalue()
+    signed = b"\x53\x01\x03\x00\x01\x00\x00\x00\x02"
+    assert data.count(signed) == 1
+    kept = signed if array.dtype.kind == "i" else signed[:-1] + b"\x01"
+    return io.BytesIO(data.replace(signed, kept))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "shown"),
+    [
+        (np.uint32, [0, 2**31, 2**32 - 1], [0, 127, 255]),
+        (np.uint32, [0, 32768, 65535], [0, 127, 255]),
+        (np.int32, [-(2**31), 0, 2**31 - 1], [0, 127, 255]),
+        (np.int8, [-128, 0, 127], [0, 128, 255]),
+    ],
+)
+def test_signed_and_unsigned_integers_of_a_scanner_keep_their_order(kind, values, shown):
+    with open_image(tiff_of_integers(values, kind)) as image:
+        assert deviation(image)
+        assert np.asarray(as_shown(image))[0, :, 0].tolist() == pytest.approx(shown, abs=1)
 
 
 def test_floats_that_are_no_numbers_are_refused():

@@ -114,6 +114,7 @@ def test_llama_factory_describes_its_files(tmp_path: Path, rewritten: Rewritten)
     }
     row = json.loads((tmp_path / "sft.json").read_text())[2]
     assert row["system"] == "Be brief."
+    assert row.keys() >= {"solution", "task", "source", "id"}
     assert [turn["from"] for turn in row["conversations"]] == ["human", "gpt", "human", "gpt"]
 
 
@@ -285,6 +286,19 @@ def test_what_a_format_cannot_hold_is_said(
     if format == "ms_swift":
         assert rows(tmp_path / "out", "sft")[2]["objects"] == SPECIAL[2]["objects"]
         assert rows(tmp_path / "out", "sft")[1]["messages"][1]["loss"] is False
+
+
+def test_boxes_that_are_shares_of_the_image_are_not_written_as_pixels(tmp_path: Path) -> None:
+    objects = {"ref": ["hat"], "bbox": [[0.1, 0.25, 0.3, 0.4]], "bbox_type": "norm1"}
+    done = rewrite(tmp_path, {"sft.jsonl": [SPECIAL[2] | {"objects": objects}]}, MEMBERS)
+    said: list[str] = []
+
+    for format in FORMATS:
+        convert(done.folder, format, tmp_path / format, warn=said.append)
+
+    assert rows(tmp_path / "ms_swift", "sft")[0]["objects"] == objects
+    assert len(said) == len(FORMATS) - 1
+    assert all("shares of the image (norm1)" in line for line in said)
 
 
 @pytest.mark.parametrize("format", [f for f in FORMATS if f != "ms_swift"])

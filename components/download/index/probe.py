@@ -43,8 +43,11 @@ def probe(kind: MediaKind, file: BinaryIO, decode: bool = False) -> dict[str, An
         return {"type": kind, **_PROBES[kind](file, decode)}
     except MemoryError:
         raise
+    except EOFError:
+        return {"error": "it is cut: the file ends before anything can be decoded"}
     except Exception as e:  # decoders raise whatever they like on broken bytes
-        text = " ".join(str(e).split())
+        # ffmpeg's errors name a number and a file '<none>' beside their words.
+        text = " ".join((getattr(e, "strerror", None) or str(e)).split())
         return {"error": f"{type(e).__name__}: {text}"[:200]}
 
 

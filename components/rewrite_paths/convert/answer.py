@@ -18,9 +18,13 @@ _BOX = re.compile(
     re.S,
 )
 
-_ASKS_FOR_BOX = re.compile(r"\b(?:bounding|b?box(?:es)?|coordinates?|bbox_2d)\b", re.I)
-_FORMULA = re.compile(r"\$[^$\s][^$]*\$")
+_ASKS_FOR_BOX = re.compile(
+    r"\b(?:bounding[ -]?box(?:es)?|bbox(?:es|_2d)?|(?:coordinates?|box(?:es)?) (?:of|for))\b", re.I
+)
+_FORMULA = re.compile(r"\$(?=[^$]*[\d\\=+*/^<>-]|[a-zA-Z]\$)[^$\s][^$]*\$")
 _COMMAND = re.compile(r"\\(?:d?frac|sqrt|boxed|pi|times|cdot|left|circ|theta)(?![A-Za-z])")
+_WORDS = re.compile(r"\\(?:text|mathrm|mbox)\{[^{}]*\}")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}(?:\s+[A-Za-z]+){2}")
 
 
 def normalize_answer(draft: Draft, task: str | None, form: Form) -> tuple[str, str, dict[str, Any]]:
@@ -59,7 +63,7 @@ def normalize_answer(draft: Draft, task: str | None, form: Form) -> tuple[str, s
         answer, solution = _normalize_plain(draft, shown)
         gold = {k: draft.gold[k] for k in ("options", "problem_type") if k in draft.gold}
         _check_columns(gold)
-        task = task or guess_task(last_answer(solution), draft.messages[-1]["content"], gold)
+        task = task or guess_task(last_answer(solution), draft, gold)
     if form == "sft":
         draft.messages.append({**(turn or {"role": "assistant"}), "content": answer})
     return task, solution, gold
@@ -163,13 +167,14 @@ def _check_columns(gold: dict[str, Any]) -> None:
         raise RowError("bad_field", "problem_type: a text is needed")
 
 
-def guess_task(answer: str, problem: str, gold: dict[str, Any]) -> str:
+def guess_task(answer: str, draft: Draft, gold: dict[str, Any]) -> str:
     """Tell the task from the form of the answer; the recipe's ``task`` overrules it.
 
     Only what is unlikely to be anything else is told: a formula is one in all, and four numbers
-    are a box where the question asks for one.
+    are a box where something is shown and the question asks for one.
     """
-    if _BOX.fullmatch(answer) and _ASKS_FOR_BOX.search(problem):
+    problem = draft.messages[-1]["content"]
+    if (draft.images or draft.videos) and _BOX.fullmatch(answer) and _ASKS_FOR_BOX.search(problem):
         return "rec"
     if answer.lower().rstrip(".") in ("yes", "no"):
         return "yes_no"
@@ -180,6 +185,8 @@ def guess_task(answer: str, problem: str, gold: dict[str, Any]) -> str:
         return "multi_choice"
     if _NUMBER.fullmatch(answer):
         return "numeric"
-    if _FORMULA.fullmatch(answer) or _COMMAND.search(answer):
+    if _FORMULA.fullmatch(answer):
+        return "math"
+    if _COMMAND.search(answer) and not _PROSE.search(_WORDS.sub("", answer)):
         return "math"
     return "free_form"

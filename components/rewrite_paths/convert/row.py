@@ -14,6 +14,7 @@ from components.rewrite_paths.convert.answer import normalize_answer
 from components.rewrite_paths.convert.converted import ConvertedRow, ConvertedRows, Reading
 from components.rewrite_paths.convert.tally import SECOND_BINS
 from components.rewrite_paths.draft import Draft, Form, RowError
+from components.rewrite_paths.formats.grounding import check_images
 from components.rewrite_paths.formats.numbers import (
     check_keys,
     count_keys,
@@ -158,6 +159,7 @@ class RowConverter:
             RowError: If it cannot become a record.
         """
         draft, members = reading.draft, reading.members
+        check_images(draft.objects, len(reading.media.images))
         task, solution, gold = normalize_answer(draft, self.source.entry.task, split)
         path = self.state.index.path
         record = {

@@ -5,6 +5,7 @@ from typing import Any
 
 from components.rewrite_paths.draft import Draft, Form, Row, RowError
 from components.rewrite_paths.formats.numbers import json_text
+from omnistage.files import counted
 
 _PLACE = re.compile("<(bbox|ref-object)>")
 
@@ -52,6 +53,26 @@ def settle_objects(row: Row, draft: Draft, split: Form) -> None:
         if message["role"] != "assistant" and "<bbox>" in message["content"]:
             raise RowError("bad_objects", "a <bbox> in a prompt is read for sft only")
         message["content"] = written
+
+
+def check_images(objects: dict[str, Any] | None, images: int) -> None:
+    """Check that ``objects.image_id`` names images of the record, a number for each box.
+
+    Raises:
+        RowError: ``bad_objects``, if it does not.
+    """
+    named = (objects or {}).get("image_id")
+    if named is None or objects is None:
+        return
+    if not isinstance(named, list) or len(named) != len(objects.get("bbox") or []):
+        raise RowError("bad_objects", "objects.image_id: a number for each box is needed")
+    for number in named:
+        if type(number) is not int or not 0 <= number < images:
+            raise RowError(
+                "bad_objects",
+                f"objects.image_id: {json_text(number)} names none of "
+                f"{counted(images, 'image')}; the first is 0",
+            )
 
 
 def _check(objects: dict[str, Any], names: Any, boxes: Any) -> None:

@@ -50,7 +50,8 @@ def show_options(draft: Draft) -> None:
     They get letters where the answer is one or several letters and they have none.
 
     Raises:
-        RowError: If the answer is the letter of an option that is not there.
+        RowError: If the answer is the letter of an option that is not there, or names one option
+            by its letter and another by its text.
     """
     options = draft.gold.get("options")
     if not options:
@@ -60,7 +61,10 @@ def show_options(draft: Draft) -> None:
     if answer is None and last["role"] == "assistant":
         answer = last["content"]
     question = next(m for m in reversed(draft.messages) if m["role"] == "user")
-    letters = _letters(last_answer(answer), options) if isinstance(answer, str) else []
+    letters: list[str] = []
+    if isinstance(answer, str):
+        _check_agrees(last_answer(answer), options)
+        letters = _letters(last_answer(answer), options)
     known = _labels(options, letters) or _alphabet(options)
     absent = [letter for letter in letters if letter not in known]
     if absent:
@@ -114,7 +118,24 @@ def _letters(answer: str, options: list[str]) -> list[str]:
     if named is None or place >= len(options):
         return []
     text, shown = answer[named.end() :].strip(), options[place]
-    return [named[1]] if text and text in (shown, _LABEL.sub("", shown, count=1).strip()) else []
+    return [named[1]] if text and text in (shown, _unlabelled(shown)) else []
+
+
+def _check_agrees(answer: str, options: list[str]) -> None:
+    """Refuse an answer that names one option by its letter and another by its text."""
+    named = _LABEL.match(answer.strip())
+    texts = [_unlabelled(option) for option in options]
+    if named is None or answer.strip() in (*options, *texts):
+        return
+    text, place = answer.strip()[named.end() :].strip(), ord(named[1]) - ord("A")
+    if text in texts and (place >= len(texts) or texts[place] != text):
+        raise RowError(
+            "gold_conflict", f"the answer says {named[1]}, but {text[:40]!r} is another option"
+        )
+
+
+def _unlabelled(option: str) -> str:
+    return _LABEL.sub("", option, count=1).strip()
 
 
 def _lists(text: str, options: list[str], with_letters: bool) -> bool:

@@ -54,6 +54,38 @@ def read_mm_rewardbench(row: Row) -> Draft:
     return draft
 
 
+def read_best_of_n(row: Row) -> Draft:
+    """Read a ``question``, its ``responses`` and their ``scores``: one of the best beside a worst.
+
+    Scores are numbers, or whether a response is right. Which of equally good responses is taken,
+    and which stands first, depends on the seed and the texts; the others are counted as dropped.
+    """
+    responses, scores = row["responses"], row["scores"]
+    if not isinstance(responses, list) or not isinstance(scores, list):
+        raise RowError("bad_field", "responses and scores: lists are needed")
+    if len(responses) != len(scores) or len(scores) < 2:
+        raise RowError("bad_field", "responses and scores: two or more of each are needed")
+    if not all(isinstance(score, bool | int | float) for score in scores):
+        raise RowError("bad_field", "scores: numbers, true or false are needed")
+    question, values = _text(row, "question"), [float(score) for score in scores]
+    texts = [_as_text(response, "responses") for response in responses]
+    if min(values) == max(values):
+        raise RowError("equal_answers", "all responses have the same score")
+    good, bad = (
+        min(
+            (text for text, value in zip(texts, values, strict=True) if value == wanted),
+            key=lambda text: _digest(row.seed, question, text),
+        )
+        for wanted in (max(values), min(values))
+    )
+    draft = _seeded_pair(row, question, good, bad)
+    if len(texts) > 2:
+        draft.dropped.append("responses[]")
+    if len(set(values)) > 2:
+        draft.dropped.append("scores[]")
+    return draft
+
+
 def read_preference(row: Row) -> Draft:
     """Read a chosen and a rejected answer; which of them is A depends on the seed and their text.
 
@@ -70,15 +102,23 @@ def read_preference(row: Row) -> Draft:
         question, chosen, rejected = _chosen_and_rejected(row, media)
     if chosen == rejected:
         raise RowError("equal_answers", "the chosen and the rejected answer are the same")
-    text = "\0".join([str(row.seed), question, chosen, rejected])
-    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=1).digest()
-    first = digest[0] % 2 == 0
-    draft = _pair(row, question, *((chosen, rejected) if first else (rejected, chosen)))
+    draft = _seeded_pair(row, question, chosen, rejected)
     for name in ("images", "audios", "videos"):
         getattr(draft, name)[:0] = getattr(media, name)
     draft.dropped = media.dropped
+    return draft
+
+
+def _seeded_pair(row: Row, question: str, good: str, bad: str) -> Draft:
+    first = _digest(row.seed, question, good, bad)[0] % 2 == 0
+    draft = _pair(row, question, *((good, bad) if first else (bad, good)))
     draft.gold = {"better": "A" if first else "B"}
     return draft
+
+
+def _digest(seed: int, *texts: str) -> bytes:
+    text = "\0".join([str(seed), *texts])
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=1).digest()
 
 
 def winner_of(value: Any, key: str) -> str:
@@ -198,6 +238,8 @@ def _split_text(text: str, key: str) -> tuple[str, str]:
     before, found, answer = text.rpartition(_TURN)
     if not found:
         raise RowError("bad_field", f"{key}: no prompt beside it, and no dialogue in it")
+    if _ASKED in answer:
+        raise RowError("no_answer", f"{key}: the last turn is not an answer to a question")
     single = before.count(_ASKED) == 1 and before.startswith(_ASKED)
     return before.removeprefix(_ASKED).strip() if single else before.strip(), answer.strip()
 

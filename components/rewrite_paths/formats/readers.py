@@ -18,6 +18,7 @@ from components.rewrite_paths.formats.grounding import settle_objects
 from components.rewrite_paths.formats.numbers import json_text
 from components.rewrite_paths.formats.options import options_of, show_options
 from components.rewrite_paths.formats.pairs import (
+    read_best_of_n,
     read_mm_rewardbench,
     read_pair,
     read_preference,
@@ -51,6 +52,7 @@ _JUDGED = {
     "pair": "better",
     "vl_rewardbench": "human_ranking",
     "mm_rewardbench": "Better",
+    "best_of_n": "scores",
 }
 """Formats of pairs to judge, and the column that says which answer is better."""
 
@@ -325,6 +327,7 @@ READERS: dict[str, tuple[frozenset[str], Callable[[Row], Draft]]] = {
     "pair": (frozenset(PAIRS["pair"]), read_pair),
     "vl_rewardbench": (frozenset(PAIRS["vl_rewardbench"]), read_vl_rewardbench),
     "mm_rewardbench": (frozenset(PAIRS["mm_rewardbench"]), read_mm_rewardbench),
+    "best_of_n": (frozenset(PAIRS["best_of_n"]), read_best_of_n),
     "preference": (frozenset(), read_preference),
 }
 

@@ -13,6 +13,7 @@ PAIRS = {
     "pair": {"question", "response_a", "response_b", "better"},
     "vl_rewardbench": {"query", "response", "human_ranking"},
     "mm_rewardbench": {"Text", "Output1", "Output2", "Better"},
+    "best_of_n": {"question", "responses", "scores"},
 }
 
 

@@ -89,6 +89,10 @@ class MediaFinder:
         check_tags(draft.messages, counts)
         return media
 
+    def _heard(self, clips: list[int]) -> list[bool]:
+        """Say of each clip whether its sound is an item of its own."""
+        return [not self.sound_in_clip and self.index.kinds[v] == SOUND_CLIP for v in clips]
+
     def _members(self, draft: Draft, name: str) -> list[int]:
         return [self._require(raw, name) for raw in getattr(draft, name)]
 
@@ -166,17 +170,19 @@ class MediaFinder:
         excess = tags_of(draft.messages, "audios") - len(media.audios)
         with_sound = [v for v in media.videos if self.index.kinds[v] == SOUND_CLIP]
         if excess > 0 and draft.clip_sound:
-            if excess != len(media.videos) or len(with_sound) != excess or media.audios:
+            if excess != len(media.videos) or media.audios:
+                shown = (
+                    f"{counted(len(media.videos), 'clip')}, {counted(len(media.audios), 'sound')}"
+                )
                 raise RowError(
                     "tags_mismatch",
-                    f"the sound of clips is meant by {counted(excess, '<audio> tag')}, but of "
-                    f"{counted(len(media.videos), 'clip')} {len(with_sound)} "
-                    f"{'has' if len(with_sound) == 1 else 'have'} a sound track",
+                    f"the sound of clips is meant by {counted(excess, '<audio> tag')}, but the row "
+                    f"shows {shown}",
                 )
-            if self.sound_in_clip:
-                _drop_tags(draft.messages, TAGS["audios"])
-            else:
-                media.audios = list(media.videos)
+            # A mute clip is shown as a mute clip, whatever its row says.
+            _keep_tags(draft.messages, TAGS["audios"], self._heard(media.videos))
+            if not self.sound_in_clip:
+                media.audios = with_sound
             return
         if not self.sound_in_clip or not with_sound:
             return
@@ -228,8 +234,13 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _drop_tags(messages: list[dict[str, Any]], tag: str) -> None:
+def _keep_tags(messages: list[dict[str, Any]], tag: str, kept: list[bool]) -> None:
+    """Remove a tag, and the end of its line, wherever ``kept`` is false for its place."""
+    keep = iter(kept)
     for message in messages:
-        if message["role"] == "assistant":
-            continue
-        message["content"] = message["content"].replace(tag + "\n", "").replace(tag, "")
+        if message["role"] != "assistant":
+            message["content"] = re.sub(
+                f"{tag}\n?",
+                lambda found: found[0] if next(keep) else "",
+                message["content"],
+            )

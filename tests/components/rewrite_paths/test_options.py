@@ -21,7 +21,7 @@ def test_options_have_letters_where_the_answer_names_some(tmp_path: Path, answer
     assert one(tmp_path, "rl", asked(answer))["messages"][0]["content"] == LISTED
 
 
-@pytest.mark.parametrize("answer", ["x", "Y", "neither", "E. coli", "C. y"])
+@pytest.mark.parametrize("answer", ["x", "Y", "neither", "E. coli"])
 def test_options_have_none_where_the_answer_is_a_text(tmp_path: Path, answer: str) -> None:
     assert one(tmp_path, "rl", asked(answer))["messages"][0]["content"] == "q\nx\ny\nz"
 
@@ -38,6 +38,16 @@ def test_options_have_none_where_the_answer_is_a_text(tmp_path: Path, answer: st
 )
 def test_letter_that_no_option_has_is_refused(tmp_path: Path, answer: Any, options: Any) -> None:
     assert refused(tmp_path, "rl", asked(answer, options))[0] == "answer_not_in_options"
+
+
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [("C. y", ["x", "y", "z"]), ("(A) y", ["A. x", "B. y"]), ("D. x", {"A": "x", "B": "y"})],
+)
+def test_answer_whose_letter_and_text_disagree_is_refused(
+    tmp_path: Path, answer: str, options: Any
+) -> None:
+    assert refused(tmp_path, "rl", asked(answer, options))[0] == "gold_conflict"
 
 
 def test_options_that_begin_like_labels_get_letters(tmp_path: Path) -> None:

@@ -73,6 +73,9 @@ def test_grounding_row_has_names_and_boxes_written_out_where_nothing_is_learned(
         {"ref": ["hat"], "bbox": [[1, 2, 3]]},
         {"ref": ["hat"], "bbox": [["a", 1, 2, 3]]},
         {"ref": ["hat"], "bbox": [[1, 2, 3, 4]], "bbox_type": "x"},
+        {"ref": ["hat"], "bbox": [[1, 2, 3, 4]], "image_id": [1]},
+        {"ref": ["hat"], "bbox": [[1, 2, 3, 4]], "image_id": [-1]},
+        {"ref": ["hat"], "bbox": [[1, 2, 3, 4]], "image_id": 0},
         [1],
     ],
 )
@@ -251,7 +254,14 @@ def test_empty_answer_is_said_to_be_empty(tmp_path: Path) -> None:
         ("Where is it?", "C:\\data\\x", "free_form"),
         ("Sort them", "[3, 1, 2, 4]", "free_form"),
         ("Describe it", "Of 10, 20, 30 and 40 the last", "free_form"),
-        ("Give the bounding box of the hat", "[10, 20, 30, 40]", "rec"),
+        ("<image>Give the bounding box of the hat", "[10, 20, 30, 40]", "rec"),
+        ("<image>Provide the coordinates of the hat", "[10, 20, 30, 40]", "rec"),
+        ("Give the bounding box of these points", "[1, 2, 3, 4]", "free_form"),
+        ("<image>What coordinates does the sequence have?", "[1, 2, 3, 4]", "free_form"),
+        ("Which currency?", "$US$", "free_form"),
+        ("Where?", "\\times square is a place", "free_form"),
+        ("Which letter?", "$x$", "math"),
+        ("How large?", "\\frac{1}{2} \\text{square meters per hour}", "math"),
         ("How long is AB?", "$\\frac{1}{2}$", "math"),
         ("How long is AB?", "2\\sqrt{3}", "math"),
     ],
@@ -259,9 +269,10 @@ def test_empty_answer_is_said_to_be_empty(tmp_path: Path) -> None:
 def test_task_is_not_guessed_from_a_sign_in_prose(
     tmp_path: Path, problem: str, solution: str, task: str
 ) -> None:
-    record = one(tmp_path, "rl", {"problem": problem, "solution": solution})
+    row = {"problem": problem, "solution": solution}
+    shown = {"image": "p/x.png"} if "<image>" in problem else {}
 
-    assert record["task"] == task
+    assert one(tmp_path, "rl", row | shown)["task"] == task
 
 
 @pytest.mark.parametrize(

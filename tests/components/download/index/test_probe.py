@@ -51,6 +51,13 @@ def test_a_sound_has_length_rate_and_channels(kind):
     }
 
 
+def test_a_sound_that_is_cut_in_its_header_says_so():
+    out = io.BytesIO()
+    soundfile.write(out, np.zeros((4000, 2)), 8000, format="ogg")
+    found = probe("audio", io.BytesIO(out.getvalue()[:60]))
+    assert found == {"error": "it is cut: the file ends before anything can be decoded"}
+
+
 @pytest.mark.parametrize("sound", [True, False])
 def test_a_clip_has_size_length_rate_and_maybe_sound(tmp_path, sound):
     found = probe("video", io.BytesIO(clip(tmp_path / "x.mp4", sound)))

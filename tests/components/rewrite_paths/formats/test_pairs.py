@@ -43,6 +43,11 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any], str]] = {
         },
         "red",
     ),
+    "best-of-N": (
+        "best_of_n",
+        {"question": "Which?", "responses": ["blue", "red", "red"], "scores": [False, True, True]},
+        "red",
+    ),
     "RLAIF-V": (
         "preference",
         {"question": "Which?", "chosen": "red", "rejected": "blue", "image": "p/x.png"},
@@ -155,6 +160,23 @@ def test_columns_of_the_recipe_name_what_a_layout_calls_otherwise(tmp_path: Path
     assert done.counts["dropped_columns"] == {"n": 2, "question": 1}
 
 
+def test_of_many_samples_a_best_and_a_worst_one_are_compared(tmp_path: Path) -> None:
+    rows = [
+        {"q": f"{n}?", "outputs": ["good", "worst", "bad", "best"], "right": [2, 0.5, 1, 3.25]}
+        for n in range(64)
+    ]
+    columns = {"question": "q", "responses": "outputs", "scores": "right"}
+
+    done = rewrite(tmp_path, {"s.jsonl": rows}, test=[{"files": ["s.jsonl"], "columns": columns}])
+
+    betters = [record["better"] for record in done.rows("test")]
+    for record, better in zip(done.rows("test"), betters, strict=True):
+        pair = ("best", "worst") if better == "A" else ("worst", "best")
+        assert candidates(prompt_of(record)) == pair
+    assert 16 < betters.count("A") < 48
+    assert done.counts["dropped_columns"] == {"responses[]": 64, "scores[]": 64}
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -164,6 +186,16 @@ def test_columns_of_the_recipe_name_what_a_layout_calls_otherwise(tmp_path: Path
         (LAYOUTS["VL-RewardBench"][1] | {"response": ["one"]}, "bad_field"),
         (LAYOUTS["RLAIF-V"][1] | {"rejected": "red"}, "equal_answers"),
         ({"chosen": "red", "rejected": "blue"}, "bad_field"),
+        (LAYOUTS["best-of-N"][1] | {"scores": [1, 1, 1]}, "equal_answers"),
+        (LAYOUTS["best-of-N"][1] | {"scores": [0, 1]}, "bad_field"),
+        (LAYOUTS["best-of-N"][1] | {"scores": ["0", "1", "1"]}, "bad_field"),
+        (
+            {
+                "chosen": "\n\nHuman: a\n\nAssistant: red\n\nHuman: thanks",
+                "rejected": "\n\nHuman: a\n\nAssistant: blue",
+            },
+            "no_answer",
+        ),
         (
             {
                 "chosen": "\n\nHuman: a\n\nAssistant: red",

@@ -280,13 +280,33 @@ def test_sound_of_a_clip_is_an_item_of_its_own(tmp_path: Path) -> None:
     assert record["audios"] == record["videos"] == ["v/clip.mp4"]
 
 
+@pytest.mark.parametrize("sound_in_clip", [True, False])
+def test_a_mute_clip_stays_one_where_its_row_means_a_sound(
+    tmp_path: Path, sound_in_clip: bool
+) -> None:
+    record = emotion(tmp_path, omni("<video>\n<audio>\nQ?", clip="silent.mp4"), sound_in_clip)
+
+    assert record["messages"][0]["content"] == "<video>\nQ?"
+    assert record["videos"] == ["v/silent.mp4"]
+    assert "audios" not in record
+
+
+def test_of_two_clips_the_mute_one_has_no_sound(tmp_path: Path) -> None:
+    row = omni("<video><audio><video><audio>Q?") | {"video": ["silent.mp4", "clip.mp4"]}
+
+    record = emotion(tmp_path, row, sound_in_clip=False)
+
+    assert record["messages"][0]["content"] == "<video><video><audio>Q?"
+    assert record["audios"] == ["v/clip.mp4"]
+
+
 @pytest.mark.parametrize(
     ("row", "sound_in_clip", "expected"),
     [
         (omni("<video><audio>Q?", audio="clip.wav"), True, "audio_counted_twice"),
         (omni("<video><audio>Q?", audio="clip.wav"), False, None),
         (omni("<video><audio>Q?", audio="2.wav"), True, None),
-        (omni("<video><audio>Q?", clip="silent.mp4"), True, "tags_mismatch"),
+        (omni("<video><audio>Q?", clip="silent.mp4"), True, None),
         (omni("<video><audio><audio>Q?"), True, "tags_mismatch"),
         (omni("<video>Q?"), True, None),
     ],
