@@ -73,6 +73,7 @@ class Draft:
         quotes: Whether the prompt has two candidates, whose text shows no media whatever it says.
         clip_sound: Whether an ``<audio>`` tag without an item means the sound of the clip.
         dropped: Columns of the row that the record does not have.
+        unread: Those of them that hold what may be the path of a medium, where the row shows none.
     """
 
     messages: list[dict[str, Any]]
@@ -86,3 +87,4 @@ class Draft:
     quotes: bool = False
     clip_sound: bool = False
     dropped: list[str] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)

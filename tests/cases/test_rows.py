@@ -120,7 +120,8 @@ def test_d16_two_user_turns_reach_llama_factory_as_one(tmp_path: Path) -> None:
 
 def test_d17_a_reason_is_the_true_one(tmp_path: Path) -> None:
     done = read("d17_untrue_reasons_sft", tmp_path)
-    assert [row["solution"] for row in done.rows("sft")] == ["a", "x", "<think>t</think>\na"]
+    assert [row["solution"] for row in done.rows("sft")] == ["a", "x", "a"]
+    assert done.rows("sft")[2]["messages"][-1]["content"] == "<think>t</think>\na"
     [row] = done.rows("rejected")
     assert (row["line"], row["reason"]) == (4, "missing_file")
     assert "stands in the row itself" in row["detail"]

@@ -10,6 +10,7 @@ _SYSTEM = ("system", "system_prompt")
 _REFUSED = {
     "tools": "the conversation may call tools, which a record has no place for",
     "functions": "the conversation may call functions, which a record has no place for",
+    "history": "earlier turns are read beside a query, question or prompt, and not in this format",
     "rejected_response": "the row is a preference; only a text answer can be made a pair to judge",
     "rejected_messages": "the row is a preference in a form that is not read",
     "rejected_images": "the row is a preference whose sides show different media",

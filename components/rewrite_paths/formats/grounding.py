@@ -43,6 +43,8 @@ def settle_objects(row: Row, draft: Draft, split: Form) -> None:
     last = draft.messages[-1]
     if objects.get("bbox_type") not in (None, "real") and split != "sft":
         raise RowError("bad_objects", "objects.bbox_type: a gold answer needs pixels (real)")
+    if isinstance(draft.solution, str) and _PLACE.search(draft.solution):
+        draft.solution = _filled(draft.solution, draft.messages[-1], names, boxes)
     queues = {"ref-object": iter(names), "bbox": iter(map(json_text, boxes))}
     for message in draft.messages:
         written = _PLACE.sub(lambda m: next(queues[m[1]]), message["content"])
@@ -53,6 +55,19 @@ def settle_objects(row: Row, draft: Draft, split: Form) -> None:
         if message["role"] != "assistant" and "<bbox>" in message["content"]:
             raise RowError("bad_objects", "a <bbox> in a prompt is read for sft only")
         message["content"] = written
+
+
+def _filled(solution: str, last: dict[str, Any], names: list[str], boxes: list[Any]) -> str:
+    """Return a gold answer with the names and boxes that its places stand for: the last ones."""
+    wanted = _PLACE.findall(solution)
+    given = _PLACE.findall(last["content"]) if last["role"] == "assistant" else []
+    if given and given != wanted:
+        raise RowError("bad_objects", "solution: other <bbox> and <ref-object> than in the answer")
+    items = {"ref-object": names, "bbox": [json_text(box) for box in boxes]}
+    if any(wanted.count(kind) > len(items[kind]) for kind in items):
+        raise RowError("bad_objects", "solution: more <bbox> or <ref-object> than in objects")
+    queues = {kind: iter(items[kind][len(items[kind]) - wanted.count(kind) :]) for kind in items}
+    return _PLACE.sub(lambda m: next(queues[m[1]]), solution)
 
 
 def check_images(objects: dict[str, Any] | None, images: int) -> None:

@@ -12,6 +12,12 @@ from omnistage.files import counted
 from omnistage.records.answer import last_answer
 
 _NAMES = ("options", "choices", "candidates", "Choice")
+_UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_COLUMNS = [
+    ("", _UPPER),
+    *((before, case) for before in ("option_", "choice_") for case in (_UPPER, _UPPER.lower())),
+]
+"""How columns that hold an option each are called: a beginning, and its letters."""
 _LETTER = re.compile(r"(?:(?:option|choice|answer)\s+)?[(\[]?([A-Z])[)\].:]?", re.IGNORECASE)
 _BETWEEN = re.compile(r"\s*[,;/&]\s*|\s+and\s+")
 _LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\].:]|\s*[-–]\s)")
@@ -41,7 +47,13 @@ def read_options(value: Any) -> list[str]:
 def options_of(row: Row) -> list[str] | None:
     """Return the options of a row, under any of their names; None if it has none."""
     given = next((key for key in _NAMES if row.peek(key)), None)
-    return None if given is None else read_options(row[given])
+    if given is not None:
+        return read_options(row[given])
+    for before, letters in _COLUMNS:
+        names = [f"{before}{letter}" for letter in letters if row.peek(f"{before}{letter}")]
+        if names[:2] == [before + letters[0], before + letters[1]]:
+            return read_options({name[-1].upper(): row[name] for name in names})
+    return None
 
 
 def show_options(draft: Draft) -> None:
@@ -64,6 +76,7 @@ def show_options(draft: Draft) -> None:
     letters: list[str] = []
     if isinstance(answer, str):
         _check_agrees(last_answer(answer), options)
+        _check_number(last_answer(answer), options)
         letters = _letters(last_answer(answer), options)
     known = _labels(options, letters) or _alphabet(options)
     absent = [letter for letter in letters if letter not in known]
@@ -89,7 +102,9 @@ def _with_options(question: str, options: list[str], letters: list[str]) -> str:
 
 
 def _alphabet(options: list[str]) -> list[str]:
-    return [chr(ord("A") + number) for number in range(len(options))]
+    if len(options) > len(_UPPER):
+        raise RowError("bad_field", f"options: {len(options)} are more than there are letters")
+    return list(_UPPER[: len(options)])
 
 
 def _labels(options: list[str], letters: list[str]) -> list[str] | None:
@@ -131,6 +146,16 @@ def _check_agrees(answer: str, options: list[str]) -> None:
     if text in texts and (place >= len(texts) or texts[place] != text):
         raise RowError(
             "gold_conflict", f"the answer says {named[1]}, but {text[:40]!r} is another option"
+        )
+
+
+def _check_number(answer: str, options: list[str]) -> None:
+    """Refuse an answer that counts options: whether from 0 or from 1 cannot be known."""
+    texts = [_unlabelled(option) for option in options]
+    if answer.isdecimal() and int(answer) <= len(options) and answer not in texts:
+        raise RowError(
+            "answer_not_in_options",
+            f"{answer} is the number of an option, from 0 or from 1; write its letter or its text",
         )
 
 

@@ -6,7 +6,13 @@ from typing import Any
 
 from components.rewrite_paths.draft import Draft, Row, RowError
 from components.rewrite_paths.formats.options import options_of, options_of_pair
-from components.rewrite_paths.formats.turns import join_parts, read_turns, take_media, text_of
+from components.rewrite_paths.formats.turns import (
+    earlier_turns,
+    join_parts,
+    read_turns,
+    take_media,
+    text_of,
+)
 from omnistage.records.pairs import candidates, judge_prompt
 from omnistage.records.plain_text import escape_tags
 from omnistage.records.record import GOLD, TAGS
@@ -134,6 +140,7 @@ def winner_of(value: Any, key: str) -> str:
 
 
 def _pair(row: Row, question: str, a: str, b: str) -> Draft:
+    question = _in_context(row, question)
     options = options_of(row)
     if options:
         question = options_of_pair(question, options, [a, b])
@@ -145,6 +152,17 @@ def _pair(row: Row, question: str, a: str, b: str) -> Draft:
     return draft
 
 
+def _in_context(row: Row, question: str) -> str:
+    """Return a question with what the row says before it: a system turn, and a history."""
+    given = [row[key] for key in ("system", "system_prompt") if row.peek(key)]
+    if not all(isinstance(text, str) for text in given):
+        raise RowError("bad_field", "system: a text is needed")
+    if not question.strip():
+        raise RowError("no_prompt", "the question is empty")
+    earlier = [(turn["role"], turn["content"]) for turn in earlier_turns(row)]
+    return "\n\n".join([*given, _dialogue([*earlier, ("user", question)])])
+
+
 def _asked_and_answered(row: Row, media: Draft) -> tuple[str, str]:
     if "messages" not in row:
         return _text(row, "query"), _text(row, "response")
@@ -153,13 +171,14 @@ def _asked_and_answered(row: Row, media: Draft) -> tuple[str, str]:
 
 def _chosen_and_rejected(row: Row, media: Draft) -> tuple[str, str, str]:
     chosen, rejected = row["chosen"], row["rejected"]
-    asked = next((k for k in ("prompt", "question", "query", "input") if k in row), None)
-    prompt = row[asked] if asked else None
+    asked, prompt = _prompt(row)
     if isinstance(prompt, list):
         prompt = _dialogue(_turns(prompt, str(asked), media))
     sides, drafts = [], []
     for key, value in (("chosen", chosen), ("rejected", rejected)):
         draft = Draft([])
+        if isinstance(value, dict):
+            value = [value]
         if isinstance(value, list):
             turns = _turns(value, key, draft)
             if len(turns) == 1 and prompt is not None:
@@ -178,6 +197,17 @@ def _chosen_and_rejected(row: Row, media: Draft) -> tuple[str, str, str]:
         raise RowError("bad_field", "chosen and rejected answer different questions")
     _add_media(media, *drafts)
     return question, good, bad
+
+
+def _prompt(row: Row) -> tuple[str | None, Any]:
+    """Return the column of the prompt that stands beside two answers, and what it holds."""
+    if row.peek("instruction"):
+        parts = [_text(row, key) for key in ("instruction", "input") if row.peek(key)]
+        return "instruction", "\n".join(parts)
+    names = ("prompt", "question", "query", "input", "conversations", "messages")
+    there = [key for key in names if row.peek(key) is not None]
+    asked = next((key for key in there if row.peek(key)), next(iter(there), None))
+    return asked, row[asked] if asked else None
 
 
 def _check_prompt(key: str, prompt: Any, turns: list[tuple[str, str]]) -> None:

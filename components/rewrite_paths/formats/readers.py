@@ -7,6 +7,7 @@ row that has the format's keys but not its types. What it does not read is settl
 
 import ast
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from components.rewrite_paths.formats.pairs import (
 )
 from components.rewrite_paths.formats.recognise import ANSWERS, PAIRS, QUESTIONS, recognise
 from components.rewrite_paths.formats.turns import (
+    earlier_turns,
     join_parts,
     merge_turns,
     read_turns,
@@ -33,7 +35,8 @@ from components.rewrite_paths.formats.turns import (
     text_of,
 )
 from components.rewrite_paths.formats.verdict_text import is_verdict, split_instructions
-from omnistage.records.record import GOLD, TASKS
+from omnistage.archives.media_names import media_kind
+from omnistage.records.record import GOLD, TAGS, TASKS
 
 _PROBLEM_TASKS = {
     "multiple choice": "choice",
@@ -47,6 +50,7 @@ _PROBLEM_TASKS = {
     "emer_ov_mc": "multi_choice",
     "judge": "yes_no",
 }
+_LETTER = re.compile(r"[(\[]?[A-Za-z][)\].]?")
 _JUDGED = {
     "preference": "rejected or rejected_response",
     "pair": "better",
@@ -153,13 +157,8 @@ def read_ms_swift(row: Row) -> Draft:
     """
     if "messages" in row:
         return _chat(row)
-    draft = Draft([])
-    pairs, given = _pairs(row)
-    for asked, answered in pairs:
-        if not isinstance(asked, str) or not isinstance(answered, str):
-            raise RowError("bad_field", "earlier turns: pairs of texts are needed")
-        draft.messages.append({"role": "user", "content": asked})
-        draft.messages.append({"role": "assistant", "content": answered})
+    draft = Draft(earlier_turns(row))
+    given = next((k for k in ("response", "output", "answer") if row.peek(k) is not None), None)
     if "instruction" in row:
         asked = [text_of(row, key) for key in ("instruction", "input") if row.get(key)]
         draft.messages.append({"role": "user", "content": "\n".join(asked)})
@@ -184,7 +183,7 @@ def read_question(row: Row) -> Draft:
     asked = next((key for key in QUESTIONS if key in row), None)
     if asked is None:
         raise RowError("unknown_format", "not question: no 'question'")
-    draft = Draft([{"role": "user", "content": text_of(row, asked)}])
+    draft = Draft([*earlier_turns(row), {"role": "user", "content": text_of(row, asked)}])
     take_media(row, draft)
     answer = next((key for key in ANSWERS if row.peek(key) is not None), None)
     if answer is not None:
@@ -199,7 +198,7 @@ def read_prompt(row: Row) -> Draft:
 
     A ``response`` is taken for a missing completion.
     """
-    draft = Draft([])
+    draft = Draft(earlier_turns(row))
     for key, role in (("prompt", "user"), ("completion", "assistant")):
         value = row.get(key)
         if isinstance(value, str):
@@ -213,21 +212,6 @@ def read_prompt(row: Row) -> Draft:
     _add_response(row, draft)
     draft.gold = _gold(row)
     return draft
-
-
-def _pairs(row: Row) -> tuple[list[tuple[Any, Any]], str | None]:
-    """Return the earlier pairs of one of ms-swift's older forms, and the column that answers."""
-    pairs: list[tuple[Any, Any]] = []
-    for key in ("history", "conversation"):
-        listed = row.get(key) or []
-        for pair in listed if isinstance(listed, list) else [listed]:
-            if isinstance(pair, dict):
-                pair = [pair.get("human"), pair.get("assistant")]
-            if not isinstance(pair, list) or len(pair) != 2:
-                raise RowError("bad_field", f"{key}: a list of pairs is needed")
-            pairs.append((pair[0], pair[1]))
-    given = next((k for k in ("response", "output", "answer") if row.peek(k) is not None), None)
-    return pairs, given
 
 
 def read_openai(row: Row) -> Draft:
@@ -298,6 +282,12 @@ def _split_system(draft: Draft) -> Draft:
 def _answer(value: Any, field: str) -> str | dict[str, Any] | None:
     if value is None or isinstance(value, str | dict):
         return value
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        if len(value) > 1 and not all(_LETTER.fullmatch(item) for item in value):
+            raise RowError(
+                "bad_field", f"{field}: {len(value)} texts, and only one can be the answer"
+            )
+        return ", ".join(value)
     if isinstance(value, bool | int | float | list):
         return json_text(value)
     raise RowError("bad_field", f"{field}: a text or an object is needed")
@@ -373,6 +363,17 @@ def read_row(
     settle_objects(tracked, draft, split)
     settle_columns(tracked, draft)
     draft.dropped = [names.get(key, key) for key in draft.dropped]
+    draft.dropped += [
+        f"{old} (of the recipe's columns, not in the row)"
+        for old in (columns or {}).values()
+        if old not in names.values()
+    ]
+    if not any(getattr(draft, name) for name in TAGS):
+        draft.unread = {
+            names[key]: row[key]
+            for key in row
+            if key not in tracked.used and isinstance(row[key], str) and media_kind(row[key])
+        }
     draft.messages = merge_turns(draft.messages)
     if not any(message["role"] == "user" for message in draft.messages):
         raise RowError("no_prompt", "there is no user turn")

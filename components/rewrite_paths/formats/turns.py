@@ -27,6 +27,14 @@ _PARTS = {
     "video": "videos",
     "video_url": "videos",
 }
+_PART_KEYS = frozenset(
+    {"type", "text", "value", "content", "path", "url", "bytes", "array", "data", "format", *_PARTS}
+)
+"""What an object for a text or a medium may say."""
+_SEGMENT = frozenset(
+    {"start", "end", "start_time", "end_time", "video_start", "video_end", "nframes", "offset"}
+)
+"""Keys by which an object means a part of its medium."""
 INLINE = "the medium stands in the row itself; write it to a file of the data set and name that"
 _TURN_KEYS = frozenset({"role", "from", "content", "value", "loss", "loss_scale", "weight"})
 
@@ -87,6 +95,27 @@ def _is_learned(turn: Mapping[str, Any], where: str) -> bool:
     return learned or turn.get("role", turn.get("from")) not in ("assistant", "gpt")
 
 
+def earlier_turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the turns that stand before a question, in ``history`` or ``conversation``.
+
+    Raises:
+        RowError: If they are anything but pairs of a question and its answer.
+    """
+    turns: list[dict[str, Any]] = []
+    for key in ("history", "conversation"):
+        listed = row.get(key) or []
+        for pair in listed if isinstance(listed, list) else [listed]:
+            if isinstance(pair, dict):
+                pair = [pair.get("human"), pair.get("assistant")]
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise RowError("bad_field", f"{key}: a list of pairs is needed")
+            if not all(isinstance(text, str) for text in pair):
+                raise RowError("bad_field", "earlier turns: pairs of texts are needed")
+            turns.append({"role": "user", "content": pair[0]})
+            turns.append({"role": "assistant", "content": pair[1]})
+    return turns
+
+
 def merge_turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Join turns of one role that follow one another, each on a line of its own.
 
@@ -124,12 +153,15 @@ def join_parts(content: Any, draft: Draft, where: str) -> str:
         if isinstance(part, str):
             pieces.append(part)
             continue
+        if isinstance(part, dict):
+            _note_keys(part, f"{where}[].content[]", draft)
         kind = part.get("type") if isinstance(part, dict) else None
         if kind in ("text", "input_text", "output_text"):
             pieces.append(_part_text(part, where))
         elif isinstance(kind, str) and kind in _PARTS:
             field = _PARTS[kind]
-            getattr(draft, field).append(_part_path(part, kind))
+            shown = _part_path(part, kind, f"{where}[].content[].{kind}", draft)
+            getattr(draft, field).append(shown)
             pieces.append(TAGS[field])
         else:
             raise RowError("bad_field", f"{where}: unknown part of type {str(kind)[:40]!r}")
@@ -155,7 +187,10 @@ def take_media(row: Mapping[str, Any], draft: Draft) -> None:
             if value is None or value == "":
                 continue
             items = value if isinstance(value, list) else [value]
-            getattr(draft, field).extend(_path(item, key) for item in items)
+            for item in items:
+                if isinstance(item, dict):
+                    _note_keys(item, key, draft)
+                getattr(draft, field).append(_path(item, key))
 
 
 def _path(item: Any, key: str) -> str:
@@ -163,7 +198,7 @@ def _path(item: Any, key: str) -> str:
         raise RowError("bad_field", f"{key}: a list of frames is not read; make a clip of them")
     if isinstance(item, dict):
         # A file of the data set may have the name that stands beside the bytes, by chance.
-        if item.get("bytes"):
+        if item.get("bytes") or item.get("array"):
             raise RowError("missing_file", f"{key}: {INLINE}")
         item = item.get("path") or item.get("url")
     if not isinstance(item, str) or not item.strip():
@@ -171,11 +206,30 @@ def _path(item: Any, key: str) -> str:
     return item
 
 
-def _part_path(part: Mapping[str, Any], kind: str) -> str:
+def _note_keys(item: Mapping[str, Any], where: str, draft: Draft) -> None:
+    """Note what an object says of its medium beside the path, and refuse a part of a clip.
+
+    Raises:
+        RowError: ``segment``, if it means a part of its medium.
+    """
+    for key, value in item.items():
+        if key in _PART_KEYS or value is None:
+            continue
+        if key in _SEGMENT:
+            raise RowError(
+                "segment",
+                f"{where}.{key}: a part of a medium is not read; cut it and name the cut file",
+            )
+        if f"{where}.{key}" not in draft.dropped:
+            draft.dropped.append(f"{where}.{key}")
+
+
+def _part_path(part: Mapping[str, Any], kind: str, where: str, draft: Draft) -> str:
     value = part.get(kind, part.get("url", part.get("path")))
     if value is None:
         value = part.get(kind.removesuffix("_url").removeprefix("input_"))
     if isinstance(value, dict):
+        _note_keys(value, where, draft)
         data = value.get("data")
         if isinstance(data, str) and "." not in data:  # base64 has no full stop, a path has
             raise RowError("missing_file", f"{kind}: {INLINE}")

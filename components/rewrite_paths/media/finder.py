@@ -16,10 +16,12 @@ from components.rewrite_paths.media.tags import (
     rewrite_line,
     tags_of,
 )
+from omnistage.archives.media_names import media_kind
 from omnistage.files import counted
 from omnistage.records.pairs import find_candidates
 from omnistage.records.record import MEDIA, TAGS
 
+_MEDIUM = re.compile(r"image|img|picture|photo|audio|sound|wav|video|clip", re.IGNORECASE)
 # An image as the first Qwen-VL has it in the text.
 _IMG = re.compile(r"<img>([^<>\n]+\.\w+)</img>")
 
@@ -65,6 +67,8 @@ class MediaFinder:
         """
         quoted = _hide_candidates(draft) if draft.quotes else {}
         media = self._reconcile(draft)
+        if draft.unread and not media.all():
+            self._check_unread(draft)
         for message in draft.messages:
             for mark, text in quoted.items():
                 message["content"] = message["content"].replace(mark, text)
@@ -88,6 +92,26 @@ class MediaFinder:
         insert_tags(draft.messages, {n: counts[n] for n in MEDIA if counts[n] and not tags[n]})
         check_tags(draft.messages, counts)
         return media
+
+    def _check_unread(self, draft: Draft) -> None:
+        """Refuse a row that would be learned blind because of what its column of paths is called.
+
+        Raises:
+            RowError: ``media_column``, if a dropped column names a medium of the data set, or its
+                own name and value both say that it means one.
+        """
+        for column, raw in draft.unread.items():
+            kind = media_kind(raw)
+            try:
+                self._require(raw, f"{kind}s")
+            except RowError:
+                if not _MEDIUM.search(column):
+                    continue
+            raise RowError(
+                "media_column",
+                f"{column} names {raw[:200]!r}, and is not a column that media are read from; name "
+                f"it in the recipe: columns: {{{kind}: {column}}}",
+            )
 
     def _heard(self, clips: list[int]) -> list[bool]:
         """Say of each clip whether its sound is an item of its own."""

@@ -1,0 +1,172 @@
+"""Rows as the systems that wrote them mean them: turns, options, thoughts, parts of media."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnistage.records.pairs import candidates
+from tests.components.rewrite_paths.row_kit import chat, one, read, refused
+
+LISTED = "q\nA. cat\nB. dog\nC. bird"
+OPTIONS = ["cat", "dog", "bird"]
+EARLIER = {"history": [["q1", "a1"]]}
+
+
+@pytest.mark.parametrize(
+    ("row", "content"),
+    [
+        ({"options": OPTIONS, "answer": ["A", "C"]}, LISTED),
+        ({"A": "cat", "B": "dog", "C": "bird", "D": None, "answer": "A"}, LISTED),
+        ({"option_a": "cat", "option_b": "dog", "option_c": "bird", "answer": "A"}, LISTED),
+        ({"choices": ["1", "2", "3"], "answer": 2}, "q\n1\n2\n3"),
+    ],
+)
+def test_options_reach_the_prompt(tmp_path: Path, row: dict[str, Any], content: str) -> None:
+    assert one(tmp_path, "rl", {"question": "q"} | row)["messages"][0]["content"] == content
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"choices": OPTIONS, "answer": 2}, "answer_not_in_options"),
+        ({"choices": OPTIONS, "answer": "0"}, "answer_not_in_options"),
+        ({"options": [f"o{n}" for n in range(30)], "answer": "C"}, "bad_field"),
+        ({"answer": ["Paris", "Rome"]}, "bad_field"),
+        ({"response": "<think>never closed"}, "no_answer"),
+        ({"answer": "a", "audio": {"path": "p/x.png", "array": [0.5]}}, "missing_file"),
+        ({"answer": "a", "video": {"path": "p/x.mp4", "start": 3, "end": 5}}, "segment"),
+        ({"answer": "a", "image_path": "p/x.png"}, "media_column"),
+        ({"answer": "a", "where": "p/x.png"}, "media_column"),
+        ({"answer": "a", "img": "p/absent.png"}, "media_column"),
+    ],
+)
+def test_row_whose_meaning_cannot_be_known_is_refused(
+    tmp_path: Path, row: dict[str, Any], reason: str
+) -> None:
+    assert refused(tmp_path, "rl", {"question": "q"} | row)[0] == reason
+
+
+def test_path_beside_a_medium_or_of_another_file_is_a_column_like_others(tmp_path: Path) -> None:
+    rows = [
+        {"question": "q", "answer": "a", "image": "p/x.png", "image_path": "p/x.png"},
+        {"question": "q2", "answer": "a", "page": "https://x.org/a.png"},
+    ]
+
+    done = read(tmp_path, "rl", *rows)
+
+    assert done.reasons() == []
+    assert done.counts["dropped_columns"] == {"image_path": 1, "page": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("<think>3 + 4</think>\n\n42", "42"),
+        ("<think>3 + 4</think><answer>42", "42"),
+        ("3 + 4</think>\n42", "42"),
+        ("a <think> tag", "a <think> tag"),
+        ("what <think>x</think> means", "what <think>x</think> means"),
+        (["Paris"], "Paris"),
+        (["A", "C"], "A, C"),
+    ],
+)
+def test_gold_is_the_answer_without_its_thought(tmp_path: Path, answer: Any, gold: str) -> None:
+    assert one(tmp_path, "rl", {"question": "q", "answer": answer})["solution"] == gold
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q2", "response": "a2"},
+        {"question": "q2", "answer": "a2"},
+        {"query": "q2", "response": "a2"},
+    ],
+)
+def test_earlier_turns_are_part_of_the_dialogue(tmp_path: Path, row: dict[str, Any]) -> None:
+    turns = one(tmp_path, "sft", row | EARLIER)["messages"]
+
+    assert [turn["content"] for turn in turns] == ["q1", "a1", "q2", "a2"]
+
+
+def test_earlier_turns_where_none_are_read_reject_the_row(tmp_path: Path) -> None:
+    row = chat(("user", "q"), ("assistant", "a"), **EARLIER)
+
+    assert refused(tmp_path, "sft", row)[0] == "history"
+
+
+@pytest.mark.parametrize(
+    ("row", "question"),
+    [
+        ({"instruction": "Translate.", "input": "hello"}, "Translate.\nhello"),
+        ({"instruction": "Name one.", "input": ""}, "Name one."),
+        ({"question": "q", "system": "Be kind."}, "Be kind.\n\nq"),
+        ({"question": "q", **EARLIER}, "Human: q1\n\nAssistant: a1\n\nHuman: q"),
+        ({"conversations": [{"from": "human", "value": "q"}]}, "q"),
+    ],
+)
+@pytest.mark.parametrize("turns", [False, True])
+def test_whole_question_of_a_preference_is_judged(
+    tmp_path: Path, row: dict[str, Any], question: str, turns: bool
+) -> None:
+    sides: dict[str, Any] = {"chosen": "red", "rejected": "blue"}
+    if turns:
+        sides = {key: {"from": "gpt", "value": text} for key, text in sides.items()}
+
+    record = one(tmp_path, "rl", row | sides)
+
+    shown = record["messages"][1]["content"]
+    assert shown.startswith(f"Question: {question}\n\n<response_a>")
+    assert sorted(candidates(record["messages"]) or ()) == ["blue", "red"]
+
+
+def test_preference_without_a_question_is_refused(tmp_path: Path) -> None:
+    row = {"question": " ", "chosen": "red", "rejected": "blue"}
+
+    assert refused(tmp_path, "rl", row) == ("no_prompt", "the question is empty")
+
+
+def test_what_is_said_of_a_medium_is_counted_and_a_part_of_it_refused(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]]
+    part: dict[str, Any] = {"type": "image", "image": "p/x.png"}
+    rows = [chat(("user", ""), ("assistant", f"{number}")) | {"n": 1} for number in range(3)]
+    rows[0]["messages"][0]["content"] = [part | {"resized_height": 280}, "what?"]
+    rows[1]["messages"][0]["content"] = [part | {"video_start": 5}, "what?"]
+    rows[2]["messages"][0]["content"] = [
+        {"type": "image_url", "image_url": {"url": "p/x.png", "detail": "low"}},
+        {"type": "text", "text": "what?", "note": 1},
+    ]
+
+    done = read(tmp_path, "rl", *rows)
+
+    assert done.reasons() == ["segment"]
+    assert done.counts["dropped_columns"] == {
+        "messages[].content[].image_url.detail": 1,
+        "messages[].content[].note": 1,
+        "messages[].content[].resized_height": 1,
+        "n": 2,
+    }
+
+
+def test_column_of_the_recipe_that_a_row_lacks_is_counted(tmp_path: Path) -> None:
+    done = read(
+        tmp_path,
+        "rl",
+        {"question": "q", "answer": "a"},
+        rl=[{"files": ["rl.jsonl"], "columns": {"image": "img_path"}}],
+    )
+
+    assert done.counts["dropped_columns"] == {
+        "img_path (of the recipe's columns, not in the row)": 1
+    }
+
+
+@pytest.mark.parametrize("split", ["rl", "sft"])
+def test_boxes_fill_the_solution_too(tmp_path: Path, split: str) -> None:
+    row = chat(("user", "<image>Find it"), ("assistant", "<bbox>")) | {
+        "images": ["p/x.png"],
+        "objects": {"ref": [], "bbox": [[1, 2, 3, 4]]},
+        "solution": "<bbox>",
+    }
+
+    assert one(tmp_path, split, row)["solution"] == "[1, 2, 3, 4]"
