@@ -72,6 +72,7 @@ class Draft:
         objects: Boxes and names that ``<bbox>`` and ``<ref-object>`` stand for.
         quotes: Whether the prompt has two candidates, whose text shows no media whatever it says.
         clip_sound: Whether an ``<audio>`` tag without an item means the sound of the clip.
+        places: The media list of each part that has a medium's place and no path.
         dropped: Columns of the row that the record does not have.
         unread: Those of them that hold what may be the path of a medium, where the row shows none.
     """
@@ -86,5 +87,6 @@ class Draft:
     objects: dict[str, Any] | None = None
     quotes: bool = False
     clip_sound: bool = False
+    places: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)

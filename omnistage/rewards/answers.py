@@ -7,7 +7,12 @@ from fractions import Fraction
 from rapidfuzz.distance import Levenshtein
 
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?(?:[.:)]\s*.*)?", re.DOTALL)
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]{0,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][-+]?\d{1,3})?")
+_NUMBER = re.compile(
+    r"[-+]?(?:(?:\d{1,3}(?:,\d{3}){1,12}(?![\d,]*\d)|\d{1,40})(?:\.\d{0,40})?|\.\d{1,40})"
+    r"(?:[eE][-+]?\d{1,3})?"
+)
+_RATIO = re.compile(r"\s*([-+]?\d{1,40})\s*/\s*(\d{1,40})\s*")
+_MINUS = str.maketrans("−–", "--")
 _HUNDREDTH = Fraction(1, 100)
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 
@@ -31,6 +36,10 @@ def number(answer: str) -> float | None:
 
 
 def _exact_number(answer: str) -> Fraction | None:
+    answer = answer.translate(_MINUS)
+    ratio = _RATIO.fullmatch(answer)
+    if ratio and int(ratio[2]):
+        return Fraction(int(ratio[1]), int(ratio[2]))
     found = _NUMBER.findall(answer)
     written = found[0].replace(",", "") if len(found) == 1 else "nan"
     return Fraction(written) if math.isfinite(float(written)) else None

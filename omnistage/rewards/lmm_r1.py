@@ -11,6 +11,9 @@ from omnistage.rewards.mathematics import read, same
 _JOINTS = (re.compile(r"</think>\s*<answer>"),)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _LETTER = re.compile(r"[A-H]")
+_NAMED = re.compile(r"(?:[Oo]ption|[Cc]hoice)\s*\(?([A-H])\)?[.:]?")
+_LEADING = re.compile(r"\(?([A-H])(?:\)|[.:])\s+\S.*", re.DOTALL)
+"""A gold such as "A. 5 cm", which names an option by its letter and its text."""
 _SAID = re.compile(r"\b[Aa]nswer\s*(?:is\s*:?|:)\s*(?:[Oo]ption|[Cc]hoice)?\s*\(?([A-H])\b(?!')")
 
 
@@ -52,10 +55,18 @@ def lmm_math(completions: Sequence[str], **columns: Any) -> list[float | None]:
 def _math(gold: str | None, answer: str) -> float | None:
     if gold is None:
         return None
-    if _LETTER.fullmatch(gold) and (choice(answer) == gold or _SAID.findall(answer)[-1:] == [gold]):
+    if _LETTER.fullmatch(gold) and gold in _letters(answer):
         return 1.0
+    if (led := _LEADING.fullmatch(gold)) and _LETTER.fullmatch(choice(answer)):
+        return float(choice(answer) == led[1])
     equal = same(gold, answer)
     return None if equal is None else float(equal)
+
+
+def _letters(answer: str) -> list[str]:
+    """Return the options that an answer may mean."""
+    named = _NAMED.fullmatch(answer.strip())
+    return [choice(answer), *([named[1]] if named else []), *_SAID.findall(answer)[-1:]]
 
 
 def lmm_format(completions: Sequence[str], **columns: Any) -> list[float | None]:

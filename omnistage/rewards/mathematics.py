@@ -27,7 +27,7 @@ _SIGNS = {
     **{"–": "-", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∞": r"\infty "},
     **{"′": "'", "″": '"', "’": "'", "”": '"', "º": "°", "θ": r"\theta ", "α": r"\alpha "},
     **{"β": r"\beta ", "：": ":", "，": ",", "（": "(", "）": ")", "∠": "", "∶": ":"},
-    **{"∛": "√[3]", "∜": "√[4]"},
+    **{"∛": "√[3]", "∜": "√[4]", "△": r"\triangle "},
 }
 _FRACTIONS = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -57,10 +57,10 @@ def same(gold: str, answer: str) -> bool | None:
     """Return whether an answer equals the gold one; None if the gold is no mathematics.
 
     An answer without the gold's unit is right, and so is one in another unit of the same kind
-    with the right value; a unit of another kind is wrong. A percent sign counts as such a unit:
-    a gold of 25 is met by 25%. Decimal numbers are equal in all of their digits. Of several
-    expressions in a text the boxed one counts, else the last. ``a ≈ b`` is right by either side,
-    ``a = b = c`` by what it comes to: ``c``, or ``b`` where ``c`` is a name.
+    with the right value; a unit of another kind is wrong, also one that is not known. A percent
+    sign counts as such a unit: a gold of 25 is met by 25%. Decimal numbers are equal in all of
+    their digits. Of several expressions in a text the boxed one counts, else the last. ``a ≈ b`` is
+    right by either side, ``a = b = c`` by what it comes to: ``c``, or ``b`` where ``c`` is a name.
 
     Example:
         >>> same("2√{3}", r"$2\\sqrt{3}$"), same("2√{3}", "2")
@@ -139,6 +139,11 @@ def latex(text: str) -> str:
         text = text.replace(sign, written)
     text = _numbers(text)
     text = re.sub(r"\\(?:dfrac|tfrac|cfrac)", r"\\frac", text)
+    text = re.sub(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?", _periodic, text)
+    text = re.sub(
+        r"(?i)^\s*(zero|one|two|three|four|five|six|seven|eight|nine|ten)\s*$", _word, text
+    )
+    text = re.sub(rf"({_NUMBER})\s+dozens?\b", r"(\1\\times 12)", text)
     text = re.sub(r"\\(?:left|right|displaystyle|,|;|!|:|quad)(?![A-Za-z])|~", " ", text)
     text = re.sub(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree\b", "°", text)
     text = re.sub(r"√(\[\d+\])?\s*(\{|\()", r"\\sqrt\1\2", text)
@@ -186,6 +191,20 @@ def _mixed(match: re.Match[str]) -> str:
 def scientific(text: str) -> str:
     """Write ``1.5e3`` as a power of ten."""
     return re.sub(r"(?<![A-Za-z\\])(\d+(?:\.\d+)?)[eE]([-+]?\d+)", r"\1\\times 10^{\2}", text)
+
+
+def _periodic(match: re.Match[str]) -> str:
+    whole, fixed, period = match.groups()
+    below = (10 ** len(period) - 1) * 10 ** len(fixed)
+    above = int(f"{whole}{fixed}{period}") - int(f"{whole}{fixed}" or 0)
+    return rf"\frac{{{above}}}{{{below}}}"
+
+
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def _word(match: re.Match[str]) -> str:
+    return str(_WORDS.index(match[1].lower()))
 
 
 def _minutes(match: re.Match[str]) -> str:

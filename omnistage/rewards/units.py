@@ -13,26 +13,44 @@ _METRIC = {
     **{"m": ("length", "nμmcdk"), "g": ("mass", "μmk"), "s": ("time", "nμm")},
     **{"L": ("volume", "m"), "l": ("volume", "m"), "Hz": ("frequency", "kMG")},
     **{"N": ("force", "mk"), "J": ("energy", "mkM"), "eV": ("energy in eV", "kMG")},
+    **{
+        "mol": ("amount", "nμm"),
+        "cal": ("calorie", "k"),
+        "lx": ("light", "k"),
+        "dB": ("level", ""),
+    },
     **{"W": ("power", "mkMG"), "Pa": ("pressure", "kM"), "V": ("voltage", "mk")},
     **{"A": ("current", "μm"), "Ω": ("resistance", "kM"), "C": ("charge", "nμm")},
     **{"F": ("capacitance", "pnμm"), "T": ("field", "m"), "K": ("temperature", "m")},
 }
-"""Each with its dimension and the prefixes that it is met with."""
+"""Each with its dimension and the prefixes that it is met with; 1 L is 0.001 m³."""
 _METRIC_WORDS = {
     **{"meter": "m", "metre": "m", "gram": "g", "second": "s", "liter": "L", "litre": "L"},
     **{"hertz": "Hz", "newton": "N", "joule": "J", "watt": "W", "pascal": "Pa", "volt": "V"},
     **{"ampere": "A", "amp": "A", "ohm": "Ω", "coulomb": "C", "farad": "F", "tesla": "T"},
-    **{"kelvin": "K"},
+    **{"kelvin": "K", "mole": "mol", "calorie": "cal", "lux": "lx", "decibel": "dB"},
 }
 _OTHER = {
     **{"in": ("length", "0.0254"), "ft": ("length", "0.3048"), "yd": ("length", "0.9144")},
     **{"mi": ("length", "1609.344"), "lb": ("mass", "453.59237"), "sec": ("time", "1")},
     **{"min": ("time", "60"), "h": ("time", "3600"), "hr": ("time", "3600")},
-    **{"day": ("time", "86400"), "week": ("time", "604800"), "unit": ("unit", "1")},
+    **{"day": ("time", "86400"), "week": ("time", "604800"), "unit": ("thing", "1")},
+    **{"month": ("month", "1"), "year": ("month", "12"), "mil": ("length", "0.0000254")},
+    **{"ton": ("mass", "1000000"), "t": ("mass", "1000000"), "oz": ("mass", "28.349523125")},
+    **{"gallon": ("volume", "3.785411784"), "gal": ("volume", "3.785411784")},
+    **{"quart": ("volume", "0.946352946"), "pint": ("volume", "0.473176473")},
+    **{"acre": ("area", "4046.8564224"), "hectare": ("area", "10000"), "ha": ("area", "10000")},
+    **{"Wh": ("energy", "3600"), "kWh": ("energy", "3600000")},
     **{"°": ("angle", "1"), "degree": ("angle", "1"), "deg": ("angle", "1")},
     **{"rad": ("radian", "1"), "radian": ("radian", "1")},
     **{"°C": ("celsius", "1"), "°F": ("fahrenheit", "1")},
-    **{"dollar": ("money", "1"), "€": ("euro", "1"), "£": ("sterling", "1"), "¥": ("yen", "1")},
+    **{
+        "dollar": ("money", "1"),
+        "cent": ("money", "0.01"),
+        "€": ("euro", "1"),
+        "£": ("sterling", "1"),
+        "¥": ("yen", "1"),
+    },
 }
 _UNITS: dict[str, tuple[str, Fraction]] = {
     **{name: (dimension, Fraction(size)) for name, (dimension, size) in _OTHER.items()},
@@ -51,6 +69,8 @@ _LONG = {
     },
     **{"inch": "in", "inches": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi"},
     **{"pound": "lb", "lbs": "lb", "minute": "min", "mins": "min", "hour": "h", "hrs": "h"},
+    **{"Kg": "kg", "KG": "kg", "CM": "cm", "Cm": "cm", "MM": "mm", "KM": "km", "Km": "km"},
+    **{"tonne": "ton", "ounce": "oz"},
     **{"degrees": "°", "units": "unit", "euro": "€", "yen": "¥", "°Celsius": "°C"},
     **{"degrees Celsius": "°C", "degree Celsius": "°C", "Celsius": "°C", "°Fahrenheit": "°F"},
     **{"degrees Fahrenheit": "°F", "degree Fahrenheit": "°F", "Fahrenheit": "°F"},
@@ -65,9 +85,17 @@ UNIT = re.compile(
 )
 _ONE_FACTOR = re.compile(_FACTOR)
 _THINGS = re.compile(r"([\d}\]]|\\pi)\s+[A-Za-z]{3,}$")
-"""A counted thing, as in "7 sides"; which one it is does not matter."""
+"""A counted thing, as in "7 sides"; which one it is does not matter, but no unit is one."""
+_THING = (("thing", 1),)
+_MIXED = re.compile(
+    rf"(?:\d+(?:\.\d+)?\s*(?:{NAMES})(?:e?s)?(?![A-Za-z])\.?\s*(?:,|and)?\s*){{2,3}}"
+)
+_PART = re.compile(rf"(\d+(?:\.\d+)?)\s*({NAMES})(?:e?s)?(?![A-Za-z])")
+_SPEEDS = re.compile(r"(?<![A-Za-z])(?:(mph)|kph|kmh)\b")
 _COUNTED = re.compile(r"(?:[\d)}\]]|\\pi)\s*$")
 _TEXT = re.compile(r"\\(?:text|mathrm|textrm|mbox|operatorname|rm)\s*\{([^{}]*)\}")
+_OF_LENGTH = {"volume": (Fraction(1, 1000), 3), "area": (Fraction(1), 2)}
+"""Dimensions that are powers of length: the size of their unit in metres, and the power."""
 CURRENCIES = {"$": "dollar", "€": "€", "£": "£", "¥": "¥", "￥": "¥"}
 
 Dimension = tuple[tuple[str, int], ...]
@@ -94,6 +122,16 @@ class Quantity:
     factor: Fraction = Fraction(1)
 
 
+def _summed(text: str) -> Quantity | None:
+    """Return "1 h 30 min" as one quantity; None where its parts are of several kinds."""
+    parts = [(Fraction(n), *_UNITS[_LONG.get(name, name)]) for n, name in _PART.findall(text)]
+    if len({dimension for _, dimension, _ in parts}) > 1 or parts[0][1] in _OF_LENGTH:
+        return None
+    total = sum((number * size for number, _, size in parts), Fraction(0)) / parts[-1][2]
+    latex = rf"\frac{{{total.numerator}}}{{{total.denominator}}}"
+    return Quantity(latex, ((parts[0][1], 1),), parts[-1][2])
+
+
 def with_unit(text: str) -> Quantity:
     """Split an expression in LaTeX into what is before its unit and the unit.
 
@@ -107,9 +145,13 @@ def with_unit(text: str) -> Quantity:
     plain = re.sub(r"\\(?:Omega|ohm)\s*$|\u2126", "Ω", plain.strip().rstrip("."))
     plain = re.sub(r"\\mu\s*(?=[A-Za-z]$)", "μ", plain)
     plain = re.sub(r"°\s+(?=[CF]\b)", "°", plain)
+    plain = _SPEEDS.sub(lambda found: "mi/h" if found[1] else "km/h", plain)
+    plain = re.sub(r"\bkW\s*(?:\\cdot)?\s*h(?:ours?)?$", "kWh", plain)
+    if _MIXED.fullmatch(plain) and (sum_ := _summed(plain)):
+        return sum_
     match = UNIT.search(plain)
     if match is None and _THINGS.search(plain):
-        return Quantity(_THINGS.sub(r"\1", plain))
+        return Quantity(_THINGS.sub(r"\1", plain), _THING)
     before = plain[: match.start("units")].strip() if match else ""
     # A capital alone is a unit behind a number only: "3 A", but "option A".
     if not before or (match and match["units"].isupper() and not _COUNTED.search(before)):
@@ -123,9 +165,10 @@ def with_unit(text: str) -> Quantity:
         if i == 0 and match["square"]:
             power = 3 if match["square"].startswith("cu") else 2
         factor *= size**power
-        if dimension == "volume":
-            factor *= Fraction(1, 1000) ** power
-            dimension, power = "length", 3 * power
+        if dimension in _OF_LENGTH:
+            base, exponent = _OF_LENGTH[dimension]
+            factor *= base**power
+            dimension, power = "length", exponent * power
         powers[dimension] = powers.get(dimension, 0) + power
     kept = plain[: match.start("units")]
     kept = kept[: match.start("square")] if match["square"] else kept

@@ -121,6 +121,9 @@ def test_r1omni_accuracy_is_exact():
 def test_short_answers_are_read():
     assert [choice(t) for t in ("B", " (b) ", "b.", "B: a dog", "A dog")] == [*"BBBB", "a dog"]
     assert choices("A, c;B,") == {"A", "B", "C"}
+    assert [number(t) for t in ("−5", "1/2", "1,2", "12,34", "1,2345", "1/0")] == [
+        *(-5.0, 0.5, None, None, None, None)
+    ]
     assert [number(t) for t in ("1,250.5 m", "-3", ".5", "1e3", "2 or 3", "two", "")] == [
         *(1250.5, -3.0, 0.5, 1000.0),
         *(None, None, None),

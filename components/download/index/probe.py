@@ -92,7 +92,7 @@ def _audio(file: BinaryIO, decode: bool) -> dict[str, Any]:
             file.seek(0)
             return _audio_by_ffmpeg(file, decode)
         if decode:
-            whole = sum(iter(lambda: len(sound.read(1 << 16, dtype="int16")), 0))
+            whole = _samples(sound)
             if whole < frames:
                 raise ValueError(f"only {whole} of {frames} samples can be decoded")
         if not frames:
@@ -106,6 +106,23 @@ def _audio(file: BinaryIO, decode: bool) -> dict[str, Any]:
             "sample_rate": sound.samplerate,
             "channels": sound.channels,
         }
+
+
+def _samples(sound: Any) -> int:
+    """Return how many samples of a sound can be decoded.
+
+    Raises:
+        ValueError: If one of them is no number.
+    """
+    import numpy as np
+
+    whole = 0
+    floats = sound.subtype in ("FLOAT", "DOUBLE")
+    while len(block := sound.read(1 << 16, dtype="float32" if floats else "int16")):
+        if floats and not np.isfinite(block).all():
+            raise ValueError("it has samples that are no numbers")
+        whole += len(block)
+    return whole
 
 
 def _open_container(file: BinaryIO) -> Any:
@@ -137,6 +154,9 @@ def _audio_by_ffmpeg(file: BinaryIO, decode: bool) -> dict[str, Any]:
 
 def _video(file: BinaryIO, decode: bool) -> dict[str, Any]:
     with _open_container(file) as container:
+        if not container.streams.video and container.streams.audio:
+            file.seek(0)
+            return {"type": "audio", **_audio_by_ffmpeg(file, decode)}
         if not container.streams.video:
             raise ValueError("no picture track")
         stream = container.streams.video[0]

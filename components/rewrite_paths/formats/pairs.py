@@ -7,6 +7,7 @@ from typing import Any
 from components.rewrite_paths.draft import Draft, Row, RowError
 from components.rewrite_paths.formats.options import options_of, options_of_pair
 from components.rewrite_paths.formats.turns import (
+    check_answer,
     earlier_turns,
     join_parts,
     read_turns,
@@ -241,10 +242,7 @@ def _turns(value: Any, where: str, media: Draft) -> list[tuple[str, str]]:
     turns = list(read_turns(value, where, media))
     role, content = turns[-1][0]["role"], turns[-1][1]
     if role == "assistant" and isinstance(content, list):
-        answer = Draft([])
-        join_parts(content, answer, where)
-        if answer.images or answer.audios or answer.videos:
-            raise RowError("bad_field", f"{where}: the answer shows a medium")
+        check_answer(content, where)
     return [(turn["role"], join_parts(content, media, where)) for turn, content in turns]
 
 

@@ -27,6 +27,7 @@ from components.rewrite_paths.formats.pairs import (
 )
 from components.rewrite_paths.formats.recognise import ANSWERS, PAIRS, QUESTIONS, recognise
 from components.rewrite_paths.formats.turns import (
+    check_answer,
     earlier_turns,
     join_parts,
     merge_turns,
@@ -80,10 +81,18 @@ def read_omnicritic_old(row: Row) -> Draft:
 
 
 def read_omnirl(row: Row) -> Draft:
-    """Read OmniRL's ``problem``, ``solution`` and, for some rows, ``image``."""
+    """Read OmniRL's ``problem``, ``solution`` and, for some rows, ``image``.
+
+    Where an ``answer`` stands beside them, as in sets of mathematics, it is the gold one, and the
+    solution is what is learned.
+    """
     draft = Draft([{"role": "user", "content": text_of(row, "problem")}])
     take_media(row, draft)
-    draft.solution = _answer(row["solution"], "solution")
+    worked_out = row.peek("answer") is not None and isinstance(row["solution"], str)
+    if worked_out:  # MATH and its kin: a solution that is learned, and the bare answer
+        draft.messages.append({"role": "assistant", "content": row["solution"]})
+    answer = "answer" if worked_out else "solution"
+    draft.solution = _answer(row[answer], answer)
     _add_response(row, draft)
     draft.gold = _gold(row)
     return draft
@@ -248,6 +257,8 @@ def _add_turns(draft: Draft, value: Any, where: str) -> None:
     for turn, content in read_turns(value, where, draft):
         if content is None and turn["role"] == "assistant":
             raise RowError("no_answer", f"{where}: an answer is null")
+        if turn["role"] == "assistant" and isinstance(content, list):
+            check_answer(content, where)
         draft.messages.append({**turn, "content": join_parts(content, draft, where)})
 
 

@@ -7,7 +7,7 @@ from components.rewrite_paths.formats.pairs import is_preference
 from components.rewrite_paths.formats.verdict_text import is_verdict
 from omnistage.records.record import KEYS, TAGS
 
-QUESTIONS = ("question", "Question")
+QUESTIONS = ("question", "Question", "problem", "Problem")
 ANSWERS = ("answer", "Answer", "solution")
 PAIRS = {
     "pair": {"question", "response_a", "response_b", "better"},

@@ -153,19 +153,49 @@ def join_parts(content: Any, draft: Draft, where: str) -> str:
         if isinstance(part, str):
             pieces.append(part)
             continue
-        if isinstance(part, dict):
+        if isinstance(part, dict) and not _is_place(part, str(part.get("type"))):
             _note_keys(part, f"{where}[].content[]", draft)
         kind = part.get("type") if isinstance(part, dict) else None
         if kind in ("text", "input_text", "output_text"):
             pieces.append(_part_text(part, where))
         elif isinstance(kind, str) and kind in _PARTS:
             field = _PARTS[kind]
-            shown = _part_path(part, kind, f"{where}[].content[].{kind}", draft)
-            getattr(draft, field).append(shown)
+            if _is_place(part, kind):
+                _check_place(part, draft, field, where)
+            else:
+                shown = _part_path(part, kind, f"{where}[].content[].{kind}", draft)
+                getattr(draft, field).append(shown)
             pieces.append(TAGS[field])
         else:
             raise RowError("bad_field", f"{where}: unknown part of type {str(kind)[:40]!r}")
     return "".join(pieces)
+
+
+def check_answer(content: list[Any], where: str) -> None:
+    """Check that an answer, given as a list of parts, shows no medium.
+
+    Raises:
+        RowError: If it does: the models that are trained answer in text.
+    """
+    if any(isinstance(part, dict) and part.get("type") in _PARTS for part in content):
+        raise RowError("bad_field", f"{where}: the answer shows a medium")
+
+
+def _is_place(part: Mapping[str, Any], kind: str) -> bool:
+    """Whether a part only says where the next medium of the row's list stands, as in TRL's rows."""
+    return all(value is None or key in ("type", "index") for key, value in part.items()) and (
+        kind in _FIELD_OF
+    )
+
+
+def _check_place(part: Mapping[str, Any], draft: Draft, field: str, where: str) -> None:
+    """Check that places follow the order of the list, and that no path stands in a part too."""
+    number = draft.places.count(field)
+    if getattr(draft, field):
+        raise RowError("bad_field", f"{where}: some parts have the path of their medium, some none")
+    if part.get("index") not in (None, number):
+        raise RowError("bad_field", f"{where}: parts show {field} in another order than the list")
+    draft.places.append(field)
 
 
 def _part_text(part: Mapping[str, Any], where: str) -> str:

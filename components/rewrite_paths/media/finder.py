@@ -89,6 +89,9 @@ class MediaFinder:
         self._settle_sound(draft, media)
         counts = {name: len(getattr(media, name)) for name in MEDIA}
         tags = {name: tags_of(draft.messages, name) for name in MEDIA}
+        for name in MEDIA:
+            if counts[name] and not tags[name]:
+                _check_answers(draft.messages, name)
         insert_tags(draft.messages, {n: counts[n] for n in MEDIA if counts[n] and not tags[n]})
         check_tags(draft.messages, counts)
         return media
@@ -247,6 +250,14 @@ def _hide_candidates(draft: Draft) -> dict[str, str]:
                 f"{message['content'][:start]}{mark}{name}{message['content'][end:]}"
             )
     return hidden
+
+
+def _check_answers(messages: list[dict[str, Any]], name: str) -> None:
+    """Refuse media whose only tags stand in answers: they would be shown before the question."""
+    if any(m["role"] == "assistant" and TAGS[name] in m["content"] for m in messages):
+        raise RowError(
+            "tags_mismatch", f"{name}: their {TAGS[name]} stands in an answer, which shows no media"
+        )
 
 
 def _is_path(text: str) -> bool:

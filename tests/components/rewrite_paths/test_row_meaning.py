@@ -170,3 +170,62 @@ def test_boxes_fill_the_solution_too(tmp_path: Path, split: str) -> None:
     }
 
     assert one(tmp_path, split, row)["solution"] == "[1, 2, 3, 4]"
+
+
+PLACE = {"type": "image", "text": None}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "image"}, {"type": "text", "text": "q"}],
+        [PLACE | {"index": 0}, {"type": "text", "text": "q", "index": None}],
+    ],
+)
+def test_a_part_without_a_path_is_the_place_of_the_next_medium(
+    tmp_path: Path, content: list[Any]
+) -> None:
+    row = {"prompt": [{"role": "user", "content": content}], "solution": "a"}
+
+    record = one(tmp_path, "rl", row | {"images": ["p/x.png"]})
+
+    assert record["messages"][0]["content"] == "<image>q"
+    assert record["images"] == ["p/x.png"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "images", "reason"),
+    [
+        ([PLACE], [], "tags_mismatch"),
+        ([PLACE | {"index": 1}, PLACE | {"index": 0}], ["p/0.png", "p/1.png"], "bad_field"),
+        ([{"type": "image", "image": "p/0.png"}, PLACE], ["p/1.png"], "bad_field"),
+    ],
+)
+def test_places_that_do_not_fit_the_list_are_refused(
+    tmp_path: Path, parts: list[Any], images: list[str], reason: str
+) -> None:
+    row = {"prompt": [{"role": "user", "content": [*parts, "q"]}], "solution": "a"}
+
+    assert refused(tmp_path, "rl", row | {"images": images})[0] == reason
+
+
+@pytest.mark.parametrize("split", ["rl", "sft"])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [("<image>here", "tags_mismatch"), ([PLACE | {"image": "p/x.png"}, "here"], "bad_field")],
+)
+def test_an_answer_shows_no_medium(tmp_path: Path, split: str, answer: Any, reason: str) -> None:
+    row = chat(("user", "draw"), ("assistant", ""))
+    row["messages"][1]["content"] = answer
+    shown = {"images": ["p/x.png"]} if isinstance(answer, str) else {}
+
+    assert refused(tmp_path, split, row | shown)[0] == reason
+
+
+def test_an_answer_beside_a_worked_out_solution_is_the_gold_one(tmp_path: Path) -> None:
+    row = {"problem": "q", "solution": "two and two make four", "answer": "4"}
+
+    assert one(tmp_path / "rl", "rl", row)["solution"] == "4"
+    learned = one(tmp_path / "sft", "sft", row)
+    assert (learned["solution"], learned["messages"][-1]["content"]) == ("4", row["solution"])
+    assert one(tmp_path / "bare", "rl", {"problem": "q", "answer": "4"})["solution"] == "4"
