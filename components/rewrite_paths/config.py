@@ -117,6 +117,15 @@ class Records(Settings):
             raise ValueError(f"{QUESTION} is needed once, where the row's own text goes")
         return value
 
+    @field_validator("columns")
+    @classmethod
+    def _each_column_once(cls, value: dict[Column, str]) -> dict[Column, str]:
+        names = list(value.values())
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice!r} is given for two columns")
+        return value
+
     @field_validator("sampling")
     @classmethod
     def _known_sampling(cls, value: str) -> str:

@@ -55,6 +55,11 @@ def _score(options: argparse.Namespace) -> None:
     from omnistage.rewards import REWARDS
 
     rows = list(_rows(options.file))
+    if not rows:
+        raise InputError(f"{options.file}: there are no completions")
+    absent = next((n for n, row in enumerate(rows, 1) if row["completion"] is None), None)
+    if absent is not None:
+        raise InputError(f"{options.file}: completion {absent} is null")
     mixes = _mixes(options.mix)
     weights = {name: weight for mix in mixes.values() for name, weight in mix.items()}
     names = sorted({key for row in rows for key in row})
@@ -81,10 +86,14 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         if not isinstance(texts, list):
             yield {**{k: v for k, v in row.items() if k != name}, "completion": texts}
             continue
-        # A step's table in a run's completions.jsonl: a list a column.
-        tables = {k: v for k, v in row.items() if isinstance(v, list) and len(v) == len(texts)}
+        # A step's table in a run's completions.jsonl, a list a column, or samples of one record.
         for i, text in enumerate(texts):
-            yield {**{k: v[i] for k, v in tables.items() if k != name}, "completion": text}
+            columns = {
+                k: v[i] if isinstance(v, list) and len(v) == len(texts) else v
+                for k, v in row.items()
+                if k != name
+            }
+            yield {**columns, "completion": text}
 
 
 def _audit(options: argparse.Namespace) -> int:

@@ -312,7 +312,12 @@ class _Parser:
         if str(node.tag).removeprefix(_TAG) not in {*_CORE_SCHEMA, "str"}:
             raise InputError(f"{self._at(node)}: tag {str(node.tag)!r} is not known here")
         try:
-            return self.yaml.constructor.construct_object(node)
+            value = self.yaml.constructor.construct_object(node)
+            if isinstance(value, str):
+                value.encode()  # an escape such as \ud800 is no character, and cannot be written
+            return value
+        except UnicodeEncodeError as e:
+            raise InputError(f"{self._at(node)}: {node.value[:40]!r} is not valid Unicode") from e
         except (ValueError, KeyError) as e:
             raise InputError(f"{self._at(node)}: {node.value[:40]!r}: {e}") from e
 

@@ -19,10 +19,10 @@ openai          OpenAI chat messages with parts of type ``text``, ``image_url``,
 
 A record that a format cannot hold is left out, and how many are and why is said: one with more
 ``<bbox>`` or ``<ref-object>`` than its objects have, or boxes as shares of the image (``norm1``),
-where those are written out; TRL 0.29 fills no
-places for sounds and clips, verl none for sounds; verl and LLaMA-Factory take every ``<image>`` for
-a medium; TRL and verl learn the last answer, also one with ``loss: false``, and LLaMA-Factory
-every answer; LLaMA-Factory wants turns in alternation.
+where those are written out; the name of a control token, such as ``<|im_end|>``, for all but
+OpenAI; TRL 0.29 fills no places for sounds and clips, verl none for sounds; verl and LLaMA-Factory
+take every ``<image>`` for a medium; TRL and verl learn the last answer, also one with ``loss:
+false``, and LLaMA-Factory every answer; LLaMA-Factory wants turns in alternation.
 """
 
 import json
@@ -107,8 +107,7 @@ def convert(
             path = out / f"{split}.{_SUFFIX.get(format, 'jsonl')}"
             media = _media_of(source) if format in ("trl", "verl") else ()
             counts[split], columns[split] = _write(path, rows, media, format == "llama_factory")
-            for why, count in left_out.items():
-                warn(f"{split}: {counted(count, 'record')} left out: {why}")
+            _say(split, source, format, left_out, warn)
         if format == "llama_factory":
             write_json(out / "dataset_info.json", _dataset_info(columns))
     return {split: count for split, count in counts.items() if count}
@@ -130,6 +129,21 @@ def _media_of(source: Path) -> tuple[str, ...]:
     for record in read_records(source):
         found.update(name for name in MEDIA if name in record)
     return tuple(name for name in MEDIA if name in found)
+
+
+def _say(
+    split: str, source: Path, format: str, left_out: Counter[str], warn: Callable[[str], None]
+) -> None:
+    """Say what of a split the format does not hold, or not as the model sees it."""
+    for why, count in left_out.items():
+        warn(f"{split}: {counted(count, 'record')} left out: {why}")
+    boxes = [record.get("objects", {}) for record in read_records(source)]
+    boxed = sum(bool(o.get("bbox")) and o.get("bbox_type") != "norm1" for o in boxes)
+    if boxed and format != "ms_swift":
+        warn(
+            f"{split}: boxes of {counted(boxed, 'record')} are written in pixels of the image as "
+            "it is; ms-swift alone scales them with the image"
+        )
 
 
 def _write(
@@ -193,11 +207,23 @@ def _beside(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_CONTROL = re.compile(r"<\|[A-Za-z][A-Za-z0-9_]{1,30}\|>")
+
+
+def _check_control(record: dict[str, Any], trainer: str) -> None:
+    """Check that no text names a control token, which only this project's templates spell out."""
+    for message in record["messages"]:
+        found = _CONTROL.search(message["content"])
+        if found:
+            raise CannotHoldError(f"{trainer} takes {found[0]} in a text for a control token")
+
+
 def _media(record: dict[str, Any]) -> dict[str, list[str]]:
     return {name: record[name] for name in TAGS if name in record}
 
 
 def _ms_swift(record: dict[str, Any]) -> dict[str, Any]:
+    _check_control(record, "ms-swift")
     objects = {"objects": record["objects"]} if "objects" in record else {}
     return {
         "messages": for_ms_swift(record),
@@ -208,6 +234,7 @@ def _ms_swift(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trl(record: dict[str, Any]) -> dict[str, Any]:
+    _check_control(record, "TRL")
     for name in ("audios", "videos"):
         if name in record:
             raise CannotHoldError(f"TRL fills no places for {name}")
@@ -237,6 +264,7 @@ def _trl_part(text: str, kind: str | None) -> dict[str, str]:
 
 
 def _verl(record: dict[str, Any]) -> dict[str, Any]:
+    _check_control(record, "verl")
     if "audios" in record:
         raise CannotHoldError("verl fills no places for audios")
     _check_learned(record, "verl")
@@ -301,6 +329,7 @@ _SHAREGPT = {"user": "human", "assistant": "gpt"}
 
 
 def _llama_factory(record: dict[str, Any]) -> dict[str, Any]:
+    _check_control(record, "LLaMA-Factory")
     record = _written_out(record)
     messages = record["messages"]
     _check_tags(messages, "LLaMA-Factory")

@@ -29,6 +29,14 @@ _ANSWER = re.compile(r"<answer>\[\[(A|B|equal)\]\]</answer>")
 _MIRROR = {"A": "B", "B": "A"}
 # A capital A or B that stands alone; the underscore of `score_A` does not make it a longer word.
 _NAME = re.compile(r"(?<![^\W_])(?<![-'])([AB])(?![^\W_]|-\w)")
+# A letter that is part of another name; what else is called A or B is a candidate.
+_OTHER_NAME = re.compile(
+    r"\b(?:vitamin|hepatitis|influenza|plan|type|group|grade|class|section|part|point|figure|"
+    r"appendix|team|level|block|exhibit|category|schedule|phase|channel|building|zone|gate|lane|"
+    r"room|unit|blood|angle|vertex|node|car|person|player|set|event|box|side|line|curve|train|"
+    r"city|town|sample|company|bottle|object)s?\s+[AB](?![^\W_]|-\w)",
+    re.IGNORECASE,
+)
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;>\n])[\s\"(*]*$")
 # What follows a candidate's name and hardly ever an article: such words, and verbs ("A names it").
 _AFTER_NAME = re.compile(r"\s+(?:is|can|cannot|and|or|but|also|vs|[a-z]*[^\Wsiu]s)\b")
@@ -190,7 +198,13 @@ def swap(verdict: Verdict) -> Verdict:
     """Return the verdict for the same two candidates shown in the other order.
 
     Scores, winner, tagged verdict and the candidates' names in the reasoning are exchanged.
+
+    Raises:
+        VerdictError: If the reasoning has a letter that names something else, as in "vitamin A".
     """
+    other = _OTHER_NAME.search(verdict.reasoning)
+    if other:
+        raise VerdictError(f"{other[0]!r} names no candidate")
     return replace(
         verdict,
         score_a=verdict.score_b,

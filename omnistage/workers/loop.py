@@ -29,5 +29,8 @@ def serve(do: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
             answer = {"error": type(e).__name__, "message": str(e)}
         except Exception:
             answer = {"error": "StageFailedError", "message": traceback.format_exc()}
-        answers.write(orjson.dumps(answer) + b"\n")
-        answers.flush()
+        try:
+            answers.write(orjson.dumps(answer) + b"\n")
+            answers.flush()
+        except BrokenPipeError:  # whoever asked has ended
+            os._exit(0)

@@ -128,9 +128,13 @@ def _rewritten(graph: Graph, tarball: Manifest, store: Store, events: Events) ->
     (step,) = (s for s in graph.values() if s.stage.name == "rewrite_paths")
     found = execute(step.stage, step.config, {"data": tarball}, store, events=events).manifest
     if not found.counts["sft"] and not found.counts["rl"]:
+        reasons = found.counts["rejected"].items()
+        tested = found.counts["test"]
+        why = [f"{count} rejected as {reason}" for reason, count in reasons]
+        if tested:
+            why.append(f"{tested} from files whose path says that they are to test with")
         raise InputError(
-            f"of {counted(found.counts['rows'], 'row')} none is left to train on; rejected: "
-            f"{found.counts['rejected']}"
+            f"of {counted(found.counts['rows'], 'row')} none is left to train on: {', '.join(why)}"
         )
     return found
 

@@ -89,3 +89,23 @@ def test_what_is_wrong_is_one_line(
 ):
     assert main(["rewards", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_samples_of_one_record_are_scored_with_its_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    row = {"completion": ["<answer>4</answer>", "<answer>5</answer>"], "solution": "4"}
+    (tmp_path / "c.jsonl").write_text(json.dumps(row) + "\n")
+
+    assert main(["rewards", "score", str(tmp_path / "c.jsonl"), "r1omni_accuracy"]) == 0
+    assert [json.loads(line)["total"] for line in capsys.readouterr().out.splitlines()] == [1, 0]
+
+
+@pytest.mark.parametrize("text", ["", '{"completion": null, "solution": "4"}\n'])
+def test_a_file_without_a_completion_is_refused(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "c.jsonl").write_text(text)
+
+    assert main(["rewards", "score", str(tmp_path / "c.jsonl"), "r1omni_accuracy"]) == 2
+    assert "completion" in capsys.readouterr().err

@@ -101,6 +101,7 @@ def test_a_key_given_twice_is_refused_with_both_lines() -> None:
         ("a: 1\n---\nb: 2\n", "my.yaml:2: not valid YAML"),
         ("- 1\n", "my.yaml: a recipe is a mapping"),
         ("", "my.yaml: a recipe is a mapping"),
+        ('a: 1\nb: "\\ud800 lone"\n', "my.yaml:2: "),
         ("a: \x00", "my.yaml: not valid YAML"),
         ("a: " + "[" * 5000, "my.yaml: nested too deeply"),
     ],

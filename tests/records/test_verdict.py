@@ -165,3 +165,12 @@ def test_strict_reading_accepts_exactly_what_mm_format_pays_in_full(text: str):
         accepted = False
 
     assert (REWARDS["mm_format"]([text]) == [1.0]) is accepted
+
+
+@pytest.mark.parametrize(
+    "reasoning",
+    ["Hepatitis B is what response B says.", "Vitamin A helps; A names it.", "by plan B A wins"],
+)
+def test_a_letter_of_another_name_cannot_be_exchanged(reasoning: str):
+    with pytest.raises(VerdictError, match="names no candidate"):
+        swap(Verdict(8, 2, "A", f"<think>{reasoning}</think>"))

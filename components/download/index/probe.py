@@ -21,6 +21,7 @@ _ENDLESS = 1 << 62  # frames that libsndfile states where it does not know
 _STREAMED = 0x7FFFFF00  # bytes from which a WAV's stated size means that it was not known
 
 
+_POINTER = b"version https://git-lfs"
 _CUT = re.compile(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)")
 
 
@@ -39,6 +40,12 @@ def probe(kind: MediaKind, file: BinaryIO, decode: bool = False) -> dict[str, An
         has other bytes than the artifact, where it has. Or only ``error``, one line, when it cannot
         be shown to a model.
     """
+    start = file.read(len(_POINTER))
+    file.seek(0)
+    if not start:
+        return {"error": "the file is empty"}
+    if start == _POINTER:
+        return {"error": "it is a Git LFS pointer; the file itself was not downloaded"}
     try:
         return {"type": kind, **_PROBES[kind](file, decode)}
     except MemoryError:

@@ -11,7 +11,7 @@ from omnistage.records.answer import has_no_answer, last_answer
 from omnistage.records.verdict import BETTER, VERDICT_KEYS, VerdictError, parse_verdict, read_object
 
 _SCORES = ("score_A", "score_B")
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?%?")
+_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?")
 _LETTERS = re.compile(r"\(?[A-Z]\)?(?:\s*[,;]\s*\(?[A-Z]\)?)+")
 _BOX = re.compile(
     r"[\[({]\s*[-\d.]+\s*,\s*[-\d.]+\s*,\s*[-\d.]+\s*,\s*[-\d.]+\s*[\])}]|\{.*\"?bbox(?:_2d)?\"?.*\}",
@@ -180,6 +180,8 @@ def guess_task(answer: str, draft: Draft, gold: dict[str, Any]) -> str:
         return "yes_no"
     lists_options = "options" in gold or re.search(r"(?:^|\n|\s)\(?A[).:]\s", problem) is not None
     if lists_options and re.fullmatch(r"\(?[A-Z]\)?\.?", answer):
+        return "choice"
+    if re.fullmatch(r"\(?[a-z]\)?\.?", answer) and re.search(r"(?:^|\n)\s*\(?a[).:]\s", problem):
         return "choice"
     if _LETTERS.fullmatch(answer):
         return "multi_choice"

@@ -1,5 +1,6 @@
 """Converts the rows of one record file: from bytes to the bytes of a record, or a rejection."""
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -289,7 +290,27 @@ def parse(line: bytes) -> Any:
         # A number is the same to every reader only where it is whole and short.
         return loads_exact(line) if has_float(row) or b"-0" in line else row
     except (ValueError, orjson.JSONEncodeError) as e:
-        raise RowError("not_json", str(e)) from e
+        return _parse_odd(line, e)
+
+
+_NO_NUMBER = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\s*[,}\]]")
+
+
+def _parse_odd(line: bytes, error: ValueError | TypeError) -> Any:
+    """Parse a line that orjson refuses: it may have a number that is too large for a float.
+
+    Raises:
+        RowError: ``not_json``, with the cause.
+    """
+    if found := _NO_NUMBER.search(line):
+        name = found[1].decode()
+        raise RowError("not_json", f"{name} is no value of JSON; write null") from error
+    if "infinity" in str(error):
+        with contextlib.suppress(ValueError, RecursionError):
+            row = loads_exact(line)
+            check_keys(line)
+            return row
+    raise RowError("not_json", str(error)) from error
 
 
 def prompt_digest(draft: Draft) -> bytes:

@@ -23,6 +23,8 @@ def settle_objects(row: Row, draft: Draft, split: Form) -> None:
     objects = row.get("objects")
     if objects in (None, {}, "", "{}"):
         return
+    if isinstance(objects, dict) and all(value in (None, []) for value in objects.values()):
+        objects = {}
     if not isinstance(objects, dict):
         raise RowError("bad_objects", "objects: an object with ref and bbox is needed")
     names, boxes = objects.get("ref") or [], objects.get("bbox") or []
@@ -37,6 +39,8 @@ def settle_objects(row: Row, draft: Draft, split: Form) -> None:
                 "bad_objects",
                 f"{places.count(kind)} <{kind}> in the text but {len(items)} in objects.{key}",
             )
+    if not objects:
+        return
     if split == "sft":
         kept = ("ref", "bbox", "bbox_type", "image_id")
         draft.objects = {key: objects[key] for key in kept if key in objects}

@@ -18,9 +18,12 @@ _COLUMNS = [
     *((before, case) for before in ("option_", "choice_") for case in (_UPPER, _UPPER.lower())),
 ]
 """How columns that hold an option each are called: a beginning, and its letters."""
-_LETTER = re.compile(r"(?:(?:option|choice|answer)\s+)?[(\[]?([A-Z])[)\].:]?", re.IGNORECASE)
+_LETTER = re.compile(
+    r"(?:(?:option|choice|answer)\b\s*(?:is\b)?\s*:?\s*)?[(\[]?([A-Z])[)\].:]?", re.IGNORECASE
+)
+_RUN = re.compile(r"[A-Z]{2,6}")
 _BETWEEN = re.compile(r"\s*[,;/&]\s*|\s+and\s+")
-_LABEL = re.compile(r"[(\[]?([A-Z])(?:[)\].:]|\s*[-–]\s)")
+_LABEL = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:]|\s*[-–]\s)")
 # What may stand between two options of a list: signs and an "or", and then the label of the next.
 _SIGNS = r"['\"\s,;/|)\].]*(?:\b(?:or|and)\b\s*)?['\"]?"
 _GAP, _GAP_AND_LABEL = re.compile(_SIGNS), re.compile(_SIGNS + r"[(\[]?[A-Z1-9][)\].:]\s*['\"]?")
@@ -56,10 +59,13 @@ def options_of(row: Row) -> list[str] | None:
     return None
 
 
-def show_options(draft: Draft) -> None:
+def show_options(draft: Draft) -> list[str]:
     """Write a draft's options below its question, a line each, unless it already lists them.
 
     They get letters where the answer is one or several letters and they have none.
+
+    Returns:
+        The letters that the answer names; none where it is a text, or there are no options.
 
     Raises:
         RowError: If the answer is the letter of an option that is not there, or names one option
@@ -67,7 +73,7 @@ def show_options(draft: Draft) -> None:
     """
     options = draft.gold.get("options")
     if not options:
-        return
+        return []
     last = draft.messages[-1]
     answer = draft.solution
     if answer is None and last["role"] == "assistant":
@@ -83,6 +89,7 @@ def show_options(draft: Draft) -> None:
     if absent:
         raise RowError("answer_not_in_options", f"{absent[0]} of {counted(len(options), 'option')}")
     question["content"] = _with_options(question["content"], options, letters)
+    return letters
 
 
 def options_of_pair(question: str, options: list[str], responses: list[str]) -> str:
@@ -109,7 +116,7 @@ def _alphabet(options: list[str]) -> list[str]:
 
 def _labels(options: list[str], letters: list[str]) -> list[str] | None:
     """Return the letters that options begin with, if these are labels: ``E. coli`` has none."""
-    found = [match[1] for match in map(_LABEL.match, options) if match]
+    found = [match[1].upper() for match in map(_LABEL.match, options) if match]
     labelled = len(found) == len(options) and found == sorted(set(found))
     return found if labelled and (found[0] == "A" or set(letters) <= set(found)) else None
 
@@ -127,13 +134,19 @@ def _letters(answer: str, options: list[str]) -> list[str]:
     letters = [match[1].upper() for match in found if match]
     if len(letters) == len(found):
         return letters
+    run = list(answer) if _RUN.fullmatch(answer) else []  # "AC"
+    if run and run == sorted(set(run)) and _place(run[-1]) < len(options):
+        return run
     # "B. y" or "(B) y", where y is that option.
     named = _LABEL.match(answer)
-    place = ord(named[1]) - ord("A") if named else len(options)
-    if named is None or place >= len(options):
+    if named is None or _place(named[1]) >= len(options):
         return []
-    text, shown = answer[named.end() :].strip(), options[place]
-    return [named[1]] if text and text in (shown, _unlabelled(shown)) else []
+    text, shown = answer[named.end() :].strip(), options[_place(named[1])]
+    return [named[1].upper()] if text and text in (shown, _unlabelled(shown)) else []
+
+
+def _place(letter: str) -> int:
+    return ord(letter.upper()) - ord("A")
 
 
 def _check_agrees(answer: str, options: list[str]) -> None:
@@ -142,7 +155,7 @@ def _check_agrees(answer: str, options: list[str]) -> None:
     texts = [_unlabelled(option) for option in options]
     if named is None or answer.strip() in (*options, *texts):
         return
-    text, place = answer.strip()[named.end() :].strip(), ord(named[1]) - ord("A")
+    text, place = answer.strip()[named.end() :].strip(), _place(named[1])
     if text in texts and (place >= len(texts) or texts[place] != text):
         raise RowError(
             "gold_conflict", f"the answer says {named[1]}, but {text[:40]!r} is another option"

@@ -32,7 +32,7 @@ def read_pair(row: Row) -> Draft:
     """Read ``question``, ``response_a``, ``response_b`` and ``better``, in the row's own order."""
     draft = _pair(row, _text(row, "question"), _text(row, "response_a"), _text(row, "response_b"))
     draft.gold = {k: row[k] for k in _SCORES if row.peek(k) is not None}
-    draft.gold["better"] = winner_of(row["better"], "better")
+    draft.gold["better"] = _winner(row, "better", "response_a", "response_b")
     if row.peek("solution") is not None:
         draft.solution = row["solution"]
     return draft
@@ -49,6 +49,8 @@ def read_vl_rewardbench(row: Row) -> Draft:
     if ranks not in ([0, 1], [1, 0], [0, 0]):
         raise RowError("bad_field", f"human_ranking: ranks 0 and 1 are needed, not {ranks!r:.40}")
     a, b = (_as_text(answer, "response") for answer in answers)
+    if a == b and ranks != [0, 0]:
+        raise RowError("equal_answers", "the better and the worse answer are the same")
     draft = _pair(row, _text(row, "query"), a, b)
     draft.gold = {"better": "equal" if ranks == [0, 0] else "AB"[ranks.index(0)]}
     return draft
@@ -57,7 +59,7 @@ def read_vl_rewardbench(row: Row) -> Draft:
 def read_mm_rewardbench(row: Row) -> Draft:
     """Read Multimodal RewardBench's ``Text``, ``Output1``, ``Output2`` and ``Better``."""
     draft = _pair(row, _text(row, "Text"), _text(row, "Output1"), _text(row, "Output2"))
-    draft.gold = {"better": winner_of(row["Better"], "Better")}
+    draft.gold = {"better": _winner(row, "Better", "Output1", "Output2")}
     return draft
 
 
@@ -137,6 +139,13 @@ def winner_of(value: Any, key: str) -> str:
     winner = _WINNERS.get(value.strip().lower()) if isinstance(value, str) else None
     if winner is None:
         raise RowError("bad_field", f"{key}: A, B or equal is needed, not {value!r:.40}")
+    return winner
+
+
+def _winner(row: Row, key: str, first: str, second: str) -> str:
+    winner = winner_of(row[key], key)
+    if winner != "equal" and _text(row, first) == _text(row, second):
+        raise RowError("equal_answers", "the better and the worse answer are the same")
     return winner
 
 
@@ -243,6 +252,8 @@ def _turns(value: Any, where: str, media: Draft) -> list[tuple[str, str]]:
     role, content = turns[-1][0]["role"], turns[-1][1]
     if role == "assistant" and isinstance(content, list):
         check_answer(content, where)
+    if turns[-1][0].get("loss") is False:
+        raise RowError("loss_false", f"{where}: loss: false stands on the answer")
     return [(turn["role"], join_parts(content, media, where)) for turn, content in turns]
 
 
@@ -263,13 +274,14 @@ def _dialogue(turns: list[tuple[str, str]]) -> str:
 
 def _split_text(text: str, key: str) -> tuple[str, str]:
     """Split a dialogue of HH-RLHF before its last answer."""
-    before, found, answer = text.rpartition(_TURN)
+    before, found, answer = text.replace("\r\n", "\n").rpartition(_TURN)
     if not found:
         raise RowError("bad_field", f"{key}: no prompt beside it, and no dialogue in it")
     if _ASKED in answer:
         raise RowError("no_answer", f"{key}: the last turn is not an answer to a question")
-    single = before.count(_ASKED) == 1 and before.startswith(_ASKED)
-    return before.removeprefix(_ASKED).strip() if single else before.strip(), answer.strip()
+    before, asked = before.strip(), _ASKED.strip()
+    single = _ASKED not in before and before.startswith(asked)
+    return before.removeprefix(asked).strip() if single else before, answer.strip()
 
 
 def _text(row: Row, key: str) -> str:

@@ -37,6 +37,7 @@ from components.rewrite_paths.formats.turns import (
 )
 from components.rewrite_paths.formats.verdict_text import is_verdict, split_instructions
 from omnistage.archives.media_names import media_kind
+from omnistage.records.pairs import quote_candidates
 from omnistage.records.record import GOLD, TAGS, TASKS
 
 _PROBLEM_TASKS = {
@@ -388,10 +389,34 @@ def read_row(
     draft.messages = merge_turns(draft.messages)
     if not any(message["role"] == "user" for message in draft.messages):
         raise RowError("no_prompt", "there is no user turn")
-    if not is_verdict(draft.solution) and draft.task != "judge":
-        show_options(draft)
+    if draft.task != "judge" and not _is_judged(draft):
+        _settle_letters(draft, show_options(draft), split)
     check_learned(draft, split)
     return draft
+
+
+def _is_judged(draft: Draft) -> bool:
+    """Whether a draft's answer is a verdict; if so what its candidates say is made mere text."""
+    last = draft.messages[-1]
+    shown = last["content"] if last["role"] == "assistant" else None
+    preferred = "better" in draft.gold and draft.solution is None and shown is None
+    if not preferred and not is_verdict(draft.solution) and not is_verdict(shown):
+        return False
+    if not draft.quotes:
+        draft.messages = quote_candidates(draft.messages)
+        draft.quotes = True
+    return True
+
+
+def _settle_letters(draft: Draft, letters: list[str], split: Form) -> None:
+    """Make the letters of the right options the gold answer: ``(b)`` and ``B. red`` are ``B``."""
+    last = draft.messages[-1]
+    given = draft.solution if draft.solution is not None else last["content"]
+    if not letters or not isinstance(given, str) or "<context>" in given:
+        return
+    if split == "sft" and last["role"] != "assistant":
+        draft.messages.append({"role": "assistant", "content": given})  # what is learned stays
+    draft.solution = ", ".join(letters)
 
 
 def _renamed(row: Mapping[str, Any], columns: Mapping[Any, str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The record files of a recipe: which there are, and which of their rows are wanted."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def unread_files(files: Path, sources: Sequence[Source]) -> list[str]:
 def record_files(files: Path) -> Iterator[Path]:
     """Yield record files and saved data sets; what is in a saved data set is part of it."""
     for path in files.rglob("*"):
-        if path.suffix in SUFFIXES:
+        if path.suffix.lower() in SUFFIXES:
             if not is_saved_dataset(path.parent):
                 yield path
         elif is_saved_dataset(path):
@@ -121,12 +122,40 @@ def record_files(files: Path) -> Iterator[Path]:
 
 
 def as_lines(path: Path, target: Path) -> Path:
-    """Return a file with a row a line: the record file, or a copy of another form of it."""
-    if path.is_dir() or path.suffix == ".parquet":
+    """Return a file with a row a line: the record file, or a copy of another form of it.
+
+    Raises:
+        InputError: If its first bytes say that it is something else.
+    """
+    if not path.is_dir():
+        _check_beginning(path)
+    if path.is_dir() or path.suffix.lower() == ".parquet":
         return table_to_lines(path, target)
-    if path.suffix == ".json" or begins_list(path):
+    if path.suffix.lower() == ".json" or begins_list(path):
         return list_to_lines(path, target)
     return path
+
+
+_BEGINNINGS = {
+    b"version https://git-lfs": "a Git LFS pointer; the file itself was not downloaded",
+    b"\xff\xfe": "UTF-16; save it as UTF-8",
+    b"\xfe\xff": "UTF-16; save it as UTF-8",
+    b"\x1f\x8b": "gzip; unpack it",
+    b"PK\x03\x04": "a zip; unpack it, or name its members as FILE.zip/*.jsonl",
+    b"<!doctype": "an HTML page, such as a download that asks to log in leaves",
+    b"<html": "an HTML page, such as a download that asks to log in leaves",
+    b"par1": "Parquet; give it the ending .parquet",
+}
+"""How files begin, in small letters, that are no JSON Lines whatever their name says."""
+
+
+def _check_beginning(path: Path) -> None:
+    with path.open("rb") as f:
+        start = f.read(64).lower()
+    for beginning, what in _BEGINNINGS.items():
+        parquet = beginning == b"par1" and path.suffix.lower() == ".parquet"
+        if start.startswith(beginning.lower()) and not parquet:
+            raise InputError(f"{path.name}: it is {what}")
 
 
 def _listed(
@@ -169,12 +198,19 @@ def _matches(files: Path, pattern: str, unpacked: Path) -> list[Path]:
         folders = [unpacked / path.relative_to(files) for path in archives]
         found = zip(archives, folders, strict=True)
         return [path for archive, folder in found for path in unpack(archive, packed[1], folder)]
-    return sorted(p for p in files.glob(pattern) if p.is_file() or is_saved_dataset(p))
+    # A name may have brackets, and its letters with accents come in two forms.
+    named = unicodedata.normalize("NFC", pattern)
+    literal = [
+        path
+        for path in record_files(files)
+        if unicodedata.normalize("NFC", path.relative_to(files).as_posix()) == named
+    ]
+    return literal or sorted(p for p in files.glob(pattern) if p.is_file() or is_saved_dataset(p))
 
 
 def _check_suffixes(paths: list[Path], split: str) -> None:
     for path in paths:
-        if path.suffix not in SUFFIXES and not path.is_dir():
+        if path.suffix.lower() not in SUFFIXES and not path.is_dir():
             raise InputError(
                 f"rewrite_paths.{split}: {path.name} is no record file that is read: a name that "
                 f"ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} is needed"

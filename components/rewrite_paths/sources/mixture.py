@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from components.rewrite_paths.config import Records
 from omnistage.errors import InputError
+
+_KEYS = ("json_path", "sampling_strategy")
+_SUFFIXES = (".json", ".jsonl", ".parquet")
 
 
 def read_mixture(path: Path, files: Path, entry: Records) -> Iterator[tuple[Records, Path]]:
@@ -23,21 +27,40 @@ def read_mixture(path: Path, files: Path, entry: Records) -> Iterator[tuple[Reco
         entry: What the recipe says about the mixture; sampling comes from the mixture.
 
     Raises:
-        InputError: If it is not a mixture, or a file is missing or ambiguous.
+        InputError: If it is not a mixture, or a file is missing, ambiguous or listed twice.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: not YAML: {e}") from e
+    content = _load(path)
     listed = content.get("datasets") if isinstance(content, dict) else None
     if not isinstance(listed, list) or not listed:
         raise InputError(f"{path}: not a mixture: a list under 'datasets' is needed")
-    known = sorted(p for p in files.rglob("*") if p.suffix in (".json", ".jsonl"))
+    known = sorted(p for p in files.rglob("*") if p.suffix in _SUFFIXES)
+    given: dict[Path, int] = {}
     for number, item in enumerate(listed):
         where = f"{path}: datasets.{number}"
         if not isinstance(item, dict) or not isinstance(item.get("json_path"), str):
             raise InputError(f"{where}: json_path is needed")
-        yield _sampled(entry, item, where), _nearest(item["json_path"], files, known, where)
+        other = next((key for key in item if key not in _KEYS), None)
+        if other is not None:
+            raise InputError(f"{where}.{other}: unknown; known are {', '.join(_KEYS)}")
+        found = _nearest(item["json_path"], files, known, where)
+        if found in given:
+            raise InputError(
+                f"{where}: {found.name} stands in datasets.{given[found]} already; a file is "
+                "listed once"
+            )
+        given[found] = number
+        yield _sampled(entry, item, where), found
+
+
+def _load(path: Path) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text())
+    except MarkedYAMLError as e:  # a key given twice is one too
+        line = f":{e.problem_mark.line + 1}" if e.problem_mark else ""
+        what = str(e.problem or e.context).splitlines()[0]
+        raise InputError(f"{path}{line}: not valid YAML: {what}") from e
+    except (YAMLError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: not valid YAML: {str(e).splitlines()[0]}") from e
 
 
 def _sampled(entry: Records, item: dict[str, Any], where: str) -> Records:
@@ -45,7 +68,8 @@ def _sampled(entry: Records, item: dict[str, Any], where: str) -> Records:
     try:
         return Records.model_validate(values)
     except ValidationError as e:
-        raise InputError(f"{where}.sampling_strategy: {e.errors()[0]['msg']}") from e
+        what = e.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}.sampling_strategy: {what}") from e
 
 
 def _nearest(raw: str, files: Path, known: list[Path], where: str) -> Path:

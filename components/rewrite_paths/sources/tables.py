@@ -4,6 +4,7 @@ import datetime
 import decimal
 import json
 import math
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ def _plain(value: Any, kind: pa.DataType, feature: Any = None) -> Any:
         kind = kind.storage_type
     if isinstance(value, dict) and pa.types.is_struct(kind):
         inner = feature if isinstance(feature, dict) else {}
+        if inner.get("_type") == "Sequence" and isinstance(inner.get("feature"), dict):
+            inner = inner["feature"]  # a sequence of objects is kept as an object of sequences
         return {k: _plain(v, kind.field(k).type, inner.get(k)) for k, v in value.items()}
     if isinstance(value, list) and not pa.types.is_map(kind):
         inner = feature[0] if isinstance(feature, list) and feature else feature
@@ -110,6 +113,8 @@ def _plain(value: Any, kind: pa.DataType, feature: Any = None) -> Any:
             return f"({human_bytes(len(value))})"
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, decimal.Decimal | datetime.date | datetime.time | datetime.timedelta):
+    if isinstance(value, decimal.Decimal):
+        return f"{value:f}"
+    if isinstance(value, uuid.UUID | datetime.date | datetime.time | datetime.timedelta):
         return str(value)
     return value

@@ -21,6 +21,38 @@ def test_options_have_letters_where_the_answer_names_some(tmp_path: Path, answer
     assert one(tmp_path, "rl", asked(answer))["messages"][0]["content"] == LISTED
 
 
+@pytest.mark.parametrize(
+    ("answer", "gold", "task"),
+    [
+        ("b", "B", "choice"),
+        ("(b)", "B", "choice"),
+        ("[B]", "B", "choice"),
+        ("Answer: B", "B", "choice"),
+        ("B. y", "B", "choice"),
+        ("A and C", "A, C", "multi_choice"),
+        ("A/C", "A, C", "multi_choice"),
+        ("AC", "A, C", "multi_choice"),
+        ("<think>t</think><answer>(c)</answer>", "C", "choice"),
+    ],
+)
+def test_gold_is_the_letters_of_the_right_options(
+    tmp_path: Path, answer: str, gold: str, task: str
+) -> None:
+    record = one(tmp_path / "rl", "rl", asked(answer))
+    learned = one(tmp_path / "sft", "sft", asked(answer))
+
+    assert (record["solution"], record["task"]) == (gold, task)
+    assert learned["solution"] == gold
+    assert learned["messages"][-1]["content"] == answer
+
+
+def test_options_with_small_letters_have_labels_already(tmp_path: Path) -> None:
+    record = one(tmp_path, "rl", asked("b", ["a) x", "b) y"]))
+
+    assert record["messages"][0]["content"] == "q\na) x\nb) y"
+    assert record["solution"] == "B"
+
+
 @pytest.mark.parametrize("answer", ["x", "Y", "neither", "E. coli"])
 def test_options_have_none_where_the_answer_is_a_text(tmp_path: Path, answer: str) -> None:
     assert one(tmp_path, "rl", asked(answer))["messages"][0]["content"] == "q\nx\ny\nz"

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import io
 import json
+import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from components.rewrite_paths.config import RewriteSettings
+from components.rewrite_paths.sources.tables import table_to_lines
 from components.rewrite_paths.stage import STAGE
 from omnistage.errors import InputError
 from omnistage.events import Events
@@ -143,6 +145,11 @@ def test_record_files_that_nobody_reads_are_named(tmp_path: Path) -> None:
         ("x.csv", b"a,b", r"x\.csv is no record file that is read: .*\.parquet"),
         ("x.parquet", b"PAR1", r"x\.parquet: not a table that can be read"),
         ("x.json", b'{\n "problem": "q"\n}', r"one JSON object over several lines"),
+        ("x.jsonl", b"PAR1....", r"x\.jsonl: it is Parquet; give it the ending \.parquet"),
+        ("x.jsonl", b"\xff\xfea\0", r"x\.jsonl: it is UTF-16; save it as UTF-8"),
+        ("x.jsonl", b"\x1f\x8b\x08", "it is gzip"),
+        ("x.parquet", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        ("x.jsonl", b"<!DOCTYPE html><html>", "an HTML page"),
         ("x.json", b"42", "neither a JSON list nor JSON Lines"),
         ("x.jsonl", b"\n", r"rewrite_paths\.rl: the files named there hold no row"),
     ],
@@ -152,6 +159,44 @@ def test_message_names_the_cause(tmp_path: Path, name: str, content: bytes, word
         rewrite(tmp_path, {name: content}, rl=[{"files": [name]}])
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("a[v1].jsonl", "a[v1].jsonl"),
+        ("e\u0301.jsonl", "\u00e9.jsonl"),  # as a Mac writes it, and as people do
+        ("A.JSONL", "A.JSONL"),
+    ],
+)
+def test_a_file_is_found_by_its_own_name(tmp_path: Path, name: str, named: str) -> None:
+    done = rewrite(tmp_path, {name: ROWS}, rl=[{"files": [named]}])
+
+    assert len(done.rows("rl")) == 5
+
+
+def test_identifiers_decimals_and_classes_of_a_table_are_texts(tmp_path: Path) -> None:
+    made = datasets.Dataset.from_list(
+        [{"problem": "q", "parts": {"label": [1]}, "solution": "x"}],
+        features=datasets.Features(
+            {
+                "problem": datasets.Value("string"),
+                "solution": datasets.Value("string"),
+                "parts": datasets.Sequence({"label": datasets.ClassLabel(names=["cat", "dog"])}),
+            }
+        ),
+    )
+    zero = pa.array([decimal.Decimal("0.00000000")], pa.decimal128(20, 8))
+    table = made.data.table.drop_columns(["solution"]).append_column("solution", zero)
+    table = table.append_column("id", pa.array([uuid.uuid4().bytes], pa.uuid()))
+    pq.write_table(table, tmp_path / "made.parquet")
+
+    lines = table_to_lines(tmp_path / "made.parquet", tmp_path / "lines.jsonl").read_text()
+    row = json.loads(lines)
+
+    assert row["solution"] == "0.00000000"
+    assert "dog" in str(row["parts"])
+    assert str(uuid.UUID(row["id"])) == row["id"]
 
 
 def test_facts_of_media_stand_beside_each_split(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tests.components.rewrite_paths.rewrite_kit import judge_row, rewrite
 from tests.components.rewrite_paths.row_kit import MEMBERS, chat, one, read, refused
@@ -294,3 +295,26 @@ def test_decimal_column_of_a_verdict_is_kept(tmp_path: Path) -> None:
     row = judge_row("p/x.png") | {"cmp_gt": 0.5}
 
     assert one(tmp_path, "rl", row)["cmp_gt"] == 0.5
+
+
+def test_a_number_too_large_for_a_float_is_kept_and_nan_is_named(tmp_path: Path) -> None:
+    rows = [b'{"problem": "q", "solution": 1e400}', b'{"problem": "q", "solution": "x", "n": NaN}']
+
+    done = rewrite(tmp_path, {"rl.jsonl": b"\n".join([*rows, b""])})
+
+    assert [row["solution"] for row in done.rows("rl")] == ["1e400"]
+    [refused_row] = done.rows("rejected")
+    assert refused_row["detail"] == "NaN is no value of JSON; write null"
+
+
+def test_objects_of_a_table_without_boxes_are_none(tmp_path: Path) -> None:
+    row = chat(("user", "q"), ("assistant", "a"), objects={"ref": None, "bbox": None})
+
+    assert "objects" not in one(tmp_path, "sft", row)
+
+
+def test_one_column_cannot_stand_for_two(tmp_path: Path) -> None:
+    entry = {"files": ["rl.jsonl"], "columns": {"question": "text", "answer": "text"}}
+
+    with pytest.raises(ValidationError, match="'text' is given for two columns"):
+        read(tmp_path, "rl", {"text": "q"}, rl=[entry])

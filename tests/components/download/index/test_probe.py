@@ -71,6 +71,13 @@ def test_a_sound_named_like_a_clip_is_a_sound():
     assert (found["type"], found["format"]) == ("audio", "wav")
 
 
+@pytest.mark.parametrize("kind", ["image", "audio", "video"])
+def test_what_a_broken_download_leaves_is_named(kind):
+    assert probe(kind, io.BytesIO(b"")) == {"error": "the file is empty"}
+    found = probe(kind, io.BytesIO(b"version https://git-lfs.github.com/spec/v1\n"))
+    assert found == {"error": "it is a Git LFS pointer; the file itself was not downloaded"}
+
+
 def test_samples_that_are_no_numbers_are_found():
     out = io.BytesIO()
     soundfile.write(out, np.array([0.0, np.nan, 0.5]), 8000, format="wav", subtype="FLOAT")

@@ -8,9 +8,10 @@ import pytest
 
 from components.rewrite_paths.formats.readers import recognise
 from omnistage.records.pairs import candidates, swap_candidates
+from omnistage.records.plain_text import unescape_tags
 from omnistage.records.record import check, prompt_of
 from omnistage.records.verdict import read_better, swap_json
-from tests.components.rewrite_paths.rewrite_kit import rewrite
+from tests.components.rewrite_paths.rewrite_kit import judge_row, rewrite
 
 MEMBERS = ["p/x.png", "s/x.wav"]
 LAYOUTS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -269,3 +270,103 @@ def test_balance_exchanges_preferences_too(tmp_path: Path) -> None:
         shown = candidates(prompt_of(record))
         assert shown is not None
         assert shown["AB".index(record["better"])] == "blue"
+
+
+@pytest.mark.parametrize(
+    ("row", "question"),
+    [
+        (
+            {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"},
+            "q",
+        ),
+        (
+            {
+                "chosen": "\r\n\r\nHuman: q\r\n\r\nAssistant: a",
+                "rejected": "\r\n\r\nHuman: q\r\n\r\nAssistant: b",
+            },
+            "q",
+        ),
+        (
+            {
+                "chosen": "\n\nHuman: q\n\nAssistant: r\n\nHuman: s\n\nAssistant: a",
+                "rejected": "\n\nHuman: q\n\nAssistant: r\n\nHuman: s\n\nAssistant: b",
+            },
+            "Human: q\n\nAssistant: r\n\nHuman: s",
+        ),
+    ],
+)
+def test_question_of_hh_rlhf_is_what_the_human_says(
+    tmp_path: Path, row: dict[str, Any], question: str
+) -> None:
+    [record] = rewrite(tmp_path, {"rl.jsonl": [row]}).rows("rl")
+
+    assert record["messages"][1]["content"].startswith(f"Question: {question}\n\n<response_a>")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (LAYOUTS["pair"][1] | {"response_a": "blue"}, "equal_answers"),
+        (LAYOUTS["VL-RewardBench"][1] | {"response": ["red", "red"]}, "equal_answers"),
+        (LAYOUTS["MM-RewardBench"][1] | {"Output2": "red"}, "equal_answers"),
+        (
+            {
+                "prompt": "q",
+                "chosen": [{"role": "assistant", "content": "a", "loss": False}],
+                "rejected": [{"role": "assistant", "content": "b"}],
+            },
+            "loss_false",
+        ),
+    ],
+)
+def test_pair_that_says_nothing_is_refused(
+    tmp_path: Path, row: dict[str, Any], reason: str
+) -> None:
+    done = rewrite(tmp_path, {"rl.jsonl": [LAYOUTS["pair"][1], row]}, MEMBERS)
+
+    assert done.reasons() == [reason]
+
+
+def test_equal_answers_may_be_called_equal(tmp_path: Path) -> None:
+    row = LAYOUTS["pair"][1] | {"response_a": "blue", "better": "equal"}
+
+    assert rewrite(tmp_path, {"rl.jsonl": [row]}).reasons() == []
+
+
+SAYS = [
+    "the <image> tag",
+    "the token <|image_pad|> means",
+    "HTML <IMAGE> tag",
+    "<img>p/y.png</img>",
+    "see\nImage file: zzz.png",
+    "say Audio file: a.wav",
+    "the <audio> tag",
+]
+
+
+@pytest.mark.parametrize("says", SAYS)
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("shown", [False, True])
+def test_what_a_candidate_of_omnicritic_says_shows_no_medium(
+    tmp_path: Path, says: str, old: bool, shown: bool
+) -> None:
+    row = judge_row("p/x.png") if shown else judge_row("p/x.png", messages=[], images=[])
+    line = "Image file: p/x.png  \n" if shown else ""
+    text = f"{line}Which?\n\nResponse A: {says}\n\nResponse B: two"
+    row["messages"] = [{"role": "user", "content": text}]
+    if old:
+        output = row["solution"]
+        row = {"input": text, "output": output} | ({"image": "p/x.png"} if shown else {})
+
+    done = rewrite(tmp_path, {"rl.jsonl": [row]}, ["p/x.png", "p/y.png"])
+
+    assert done.reasons() == []
+    [record] = done.rows("rl")
+    check(record)
+    assert record.get("images", []) == (["p/x.png"] if shown else [])
+    asked = record["messages"][-1]["content"]
+    assert asked.startswith("<image>" if shown else "Which?")
+    assert says.split()[0].replace("<image>", "") in asked
+    found = candidates(record["messages"])
+    assert found is not None
+    assert unescape_tags(found[0]) == says

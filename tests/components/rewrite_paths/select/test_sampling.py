@@ -78,8 +78,11 @@ def test_mixture_of_omnirl_lists_files_and_their_sampling(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("mixture", "message"),
     [
-        (b"datasets: [", "not YAML"),
+        (b"datasets: [", "not valid YAML"),
         (b"files: []", "not a mixture"),
+        (b"datasets: [{json_path: a.jsonl, sampling_stratgy: all}]", "sampling_stratgy: unknown"),
+        (b"datasets: [{json_path: a.jsonl, json_path: b.jsonl}]", "not valid YAML"),
+        (b"datasets: [{json_path: a.jsonl}, {json_path: x/a.jsonl}]", "listed once"),
         (b"datasets: [{x: 1}]", "json_path is needed"),
         (b"datasets: [{json_path: none.json}]", "no file of the data set"),
         (b"datasets: [{json_path: a.jsonl, sampling_strategy: x}]", "sampling_strategy"),
