@@ -121,7 +121,17 @@ class MediaFinder:
         return [not self.sound_in_clip and self.index.kinds[v] == SOUND_CLIP for v in clips]
 
     def _members(self, draft: Draft, name: str) -> list[int]:
-        return [self._require(raw, name) for raw in getattr(draft, name)]
+        raws = getattr(draft, name)
+        members = [self._require(raw, name) for raw in raws]
+        if any(not self._same_folder(*found) for found in zip(raws, members, strict=True)):
+            draft.dropped.append(f"{name}: folder of a path whose file was found by name alone")
+        return members
+
+    def _same_folder(self, raw: str, member: int) -> bool:
+        """Whether a path and the file it was taken for agree in more than the name."""
+        given, found = clean(self.rules.apply(raw)), self.index.path(member)
+        folders = [path.rpartition("/")[0].rpartition("/")[2] for path in (given, found)]
+        return not folders[0] or folders[0] == clean(folders[1])
 
     def _require(self, raw: str, name: str) -> int:
         return self.index.require(self.rules.apply(raw), name)
