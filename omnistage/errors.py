@@ -118,6 +118,15 @@ _MACHINE = {
     errno.EPERM: "permission denied; choose a folder you may write, or mend its permissions",
 }
 
+PASSING = {
+    errno.EIO: "input/output error",
+    errno.ESTALE: "stale file handle",
+    errno.ETIMEDOUT: "no answer in time",
+    errno.EHOSTDOWN: "its server is down",
+    errno.ENOTCONN: "the file system is not connected",
+}
+"""What a shared file system says while its server restarts, moves or cannot be reached."""
+
 
 @contextmanager
 def machine_errors(what: str) -> Iterator[None]:
@@ -127,13 +136,19 @@ def machine_errors(what: str) -> Iterator[None]:
         what: What was being done, such as ``"writing the store"``.
 
     Raises:
-        InputError: If the disk is full or read-only, may not be written or has no locks; any other
-            ``OSError`` passes through.
+        InputError: If the disk is full or read-only, may not be written or has no locks.
+        TransientError: If it is a fault that a shared file system gets over. Any other ``OSError``
+            passes through.
     """
     try:
         yield
     except OSError as e:
+        where = f" ({e.filename})" if e.filename else ""
         if e.errno in _MACHINE:
-            where = f" ({e.filename})" if e.filename else ""
             raise InputError(f"{what}{where}: {_MACHINE[e.errno]}") from e
+        if e.errno in PASSING:
+            raise TransientError(
+                f"{what}{where}: {PASSING[e.errno]}; it may pass, so run it again, and look at the "
+                "disk or its server if it stays"
+            ) from e
         raise

@@ -27,7 +27,7 @@ from omnistage.cli.options import (
 )
 from omnistage.cli.plan import add_plan_command
 from omnistage.cli.rewards import add_rewards_command
-from omnistage.errors import InputError, OmnistageError
+from omnistage.errors import InputError, OmnistageError, machine_errors
 
 CHILD = "pipelines.local"
 """The module that runs a pipeline, in a process of its own, from the folder of a run."""
@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options) or 0
+        with machine_errors("omnistage"):
+            return options.command(options) or 0
     except OmnistageError as e:
         from omnistage.files import printable
 
@@ -229,25 +230,27 @@ def _verify(options: argparse.Namespace) -> int:
 def _prune(options: argparse.Namespace) -> None:
     from datetime import datetime
 
-    from omnistage.files import human_bytes
-    from omnistage.runs.prune import remove, unneeded
+    from omnistage.files import counted, human_bytes
+    from omnistage.runs.prune.prune import remove, unneeded
 
     try:
         since = datetime.fromisoformat(options.since).timestamp() if options.since else None
     except ValueError as e:
         raise InputError(f"--since {options.since}: expected a date such as 2026-11-30") from e
     store = store_option(options)
-    if store.startswith("s3://"):
-        print(f"{store}: artifacts in a bucket are left; give its prefix a lifecycle rule")
+    if options.store:
+        print(f"counted are the runs of {options.home} and of clusters; others here are not known")
     found = unneeded(options.home, store, max(options.keep, 1), since)
     for item in found:
-        print(f"{human_bytes(item.size):>10}  {item.what:8}  {item.path}")
-    total = human_bytes(sum(item.size for item in found))
+        held = f"  ({item.held}: left)" if item.held else ""
+        print(f"{human_bytes(item.size):>10}  {item.what:8}  {item.place}{held}")
+    sizes = [item.size for item in found if not item.held]
+    total = human_bytes(sum(sizes))
     if not options.delete:
-        print(f"{total} in {len(found)} folders; --delete removes them")
+        print(f"{total} in {counted(len(sizes), 'place')}; --delete removes them")
         return
     for item in remove(found):
-        print(f"{item.path}: in use, left")
+        print(f"{item.place}: {item.held or 'in use'}, left")
     print(f"removed, of {total}, what is not in use")
 
 

@@ -32,6 +32,8 @@ class Object:
     """Bytes."""
     modified: float
     """Unix time."""
+    tag: str = ""
+    """Entity tag."""
 
 
 def read(uri: str, largest: int | None = None) -> bytes | None:
@@ -112,8 +114,8 @@ def create(uri: str, data: bytes) -> bool:
     return True
 
 
-def delete_version(uri: str, tag: str) -> None:
-    """Delete an object if its entity tag is still this one.
+def delete_version(uri: str, tag: str) -> bool:
+    """Delete an object if its entity tag is still this one; return whether it is gone.
 
     On an endpoint without conditional deletes it is deleted whatever its tag.
     """
@@ -122,11 +124,14 @@ def delete_version(uri: str, tag: str) -> None:
         try:
             client().delete_object(Bucket=bucket, Key=key, IfMatch=tag)
         except ClientError as e:
-            if error_code(e) in ("PreconditionFailed", "412", *_MISSING):
-                return
+            if error_code(e) in ("PreconditionFailed", "412"):
+                return False
+            if error_code(e) in _MISSING:
+                return True
             if error_code(e) not in _UNCONDITIONAL:
                 raise
             client().delete_object(Bucket=bucket, Key=key)
+    return True
 
 
 def list_below(uri: str) -> Iterator[Object]:
@@ -143,6 +148,7 @@ def list_below(uri: str) -> Iterator[Object]:
                     f"s3://{bucket}/{item.get('Key', '')}",
                     item.get("Size", -1),
                     item["LastModified"].timestamp() if "LastModified" in item else 0.0,
+                    item.get("ETag", ""),
                 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from omnistage.cli import main as cli
 from omnistage.events import Events
 from omnistage.runs.folder import acquire_run_lock, finish, new_run
-from omnistage.runs.prune import remove, unneeded
+from omnistage.runs.prune.prune import remove, unneeded
 from omnistage.store.folder import FolderStore
 from omnistage.store.manifest import Manifest
 from omnistage.store.uris import manifest_uri
@@ -47,7 +47,7 @@ class Place:
 
     def listed(self, keep: int = 1) -> set[tuple[str, str]]:
         found = unneeded(self.home, self.store.uri, keep)
-        return {(item.what, str(item.path.relative_to(self.home))) for item in found}
+        return {(item.what, str(Path(item.place).relative_to(self.home))) for item in found}
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_removal_leaves_what_a_process_holds(place: Place) -> None:
     found = unneeded(place.home, place.store.uri, 1)
     with place.store.lock("sft", key(1)):
         left = remove(found)
-    assert {item.path.name for item in left} == {key(1), f".{key(1)}.work"}
+    assert {Path(item.place).name for item in left} == {key(1), f".{key(1)}.work"}
     assert (place.home / f"store/sft/{key(1)}/done").is_file()
     assert not (place.home / f"store/sft/{key(2)}").exists()
 

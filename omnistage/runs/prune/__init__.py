@@ -1,0 +1,1 @@
+"""``omnistage prune``: what no run needs any more, and its removal."""
