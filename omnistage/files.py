@@ -25,6 +25,47 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is anything by this name, a dangling link too.
+
+    Unlike ``os.path.lexists`` it takes no fault of the file system for a file that is missing.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield all that is below a folder, in no order; links are not followed.
+
+    Unlike ``Path.rglob`` it passes over no folder that cannot be read.
+
+    Raises:
+        OSError: If one cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for root, folders, files in os.walk(folder, onerror=fail):
+        for name in (*folders, *files):
+            yield Path(root, name)
+
+
+def check_readable(paths: Iterable[str | Path]) -> None:
+    """Read files that something else could not make sense of, to know whose fault it is.
+
+    Raises:
+        TransientError: If a file system does not give the bytes for now.
+        InputError: If they may not be read.
+    """
+    for path in paths:
+        with machine_errors(f"reading {path}"), contextlib.suppress(FileNotFoundError):
+            sha256_file(Path(path))
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 

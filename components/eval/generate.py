@@ -17,7 +17,8 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from omnistage.files import read_jsonl
+from omnistage.files import check_readable, read_jsonl
+from omnistage.records.record import MEDIA
 from omnistage.swift.engine import open_engine, request_of
 
 Row = dict[str, Any]
@@ -87,6 +88,8 @@ def answer_all(
         for start in range(0, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]
             for prompt, answer in zip(batch, _each(batch, ask), strict=True):
+                if not isinstance(answer, str):
+                    check_readable(path for kind in MEDIA for path in prompt.get(kind) or ())
                 what = {"text": answer} if isinstance(answer, str) else {"error": _told(answer)}
                 f.write(orjson.dumps({"id": prompt["id"], **what}) + b"\n")
             f.flush()

@@ -115,7 +115,7 @@ def _states(root: Path, index: Path) -> Iterator[bytes]:
             try:
                 found = os.lstat(f"{root}/{path}")
                 state = f"{found.st_mode:o} {found.st_size} {found.st_mtime_ns}"
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 state = "missing"
             yield f"{state}\t{path}\n".encode()
 

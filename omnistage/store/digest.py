@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from omnistage.errors import DamagedError, InputError
-from omnistage.files import boot_id, sha256_file
+from omnistage.files import boot_id, sha256_file, walk
 from omnistage.store.manifest import FileEntry, Manifest, list_files, path_problem
 
 Progress = Callable[[int, int], None]
@@ -77,7 +77,7 @@ def file_problem(path: Path, entry: FileEntry) -> str | None:
 def unlisted(folder: Path, manifest: Manifest) -> Iterator[str]:
     """Yield what is below a folder and not in the manifest, and every link."""
     listed = {entry.path for entry in manifest.files}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(walk(folder)):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             yield f"{name}: a link"
@@ -115,7 +115,7 @@ def seal(folder: Path) -> str:
     have reached the disk when the machine went down.
     """
     state = hashlib.sha256(boot_id().encode())
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(walk(folder)):
         found = path.lstat()
         times = () if stat.S_ISDIR(found.st_mode) else (found.st_ino, found.st_ctime_ns)
         name = path.relative_to(folder).as_posix()

@@ -1,5 +1,6 @@
 """The store in a folder: a laptop's disk or a volume that all pods mount."""
 
+import errno
 import os
 import shutil
 import uuid
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from omnistage.errors import DamagedError, InputError, machine_errors
-from omnistage.files import locked, sync, write_atomic
+from omnistage.files import is_there, locked, sync, walk, write_atomic
 from omnistage.store.digest import Count, Progress, check_files, hash_files
 from omnistage.store.layout import (
     CONTENT,
@@ -50,7 +51,7 @@ class FolderStore:
             DamagedError: If it is there but not whole.
         """
         home = self._home(stage, key)
-        return self._check(home, stage, key, kind) if os.path.lexists(home) else None
+        return self._check(home, stage, key, kind) if is_there(home) else None
 
     def recover(
         self, stage: str, key: str, kind: Kind, warn: Callable[[str], None]
@@ -104,14 +105,7 @@ class FolderStore:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
             write_atomic(new / MANIFEST, manifest.to_json())
-            count = Count(progress, manifest.size)
-
-            def copy(source: str, target: str) -> None:
-                shutil.copy2(source, target)
-                count(Path(target).stat().st_size)
-
-            # Renamed where both are on one file system; else copied, and then removed.
-            shutil.move(folder, new / CONTENT, copy_function=copy)
+            _move(folder, new / CONTENT, Count(progress, manifest.size))
             try:
                 first = self.find(stage, key, kind)
             except DamagedError:
@@ -156,7 +150,9 @@ class FolderStore:
     def list_work(self, stage: str, key: str) -> list[str]:
         """Return the kept files, relative to their folder."""
         folder = self._saved(stage, key)
-        found = (p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".part"))
+        if not is_there(folder):
+            return []
+        found = (p for p in walk(folder) if p.is_file() and not p.name.endswith(".part"))
         return [p.relative_to(folder).as_posix() for p in found]
 
     def fetch_work(self, stage: str, key: str, name: str, target: Path) -> None:
@@ -201,7 +197,7 @@ class FolderStore:
 
     def _remove(self, home: Path) -> None:
         gone = home.with_name(f".{home.name}.discarded.{uuid.uuid4().hex[:8]}")
-        if os.path.lexists(home):
+        if is_there(home):
             with machine_errors(f"removing {home}"):
                 home.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
@@ -214,3 +210,22 @@ class FolderStore:
         sync(new)
         new.rename(home)
         sync(home.parent)
+
+
+def _move(folder: Path, target: Path, count: Count) -> None:
+    """Rename a folder where both are on one file system; else copy it, and then remove it.
+
+    ``shutil.move`` copies after any fault of the renaming, which may have been done all the same.
+    """
+
+    def copy(source: str, copied: str) -> None:
+        shutil.copy2(source, copied)
+        count(Path(copied).stat().st_size)
+
+    try:
+        os.rename(folder, target)  # noqa: PTH104 - as shutil.move does
+    except OSError as e:
+        if e.errno != errno.EXDEV:
+            raise
+        shutil.copytree(folder, target, copy_function=copy)
+        shutil.rmtree(folder)

@@ -10,6 +10,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from omnistage.errors import InputError
+from omnistage.files import one_line, walk
 
 Kind = Literal[
     "DatasetTarball",
@@ -50,7 +51,8 @@ def _plain(path: str) -> str:
     return path
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 """A stage or a key: both become names of folders."""
 
 
@@ -82,6 +84,14 @@ def _apart(files: list[FileEntry]) -> list[FileEntry]:
     return files
 
 
+def _provenance(told: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what later stages could not read."""
+    for name in ("config", "inputs", "libraries"):
+        if not isinstance(told.get(name, {}), dict):
+            raise ValueError(f"{name} is not an object")
+    return told
+
+
 class Manifest(BaseModel):
     """What an artifact is, where its bytes are and what made it."""
 
@@ -93,12 +103,12 @@ class Manifest(BaseModel):
     key: Name
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     """Content digest, see :func:`content_digest`."""
-    uri: str
+    uri: str = Field(pattern=r"^(file:///|s3://)[^\x00-\x1f\x7f]*$", max_length=_LONGEST_PATH)
     """Folder of the artifact: ``file://…`` or ``s3://…``."""
     files: Annotated[list[FileEntry], AfterValidator(_apart)]
     counts: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
-    produced_by: dict[str, Any] = {}
+    produced_by: Annotated[dict[str, Any], AfterValidator(_provenance)] = {}
 
     @property
     def size(self) -> int:
@@ -128,7 +138,8 @@ class Manifest(BaseModel):
         except ValidationError as e:
             first = e.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the whole"
-            raise InputError(f"{where}: not a manifest: {field}: {first['msg']}") from e
+            text = f"not a manifest: {one_line(field)}: {one_line(first['msg'], 400)}"
+            raise InputError(f"{where}: {text}") from e
         if manifest.schema_version != SCHEMA_VERSION:
             raise InputError(
                 f"{where}: manifest of schema version {manifest.schema_version}; this omnistage "
@@ -164,7 +175,7 @@ def list_files(folder: Path) -> list[Path]:
         InputError: If something there is neither a plain file nor a folder.
     """
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(walk(folder)):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: an artifact holds plain files only")
         if path.is_file():

@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from omnistage.files import read_jsonl
+from omnistage.files import check_readable, read_jsonl
 from omnistage.records.record import MEDIA
 from omnistage.swift.family import family_named
 
@@ -95,6 +95,7 @@ class Encoder:
                 given["objects"] = row["objects"]
             ids = self.template.encode(given)["input_ids"]
         except Exception as e:  # of any kind: decoders raise their own
+            check_readable(path for paths in media.values() for path in paths)
             return {"error": self._cause(media, e)}
         counts = Counter(self.kinds.get(token, "text") for token in ids)
         silent = self._empty_sounds(ids)
@@ -204,9 +205,14 @@ class Workers:
 
 
 def main(spec: EncodeSpec) -> None:
-    """Encode the rows of every file that have no result yet."""
+    """Load the template and encode the rows of every file that have no result yet."""
     global _ENCODER
     _ENCODER = Encoder(spec)
+    encode_files(spec)
+
+
+def encode_files(spec: EncodeSpec) -> None:
+    """Encode the rows of every file that have no result yet, by this program's encoder."""
     workers = Workers(spec.processes)
     for file in spec.files:
         out = Path(file.out)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from omnistage.cluster.jobs.pod import TERMINATION_VARIABLE
 from omnistage.cluster.settings import merge_settings
-from omnistage.errors import DamagedError, ErrorReport, InputError, OmnistageError
+from omnistage.errors import DamagedError, ErrorReport, InputError, OmnistageError, machine_errors
 from omnistage.events import Events
 from omnistage.files import read_json, write_atomic
 from omnistage.policy import read_policy
 from omnistage.redact import redact
-from omnistage.settings import parse_config
+from omnistage.settings import Ask, parse_config
 from omnistage.stage.contract import Outcome, Stage, TaskRuntime
 from omnistage.stage.execute import execute, prepare, take_part
 from omnistage.stage.key import KeyParts, pinned_version
@@ -95,7 +96,8 @@ def main(stage: Stage[Any], arguments: list[str] | None = None) -> int:
     try:
         spec = _read_spec(options.spec)
         events = Events(spec.step or stage.name, Path(spec.events) if spec.events else None)
-        run_spec(stage, spec, events)
+        with machine_errors(f"stage {stage.name}"):
+            run_spec(stage, spec, events)
     except Exception as e:
         report = ErrorReport.of(e)
         events.emit("failed", **asdict(report))
@@ -135,6 +137,7 @@ def run_spec(stage: Stage[Any], spec: Spec, events: Events) -> Outcome | None:
     policy = read_policy()
     policy.check(config.asks(), events.stage)
     inputs = {name: _input(name, uri) for name, uri in spec.inputs.items()}
+    policy.check(_code_in(inputs), events.stage)
     if spec.verify_inputs:
         for name, manifest in inputs.items():
             _verify(name, manifest)
@@ -181,6 +184,13 @@ def _read_spec(given: str) -> Spec:
     except ValidationError as e:
         first = e.errors()[0]
         raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from e
+
+
+def _code_in(inputs: Mapping[str, Manifest]) -> Iterator[Ask]:
+    """Yield the rewards of their own that models were trained with, which an evaluation runs."""
+    for name, manifest in inputs.items():
+        for reward in manifest.produced_by.get("config", {}).get("reward_code") or ():
+            yield Ask("own_rewards", str(reward), f"inputs.{name}")
 
 
 def _input(name: str, uri: str) -> Manifest:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from omnistage.errors import PASSING
 from omnistage.torchrun.world import SINGLE_NODE, World
 
 SILENCE_SECONDS = 3600.0
@@ -48,6 +49,22 @@ def lost_peer(text: str) -> bool:
     That is NCCL's or gloo's time-out or lost connection: a transient error on this side.
     """
     return bool(_LOST_PEER.search(text))
+
+
+_PASSING = re.compile(
+    r"^(\[rank\d+\]: )?(omnistage\.errors\.TransientError: "
+    rf"|(OSError|TimeoutError): \[Errno ({'|'.join(map(str, PASSING))})\] )",
+    re.MULTILINE,
+)
+
+
+def passing(text: str) -> bool:
+    """Return whether a program's last error is one of a shared file system that gets over it.
+
+    ffmpeg's own ``av.error.OSError`` says "Input/output error" of broken media too and does not
+    count.
+    """
+    return bool(_PASSING.search(text))
 
 
 _KILLED = re.compile(r"Signal (9|15) \(SIG|exitcode *: *-(9|15)\b")

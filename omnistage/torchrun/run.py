@@ -22,7 +22,7 @@ from omnistage.errors import (
     TransientError,
 )
 from omnistage.files import write_atomic
-from omnistage.torchrun.job import TorchrunJob, diagnose, killed, lost_peer
+from omnistage.torchrun.job import TorchrunJob, diagnose, killed, lost_peer, passing
 from omnistage.torchrun.job_log import JobLog
 from omnistage.torchrun.warm import Fork, fork
 from omnistage.torchrun.world import without_world
@@ -83,7 +83,8 @@ def run(job: TorchrunJob, follow: Callable[[], str | None]) -> float:
             ``job.silence`` seconds.
         KilledError: If one of its processes was killed from outside.
         InputError: If the job ends with exit code 2.
-        TransientError: If it ends with exit code 75.
+        TransientError: If it ends with exit code 75, or by a fault that a shared file system gets
+            over.
         LostPeerError: If another node went away.
     """
     leader = job.log.with_suffix(".pid")
@@ -173,6 +174,10 @@ def _raise(job: TorchrunJob, code: int, start: int) -> None:
     text = diagnose(log)
     if code in (2, 75):
         raise (InputError if code == 2 else TransientError)(text)
+    if passing(text):
+        raise TransientError(
+            f"{job.name} ended with {code}; its log is {job.log}, and ends:\n{text}"
+        )
     if job.world.nodes > 1 and lost_peer(text):
         raise LostPeerError(f"{job.name} lost another node of its job:\n{text}")
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"

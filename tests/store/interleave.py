@@ -89,9 +89,12 @@ def _stepped(real: Callable[..., Any]) -> Callable[..., Any]:
         actor = current()
         if actor:
             actor.point()
-            if actor.fault:
-                actor.fault = ""
+            fault, actor.fault = actor.fault, ""
+            if fault == "before":
                 raise OSError(errno.ENOSPC, "No space left on device")
+            if fault == "after":  # the answer of a shared disk's server is lost
+                real(*given, **named)
+                raise OSError(errno.ETIMEDOUT, "Connection timed out")
         return real(*given, **named)
 
     return act

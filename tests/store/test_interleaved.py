@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(node=NODES, when=st.sampled_from(["before", "after"]))
     def fail_writer(self, node: int, when: str) -> None:
-        """Its next request is lost, or the answer to it; on a disk there is no room."""
+        """Its next request is lost, or the answer to it; before that, a disk has no room."""
         if node in self.writers and not self.writers[node].done:
             self.writers[node].fault = when
 

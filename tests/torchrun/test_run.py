@@ -231,3 +231,19 @@ def test_a_job_that_prints_nothing_is_ended(tmp_path: Path) -> None:
     quiet = job(tmp_path, "import time; time.sleep(600)")
     with pytest.raises(StageFailedError, match="printed nothing for 1 seconds and was ended"):
         local.run(dataclasses.replace(quiet, silence=1.0), nothing)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("OSError(116, 'Stale file handle', '/data/clip.mp4')", TransientError),
+        ("OSError(5, 'Input/output error')", TransientError),
+        ("type('OSError', (OSError,), {'__module__': 'av.error'})(5, 'a broken clip')", None),
+        ("ValueError('OSError: [Errno 5] is in a text')", None),
+    ],
+)
+def test_a_fault_of_a_shared_disk_is_transient_for_a_job_too(
+    tmp_path: Path, error: str, kind: type[Exception] | None
+) -> None:
+    with pytest.raises(kind or StageFailedError, match="its log is"):
+        local.run(job(tmp_path, f"raise {error}"), nothing)

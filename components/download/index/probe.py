@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, BinaryIO
 
 from omnistage.archives.media_names import MediaKind
+from omnistage.errors import machine_errors
 
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,mp3,aac,flac,"
@@ -39,9 +41,14 @@ def probe(kind: MediaKind, file: BinaryIO, decode: bool = False) -> dict[str, An
         ``channels``: those that the kind has, None where unknown. ``converted``, why the media root
         has other bytes than the artifact, where it has. Or only ``error``, one line, when it cannot
         be shown to a model.
+
+    Raises:
+        TransientError: If a file system does not give the bytes for now.
+        InputError: If they may not be read.
     """
-    start = file.read(len(_POINTER))
-    file.seek(0)
+    with machine_errors("reading a medium"):
+        start = file.read(len(_POINTER))
+        file.seek(0)
     if not start:
         return {"error": "the file is empty"}
     if start == _POINTER:
@@ -51,11 +58,26 @@ def probe(kind: MediaKind, file: BinaryIO, decode: bool = False) -> dict[str, An
     except MemoryError:
         raise
     except EOFError:
+        _check_readable(file)
         return {"error": "it is cut: the file ends before anything can be decoded"}
     except Exception as e:  # decoders raise whatever they like on broken bytes
+        _check_readable(file)
         # ffmpeg's errors name a number and a file '<none>' beside their words.
         text = " ".join((getattr(e, "strerror", None) or str(e)).split())
         return {"error": f"{type(e).__name__}: {text}"[:200]}
+
+
+def _check_readable(file: BinaryIO) -> None:
+    """Read the bytes of a medium that could not be decoded: the disk may be at fault.
+
+    Raises:
+        TransientError: If a file system does not give them for now.
+        InputError: If they may not be read.
+    """
+    with suppress(OSError, ValueError), machine_errors("reading a medium"):
+        file.seek(0)
+        while file.read(1 << 20):
+            pass
 
 
 def _image(file: BinaryIO, decode: bool) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Asking: batches, error rows, and going on after a kill without losing or repeating a record."""
 
+import errno
+import io
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from components.eval.generate import answer_all, answered
+from omnistage.errors import TransientError
 from omnistage.files import read_jsonl, write_jsonl
 
 PROMPTS = [{"id": f"p{n}"} for n in range(50)]
@@ -65,6 +68,23 @@ def test_a_prompt_that_cannot_be_answered_gets_a_row_that_says_why(tmp_path: Pat
     rows = answered(tmp_path)
     assert [rows[f"p{n}"].get("text") for n in range(3)] == ["fine", None, "fine"]
     assert rows["p1"]["error"] == "OSError: cannot identify image file 'm1.png'"
+
+
+def test_a_medium_that_the_disk_does_not_give_for_now_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [{"id": "p0"}, {"id": "p1", "images": [str(tmp_path / "m.png")]}]
+    (tmp_path / "m.png").write_bytes(b"x")
+    real = io.open
+
+    def stale(path: Any, *given: Any, **named: Any) -> Any:
+        if Path(path).name == "m.png":
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return real(path, *given, **named)
+
+    monkeypatch.setattr(io, "open", stale)
+    with pytest.raises(TransientError, match=r"reading .*m\.png"):
+        answer_all(prompts, lambda _: ["fine", OSError("cannot identify m.png")], tmp_path / "0", 2)
 
 
 def test_a_batch_that_fails_as_a_whole_is_asked_one_by_one(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Headers of media: what is there is read, what is broken is said and never raised."""
 
+import errno
 import io
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from components.download.index.probe import probe
 from omnistage.archives.media_names import media_kind
+from omnistage.errors import TransientError
 from tests.components.download.download_kit import clip, png, wav
 
 
@@ -84,6 +86,19 @@ def test_samples_that_are_no_numbers_are_found():
     out.seek(0)
     found = probe("audio", out, decode=True)
     assert found == {"error": "ValueError: it has samples that are no numbers"}
+
+
+class Stale(io.BytesIO):
+    """A file on a server that has just restarted."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "video"])
+def test_a_medium_that_the_disk_does_not_give_for_now_is_not_broken(kind):
+    with pytest.raises(TransientError, match="stale file handle"):
+        probe(kind, Stale(png()))
 
 
 @settings(max_examples=60, deadline=None)
