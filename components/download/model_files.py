@@ -6,15 +6,24 @@ loaded. The model families that are trained here have classes of their own and n
 """
 
 import pickletools
+import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
 
 from omnistage.errors import InputError
-from omnistage.files import write_json
+from omnistage.files import one_line, walk, write_json
+from omnistage.store.manifest import path_problem
 
+_REMOTE = frozenset({"auto_map", "audio_tokenizer"})
+"""Keys of settings that have another model's code or weights loaded by name."""
+_SETTINGS = re.compile(r"(.*config|config\..*)\.json")
+"""Where transformers reads settings; ``config.json`` may name ``config.<version>.json``."""
+_LARGEST_SETTINGS = 1 << 26  # bytes
+_MAGIC = re.compile(rb"\x80[\x02-\x05]|PK\x03\x04")  # of a pickle since protocol 2, of a zip
 _CODE = frozenset({"py", "pyc", "pyx", "so", "dll", "dylib", "sh"})
 _PICKLES = frozenset(
     {"bin", "pt", "pth", "pkl", "pickle", "ckpt", "joblib", "dill", "npy", "npz", "h5", "keras"}
@@ -51,8 +60,35 @@ def check_weights(names: list[str], left_out: list[str]) -> None:
         )
 
 
+def make_safe(folder: Path, warn: Callable[[str], None]) -> tuple[list[str], list[str]]:
+    """Take out of a fetched model what could run, as far as names do not tell it.
+
+    Args:
+        folder: The model folder, without what :func:`unsafe` leaves out; changed in place.
+        warn: Told of each file that is removed or changed.
+
+    Returns:
+        The files that were removed, and those that were changed.
+
+    Raises:
+        InputError: If a file is not what its name says.
+    """
+    check_speakers(folder)
+    removed = remove_hidden_pickles(folder)
+    for path in removed:
+        warn(f"{path} is left out: it is a pickle or an archive under another name")
+    check_shards(folder)
+    stripped = strip_remote_code(folder)
+    for path in stripped:
+        warn(
+            f"{path}: auto_map or audio_tokenizer is taken out: it runs code of the repository, or "
+            "loads another one"
+        )
+    return removed, stripped
+
+
 def strip_remote_code(folder: Path) -> list[str]:
-    """Take ``auto_map`` out of a model's settings files, at any depth.
+    """Take what has other models' code loaded out of a model's settings files, at any depth.
 
     Args:
         folder: The model folder; changed in place.
@@ -61,21 +97,70 @@ def strip_remote_code(folder: Path) -> list[str]:
         The files that had one.
 
     Raises:
-        InputError: If a settings file is not JSON.
+        InputError: If a settings file is not JSON, or is too large or too deep for settings.
     """
     changed = []
-    for path in sorted(folder.rglob("*.json")):
-        if not path.name.endswith("config.json"):
+    for path in sorted(walk(folder)):
+        if not path.is_file() or not _SETTINGS.fullmatch(path.name):
             continue
+        name = path.relative_to(folder).as_posix()
+        value = _settings(path, name)
         try:
-            value = orjson.loads(path.read_bytes())
-        except orjson.JSONDecodeError as e:
-            raise InputError(f"download_model: {path.name} is not JSON: {e}") from e
-        stripped = _without_auto_map(value)
-        if stripped != value:
-            write_json(path, stripped)
-            changed.append(path.relative_to(folder).as_posix())
+            stripped = _without_remote(value)
+            if stripped != value:
+                write_json(path, stripped)
+                changed.append(name)
+        except (RecursionError, orjson.JSONEncodeError) as e:
+            raise InputError(f"download_model: {name}: nested too deeply for settings") from e
     return changed
+
+
+def _settings(path: Path, name: str) -> Any:
+    if path.stat().st_size > _LARGEST_SETTINGS:
+        raise InputError(f"download_model: {name}: over {_LARGEST_SETTINGS} bytes of settings")
+    try:
+        return orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as e:
+        raise InputError(f"download_model: {name} is not JSON: {e}") from e
+
+
+def remove_hidden_pickles(folder: Path) -> list[str]:
+    """Remove pickles and zips, which torch keeps them in, under other names; return their paths.
+
+    They are known by their first bytes. Pickles of protocol 0 and 1 have no such bytes, and no
+    loader takes a file of another name for one. Settings that are none are refused as such.
+    """
+    found = []
+    for path in sorted(walk(folder)):
+        name = path.relative_to(folder).as_posix()
+        known = name == _SPEAKERS or _SETTINGS.fullmatch(path.name)
+        if path.is_file() and not known and _is_pickle(path):
+            path.unlink()
+            found.append(name)
+    return found
+
+
+def _is_pickle(path: Path) -> bool:
+    with path.open("rb") as f:
+        # Not of .safetensors, whose first bytes are a length and whose loader runs nothing.
+        return path.suffix != ".safetensors" and bool(_MAGIC.match(f.read(4)))
+
+
+def check_shards(folder: Path) -> None:
+    """Refuse an index of weights that names other files than the model's own.
+
+    Raises:
+        InputError: If it is none, or names a file that is not there.
+    """
+    for path in sorted(folder.glob("*.safetensors.index.json")):
+        try:
+            shards = set(_settings(path, path.name)["weight_map"].values())
+            strange = [s for s in shards if path_problem(s) or not (folder / s).is_file()]
+        except (AttributeError, KeyError, TypeError) as e:
+            raise InputError(f"download_model: {path.name}: not an index of weights") from e
+        if strange:
+            named = one_line(min(strange))
+            raise InputError(f"download_model: {path.name}: {named!r} is not one of the files")
 
 
 def model_type(folder: Path) -> str | None:
@@ -127,7 +212,7 @@ def _names_in(program: bytes) -> list[str]:
     return found
 
 
-def _without_auto_map(value: Any) -> Any:
+def _without_remote(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_auto_map(v) for k, v in value.items() if k != "auto_map"}
-    return [_without_auto_map(v) for v in value] if isinstance(value, list) else value
+        return {k: _without_remote(v) for k, v in value.items() if k not in _REMOTE}
+    return [_without_remote(v) for v in value] if isinstance(value, list) else value

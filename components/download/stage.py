@@ -10,13 +10,7 @@ import orjson
 
 from components.download.collect import Collected, Indexing, collect
 from components.download.config import AnySource, DownloadSettings, FetchSettings, ModelSettings
-from components.download.model_files import (
-    check_speakers,
-    check_weights,
-    model_type,
-    strip_remote_code,
-    unsafe,
-)
+from components.download.model_files import check_weights, make_safe, model_type, unsafe
 from components.download.sources.listing import list_source
 from components.download.transfer.remote_file import Listing, RemoteFile
 from omnistage.archives.extract import safe_index_path
@@ -73,11 +67,8 @@ def download_model(context: Context[ModelSettings]) -> Result:
     ]
     collected = _collect(context, listings, None)
     folder = context.out / FILES
-    check_speakers(folder)
-    stripped = strip_remote_code(folder)
-    for path in stripped:
-        context.events.warn(f"{path}: auto_map is taken out, since it runs the repository's code")
-    safety = {"left_out": sorted(left_out), "auto_map_removed": stripped}
+    removed, stripped = make_safe(folder, context.events.warn)
+    safety = {"left_out": sorted([*left_out, *removed]), "auto_map_removed": stripped}
     metadata = {**_metadata(listings), **safety, "model_type": model_type(folder)}
     return Result(counts=_counts(collected), metadata=metadata)
 

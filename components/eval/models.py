@@ -73,7 +73,7 @@ def reward_weights(
     Raises:
         InputError: If the settings name an own reward that no model was trained with.
     """
-    trained = [m.produced_by["config"] for m in models.values()]
+    trained = [m.produced_by.get("config", {}) for m in models.values()]
     trained = [c for c in trained if "reward_weights" in c]
     for settings in trained:
         register(settings.get("reward_code", {}))

@@ -22,8 +22,11 @@ def stage_runs(context: Context[EvalSettings]) -> list[StageRun]:
             key=m.key,
             digest=m.digest,
             seconds=m.produced_by.get("seconds"),
-            versions={"omnistage": m.produced_by["omnistage"], **m.produced_by["libraries"]},
-            config=m.produced_by["config"],
+            versions={
+                "omnistage": m.produced_by.get("omnistage", "?"),
+                **m.produced_by.get("libraries", {}),
+            },
+            config=m.produced_by.get("config", {}),
             rows=row_counts(m.counts),
         )
         for name, m in _before(context).items()
@@ -52,7 +55,7 @@ def seeds(context: Context[EvalSettings]) -> dict[str, int]:
     found = {
         name: m.produced_by["config"]["seed"]
         for name, m in _before(context).items()
-        if isinstance(m.produced_by["config"].get("seed"), int)
+        if isinstance(m.produced_by.get("config", {}).get("seed"), int)
     }
     return {**found, context.step: context.config.seed}
 

@@ -1,12 +1,14 @@
 """References: how the manifest of an artifact names another one that it was made from."""
 
-from typing import Any
+import re
 
 from omnistage.errors import InputError
 from omnistage.store.layout import MANIFEST
-from omnistage.store.manifest import Manifest
+from omnistage.store.manifest import NAME, Manifest
 from omnistage.store.open import read_manifest
 from omnistage.store.uris import manifest_uri, store_uri
+
+_FIELDS = ("kind", "stage", "key", "digest", "manifest")
 
 
 def reference(manifest: Manifest) -> dict[str, str]:
@@ -20,7 +22,7 @@ def reference(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def referred(told: dict[str, Any], by: Manifest) -> Manifest:
+def referred(told: object, by: Manifest) -> Manifest:
     """Return the manifest that a reference names.
 
     It is looked for in the store of the artifact that refers to it, which may have been moved
@@ -31,8 +33,12 @@ def referred(told: dict[str, Any], by: Manifest) -> Manifest:
         by: The artifact that refers to it.
 
     Raises:
-        InputError: If it is in neither place, or is not the same any more.
+        InputError: If it is none, is in neither place, or is not the same any more.
     """
+    if not isinstance(told, dict) or not all(isinstance(told.get(f), str) for f in _FIELDS):
+        raise InputError(f"{manifest_uri(by)}: it does not say what it was made from")
+    if not all(re.fullmatch(NAME, told[field]) for field in ("stage", "key")):
+        raise InputError(f"{manifest_uri(by)}: a stage or key it was made from is not a name")
     beside = f"{store_uri(by)}/{told['stage']}/{told['key']}/{MANIFEST}"
     for uri in dict.fromkeys((beside, told["manifest"])):
         try:

@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from omnistage.errors import InputError
+from omnistage.files import one_line
 from omnistage.store.layout import MANIFEST
 from omnistage.store.manifest import Manifest
 
@@ -17,13 +18,16 @@ def uri_path(uri: str) -> Path:
     """Return the folder of a ``file://`` URI or of a plain path.
 
     Raises:
-        InputError: For any other scheme.
+        InputError: For any other scheme, or if it is no URI.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as e:
+        raise InputError(f"{one_line(uri)!r}: not a URI: {e}") from e
     if parts.scheme == "file":
         return Path(unquote(parts.path))
     if parts.scheme:
-        raise InputError(f"store {uri!r}: expected a folder, file:// or s3://")
+        raise InputError(f"store {one_line(uri)!r}: expected a folder, file:// or s3://")
     return Path(uri)
 
 

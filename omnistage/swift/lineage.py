@@ -89,12 +89,12 @@ def lineage_of(made: Manifest) -> Lineage:
     if made.kind == "BaseModel":
         return Lineage(made, made)
     told = made.metadata.get("lineage")
-    if not isinstance(told, dict):
+    if not isinstance(told, dict) or not isinstance(told.get("adapters", []), list):
         raise InputError(f"{manifest_uri(made)}: it does not say what model it belongs on")
-    base = referred(told["base"], made)
-    if told["model"] is None:
+    base = referred(told.get("base"), made)
+    if told.get("model") is None:
         return Lineage(base, made)
-    below = [referred(a, made) for a in told["adapters"]]
+    below = [referred(a, made) for a in told.get("adapters", [])]
     return Lineage(base, referred(told["model"], made), (*below, made))
 
 
