@@ -1,8 +1,12 @@
 """A gang that does not start, does not move or takes too long, on a clock that does not wait."""
 
+from collections.abc import Callable
+
 import pytest
 
+from omnistage.cluster.lease import has_lapsed
 from omnistage.errors import InputError, StageFailedError
+from tests.clock import FakeClock
 from tests.cluster.scripted_cluster import Pod
 
 NO_IMAGE = {"reason": "ErrImagePull", "message": "registry.example/trainer: manifest unknown"}
@@ -49,6 +53,46 @@ def test_a_gang_that_runs_too_long_is_ended_with_its_last_lines(scene):
     assert "ran longer than 1:40 (cluster.run_timeout)" in outcome.text
     assert "step 2" in outcome.text
     assert here.cluster.clock.monotonic() < 130
+
+
+class Jumping:
+    """A launcher's clock that somebody sets by some seconds after a minute; the server's goes on.
+
+    Without time for a machine that sleeps: CLOCK_MONOTONIC stands still meanwhile.
+    """
+
+    def __init__(self, clock: FakeClock, by: float, look: Callable[[], None]) -> None:
+        self._clock, self._by, self._look = clock, by, look
+
+    def time(self) -> float:
+        return self._clock.time() + self._by * (self._clock.monotonic() > 60)
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def sleep(self, seconds: float, /) -> None:
+        self._clock.sleep(seconds)
+        self._look()
+
+
+@pytest.mark.parametrize("by", [7 * 86400.0, -7 * 86400.0])
+def test_a_launcher_whose_clock_is_set_ends_no_gang_and_loses_no_lease(scene, monkeypatch, by):
+    here = scene(Pod(ends=900, lines=("step 1",)))
+    lapsed: list[bool] = []
+
+    def look() -> None:
+        now = here.cluster.clock.time()
+        lapsed.extend(has_lapsed(job, now) for job in here.cluster.jobs())
+
+    api = here.cluster.api()
+    api.clock = Jumping(here.cluster.clock, by, look)
+    monkeypatch.setattr(here.cluster, "api", lambda: api)
+    outcome = here.launch(here.job(silence_timeout=1000, run_timeout=1000, start_timeout=300))
+
+    assert outcome.error is None
+    assert here.cluster.clock.monotonic() > 900
+    assert len(lapsed) > 100
+    assert not any(lapsed)
 
 
 def test_a_gang_that_says_nothing_is_ended(scene):
