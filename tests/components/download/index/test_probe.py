@@ -89,16 +89,24 @@ def test_samples_that_are_no_numbers_are_found():
 
 
 class Stale(io.BytesIO):
-    """A file on a server that has just restarted."""
+    """A file on a server that restarts after some reads."""
+
+    def __init__(self, data: bytes, reads: int) -> None:
+        super().__init__(data)
+        self.reads = reads
 
     def read(self, size: int | None = -1) -> bytes:
-        raise OSError(errno.ESTALE, "Stale file handle")
+        self.reads -= 1
+        if self.reads < 0:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return super().read(size)
 
 
+@pytest.mark.parametrize("reads", [0, 1])
 @pytest.mark.parametrize("kind", ["image", "audio", "video"])
-def test_a_medium_that_the_disk_does_not_give_for_now_is_not_broken(kind):
+def test_a_medium_that_the_disk_does_not_give_for_now_is_not_broken(kind, reads):
     with pytest.raises(TransientError, match="stale file handle"):
-        probe(kind, Stale(png()))
+        probe(kind, Stale(png(), reads))
 
 
 @settings(max_examples=60, deadline=None)
