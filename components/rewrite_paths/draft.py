@@ -74,7 +74,8 @@ class Draft:
         clip_sound: Whether an ``<audio>`` tag without an item means the sound of the clip.
         places: The media list of each part that has a medium's place and no path.
         dropped: Columns of the row that the record does not have.
-        unread: Those of them that hold what may be the path of a medium, where the row shows none.
+        unread: Those of them that hold what may be the path of a medium, or "" for a medium itself,
+            where the row shows none.
     """
 
     messages: list[dict[str, Any]]

@@ -381,11 +381,8 @@ def read_row(
         if old not in names.values()
     ]
     if not any(getattr(draft, name) for name in TAGS):
-        draft.unread = {
-            names[key]: row[key]
-            for key in row
-            if key not in tracked.used and isinstance(row[key], str) and media_kind(row[key])
-        }
+        found = {names[key]: _medium(row[key]) for key in row if key not in tracked.used}
+        draft.unread = {key: medium for key, medium in found.items() if medium is not None}
     draft.messages = merge_turns(draft.messages)
     if not any(message["role"] == "user" for message in draft.messages):
         raise RowError("no_prompt", "there is no user turn")
@@ -393,6 +390,15 @@ def read_row(
         _settle_letters(draft, show_options(draft), split)
     check_learned(draft, split)
     return draft
+
+
+def _medium(value: Any) -> str | None:
+    """Return the path of the medium that a column seems to hold, "" for one that is in the row."""
+    if isinstance(value, list):
+        return next((m for m in map(_medium, value) if m is not None), None)
+    if isinstance(value, dict) and value.keys() <= {"bytes", "path", "array", "sampling_rate"}:
+        return "" if value.get("bytes") or value.get("array") else _medium(value.get("path"))
+    return value if isinstance(value, str) and media_kind(value) else None
 
 
 def _is_judged(draft: Draft) -> bool:

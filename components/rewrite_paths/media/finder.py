@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.rewrite_paths.draft import Draft, RowError
+from components.rewrite_paths.formats.turns import INLINE
 from components.rewrite_paths.media.index import SOUND_CLIP, MemberIndex, clean
 from components.rewrite_paths.media.path_rules import PathRules
 from components.rewrite_paths.media.tags import (
@@ -105,6 +106,8 @@ class MediaFinder:
         """
         for column, raw in draft.unread.items():
             kind = media_kind(raw)
+            if not raw:
+                raise RowError("media_column", f"{column}: {INLINE}")
             try:
                 self._require(raw, f"{kind}s")
             except RowError:

@@ -38,6 +38,9 @@ def test_options_reach_the_prompt(tmp_path: Path, row: dict[str, Any], content: 
         ({"answer": "a", "video": {"path": "p/x.mp4", "start": 3, "end": 5}}, "segment"),
         ({"answer": "a", "image_path": "p/x.png"}, "media_column"),
         ({"answer": "a", "where": "p/x.png"}, "media_column"),
+        ({"answer": "a", "image_1": {"bytes": None, "path": "p/x.png"}}, "media_column"),
+        ({"answer": "a", "image_1": {"bytes": "iVBORw", "path": None}}, "media_column"),
+        ({"answer": "a", "frames": ["p/0.png", "p/1.png"]}, "media_column"),
         ({"answer": "a", "img": "p/absent.png"}, "media_column"),
     ],
 )
