@@ -1,5 +1,6 @@
 """The options of a multiple-choice question: in the prompt, so that its answer can be known."""
 
+import ast
 import contextlib
 import re
 from typing import Any
@@ -32,10 +33,14 @@ _GAP, _GAP_AND_LABEL = re.compile(_SIGNS), re.compile(_SIGNS + r"[(\[]?[A-Z1-9][
 def read_options(value: Any) -> list[str]:
     """Return options as texts: a list of texts or numbers, or texts by letter.
 
+    A text may hold the list, as JSON or as Python writes it (MMMU), or an option a line.
+
     Raises:
         RowError: If they are anything else.
     """
     letters: list[str] | None = None
+    if isinstance(value, str):
+        value = _listed(value)
     if isinstance(value, dict):
         value = {key: text for key, text in value.items() if text is not None}
         letters, value = list(value), list(value.values())
@@ -45,6 +50,15 @@ def read_options(value: Any) -> list[str]:
     if letters is None:
         return texts
     return [f"{letter}. {text}" for letter, text in zip(letters, texts, strict=True)]
+
+
+def _listed(text: str) -> Any:
+    with contextlib.suppress(orjson.JSONDecodeError):
+        return orjson.loads(text)
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        return ast.literal_eval(text.strip())
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines if len(lines) > 1 else text
 
 
 def options_of(row: Row) -> list[str] | None:

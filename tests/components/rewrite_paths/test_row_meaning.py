@@ -20,6 +20,9 @@ EARLIER = {"history": [["q1", "a1"]]}
         ({"A": "cat", "B": "dog", "C": "bird", "D": None, "answer": "A"}, LISTED),
         ({"option_a": "cat", "option_b": "dog", "option_c": "bird", "answer": "A"}, LISTED),
         ({"choices": ["1", "2", "3"], "answer": 2}, "q\n1\n2\n3"),
+        ({"options": "['cat', 'dog', 'bird']", "answer": "A"}, LISTED),
+        ({"options": '["cat", "dog", "bird"]', "answer": "A"}, LISTED),
+        ({"options": "A. cat\nB. dog\nC. bird", "answer": "A"}, LISTED),
     ],
 )
 def test_options_reach_the_prompt(tmp_path: Path, row: dict[str, Any], content: str) -> None:
@@ -33,6 +36,8 @@ def test_options_reach_the_prompt(tmp_path: Path, row: dict[str, Any], content: 
         ({"choices": OPTIONS, "answer": "0"}, "answer_not_in_options"),
         ({"options": [f"o{n}" for n in range(30)], "answer": "C"}, "bad_field"),
         ({"answer": ["Paris", "Rome"]}, "bad_field"),
+        ({"options": "none", "answer": "A"}, "bad_field"),
+        ({"options": "[" * 500, "answer": "A"}, "bad_field"),
         ({"response": "<think>never closed"}, "no_answer"),
         ({"answer": "a", "audio": {"path": "p/x.png", "array": [0.5]}}, "missing_file"),
         ({"answer": "a", "video": {"path": "p/x.mp4", "start": 3, "end": 5}}, "segment"),
