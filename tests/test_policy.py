@@ -15,6 +15,8 @@ from omnistage.cluster.settings import LaunchSettings
 from omnistage.errors import InputError
 from omnistage.policy import Policy, read_policy
 from omnistage.settings import Settings
+from omnistage.store.folder import FolderStore
+from omnistage.store.uris import manifest_uri
 from omnistage.task.program import main
 
 REWARD = "def short(completions, **_):\n    return [1.0 for _ in completions]\n"
@@ -132,3 +134,20 @@ def test_a_task_ends_before_it_reads_or_launches_anything(
     assert main(stage, ["--spec", json.dumps(spec)]) == 2
     assert said in capsys.readouterr().err
     assert not (strict / "store").exists()
+
+
+def test_rewards_in_the_manifest_of_an_input_are_held_against_the_list(
+    strict: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An evaluation runs the rewards that a model was trained with, as its manifest has them."""
+    store = FolderStore(strict / "models")
+    (out := store.work_folder("grpo", "0" * 32) / "out").mkdir()
+    config = {"reward_code": {"own.py:short": REWARD}}
+    made = store.commit(out, "LoRAAdapter", "grpo", "0" * 32, produced_by={"config": config})
+    spec = {
+        "config": {},
+        "store": str(strict / "store"),
+        "inputs": {"start": manifest_uri(made)},
+    }
+    assert main(SFT, ["--spec", json.dumps(spec)]) == 2
+    assert "inputs.start: a reward of your own, 'own.py:short'" in capsys.readouterr().err
