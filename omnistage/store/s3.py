@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from omnistage.errors import DamagedError, TransientError, machine_errors
-from omnistage.files import locked, private_folder, write_atomic
+from omnistage.files import locked, private_folder, walk, write_atomic
 from omnistage.store import objects
-from omnistage.store.digest import Count, Progress, check_files, hash_files, seal
+from omnistage.store.digest import Count, Progress, check_files, file_problem, hash_files, seal
 from omnistage.store.layout import (
     CONTENT,
     MANIFEST,
@@ -125,6 +125,8 @@ class S3Store:
     def local(self, manifest: Manifest, progress: Progress | None = None) -> Path:
         """Fetch the artifact into the scratch folder once, verified, and return it there.
 
+        A fetch that was killed goes on after the files that came whole.
+
         Args:
             manifest: Of the artifact.
             progress: Told the bytes fetched, and those in all.
@@ -143,8 +145,7 @@ class S3Store:
                         return final
                     shutil.rmtree(final)
                 part = home / f"{name}.part"
-                shutil.rmtree(part, ignore_errors=True)
-                part.mkdir()
+                part.mkdir(exist_ok=True)
                 self._download(manifest, part, progress)
                 check_files(part, manifest, manifest.uri)
                 write_atomic(sealed, seal(part))
@@ -219,13 +220,28 @@ class S3Store:
 
     def _download(self, manifest: Manifest, folder: Path, progress: Progress | None) -> None:
         count = Count(progress, manifest.size)
+        _remove_unlisted(folder, manifest)
         for entry in manifest.files:
             target = folder / entry.path
+            if file_problem(target, entry) is None:
+                count(entry.size)
+                continue
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 objects.download(f"{manifest.uri}/{entry.path}", target, count)
             except FileNotFoundError as e:
                 raise DamagedError(f"{manifest.uri}/{entry.path}: missing") from e
+
+
+def _remove_unlisted(folder: Path, manifest: Manifest) -> None:
+    """Remove what a killed fetch left in the middle of, and what is no file of the artifact."""
+    listed = {entry.path for entry in manifest.files}
+    for path in sorted(walk(folder), reverse=True):  # what is in a folder before the folder
+        if path.is_symlink() or not path.is_dir():
+            if path.relative_to(folder).as_posix() not in listed:
+                path.unlink()
+        elif not any(path.iterdir()):
+            path.rmdir()
 
 
 def _sizes(manifest: Manifest) -> dict[str, int]:

@@ -159,6 +159,25 @@ def test_a_body_cut_in_the_middle_is_never_taken_for_the_file(
     assert (store.local(made) / "model/weights").read_bytes() == FILES["model/weights"]
 
 
+def test_after_a_cut_fetch_only_what_did_not_come_whole_is_fetched(
+    endpoint: FaultyS3, store: Store
+) -> None:
+    made = commit(store, {"a": b"1" * 9, "b/c": b"2" * 9, "weights": b"3" * 9})
+    endpoint.faults = [Fault("drop", "GET", "weights")]
+    with pytest.raises(TransientError):
+        store.local(made)
+    (part,) = store.scratch.glob("artifacts/*.part")
+    (part / "b/c").write_bytes(b"cut")
+    (part / "b/c.8fA3").write_bytes(b"boto3's own name while it fetches")
+    (part / "link").symlink_to("/etc")
+    endpoint.faults, endpoint.seen = [], []
+    folder = store.local(made)
+    asked = {path.rpartition("/")[2] for method, path in endpoint.seen if method == "GET"}
+    assert asked == {"c", "weights"}
+    assert {p.name for p in folder.rglob("*") if p.is_file()} == {"a", "c", "weights"}
+    assert (folder / "b/c").read_bytes() == b"2" * 9
+
+
 def test_a_slow_endpoint_is_waited_for(endpoint: FaultyS3, store: Store) -> None:
     made = commit(store)
     endpoint.faults = [Fault("slow")]
