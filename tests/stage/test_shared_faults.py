@@ -71,8 +71,8 @@ class Disk:
     def failing(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def act(*given: Any, **named: Any) -> Any:
             path = given[0]
-            relative = isinstance(path, int) or named.get("dir_fd") is not None
-            if not relative and not os.fsdecode(path).startswith(self.folder):
+            elsewhere = named.get("dir_fd") is None and not isinstance(path, int)
+            if elsewhere and not str(path).startswith(self.folder):
                 return real(*given, **named)
             self.left -= 1
             if self.left == -1:
