@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from omnistage.cli import main as cli
+from omnistage.errors import InputError
 from omnistage.events import Events
 from omnistage.runs.folder import acquire_run_lock, finish, new_run
 from omnistage.runs.prune.prune import remove, unneeded
@@ -82,6 +83,13 @@ def test_what_a_run_of_a_cluster_refers_to_is_kept(place: Place) -> None:
     assert ("artifact", f"store/sft/{key(7)}") in place.listed()
     RunRecord(place.store.uri, "run-1").note("sft", "done", manifest=manifest_uri(made))
     assert ("artifact", f"store/sft/{key(7)}") not in place.listed()
+
+
+def test_with_a_damaged_record_nothing_is_listed(place: Place) -> None:
+    (place.home / "store/runs/run-1").mkdir(parents=True)
+    (place.home / "store/runs/run-1/sft.json").write_text('{"manifest": "file:///sto')
+    with pytest.raises(InputError, match=r"run-1/sft\.json: a damaged record"):
+        place.listed()
 
 
 def test_a_run_at_work_is_kept_with_its_half_made_work_and_all_scratch(place: Place) -> None:

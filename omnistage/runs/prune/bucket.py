@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
-
 from omnistage.errors import InputError
 from omnistage.runs.prune import folder
 from omnistage.runs.prune.needed import (
@@ -15,7 +13,7 @@ from omnistage.runs.prune.needed import (
     Keep,
     Places,
     Unneeded,
-    named_places,
+    recorded_places,
     with_upstream,
 )
 from omnistage.store import objects
@@ -77,7 +75,7 @@ def unneeded(uri: str, named: Places, which: Keep, at_work: bool) -> Iterator[Un
         ended = any(record.uri.endswith(f"/{SUMMARY}") for record in records)
         if which.covers_records(number, _newest(records), ended):
             for record in records:
-                named = named | named_places(orjson.loads(objects.read(record.uri) or b"null"))
+                named = named | recorded_places(objects.read(record.uri) or b"null", record.uri)
 
     def read(stage: str, key: str) -> Manifest | None:
         there = (stage, key) in listing.manifests

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import orjson
 import psutil
 
 from omnistage.runs.prune.needed import (
@@ -15,7 +14,7 @@ from omnistage.runs.prune.needed import (
     Keep,
     Places,
     Unneeded,
-    named_places,
+    recorded_places,
     with_upstream,
 )
 from omnistage.store.layout import MANIFEST
@@ -38,7 +37,7 @@ def unneeded(root: Path, named: Places, which: Keep, at_work: bool) -> Iterator[
     for number, (time, folder) in enumerate(sorted(records, reverse=True)):
         if which.covers_records(number, time, (folder / SUMMARY).is_file()):
             for path in folder.glob("*.json"):
-                named = named | named_places(orjson.loads(path.read_bytes()))
+                named = named | recorded_places(path.read_bytes(), str(path))
 
     def read(stage: str, key: str) -> Manifest | None:
         path = root / stage / key / MANIFEST

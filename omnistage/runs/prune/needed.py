@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
+from omnistage.errors import InputError
 from omnistage.store.manifest import Manifest
 
 Places = set[tuple[str, str]]
@@ -72,6 +75,21 @@ def named_places(value: object) -> Places:
     if isinstance(value.get("stage"), str) and isinstance(value.get("key"), str):
         found.add((value["stage"], value["key"]))
     return found
+
+
+def recorded_places(data: bytes, where: str) -> Places:
+    """Return what a record of a run on a cluster names.
+
+    Raises:
+        InputError: If it is damaged: what it named is not known, so nothing may be removed.
+    """
+    try:
+        return named_places(orjson.loads(data))
+    except orjson.JSONDecodeError as e:
+        raise InputError(
+            f"{where}: a damaged record of a run, so it is not known what the run needs; remove it "
+            "to prune without it"
+        ) from e
 
 
 def with_upstream(
