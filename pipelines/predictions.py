@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from components.eval.benchmarks import BENCHMARKS
 from components.eval.benchmarks.records import write_records
-from components.eval.endpoint import Endpoint, ask_endpoint
+from components.eval.endpoint import Endpoint, Variants, ask_endpoint
 from components.eval.protocols import PROTOCOLS
 from components.eval.stored.compare import compare_evaluations
 from components.eval.stored.score import score_predictions
@@ -33,20 +34,46 @@ def score(
     task: str | None,
     strict: bool,
     protocols: Sequence[str] = (),
+    judge: Mapping[str, str] | None = None,
+    store: str = "",
 ) -> str:
     """Score prediction files, write the report to a folder, and return the verdict.
 
+    Args:
+        files: One a model.
+        out: Folder for the report.
+        records: Canonical records with the gold answers.
+        task: Of rows that do not say it.
+        strict: Whether an answer must have the format that was asked for.
+        protocols: Further protocols to score under.
+        judge: ``url`` and ``model`` of an LLM that scores answers of ``free_form``.
+        store: URI of the store that keeps what the judge said.
+
     Raises:
-        InputError: If a file cannot be read or predicts none of the records.
+        InputError: If a file cannot be read or predicts none of the records, or the judge refuses.
+        TransientError: If the judge does not answer.
     """
     report = score_predictions(
-        files, out, records=records, task=task, strict=strict, protocols=protocols
+        files,
+        out,
+        records=records,
+        task=task,
+        strict=strict,
+        protocols=protocols,
+        judge=JudgeSettings(**judge) if judge else None,
+        store=store,
     )
     return report.json["summary"]
 
 
 def ask(
-    url: str, model: str, records: Path, root: Path, out: Path, limits: Mapping[str, int]
+    url: str,
+    model: str,
+    records: Path,
+    root: Path,
+    out: Path,
+    limits: Mapping[str, int],
+    variants: Mapping[str, Any],
 ) -> str:
     """Have a served model answer records, and return what was written, as text.
 
@@ -57,6 +84,7 @@ def ask(
         root: Folder that their media paths are relative to.
         out: File of predictions to write.
         limits: ``max_tokens`` of an answer, and ``concurrency``, the requests under way at a time.
+        variants: Fields of :class:`components.eval.endpoint.Variants`.
 
     Raises:
         InputError: If key, model or address are wrong, or no record can be asked.
@@ -73,7 +101,7 @@ def ask(
     def progress(done: int, total: int) -> None:
         print(f"{done:,} of {total:,} answers", flush=True)
 
-    failed = ask_endpoint(endpoint, records, root, out, progress)
+    failed = ask_endpoint(endpoint, records, root, out, progress, Variants(**variants))
     errors = f"; {counted(failed, 'record')} without an answer, named there" if failed else ""
     return f"{out}: predictions of {model}{errors}"
 

@@ -6,7 +6,7 @@ prompt: what was answered is not asked again, after a kill or with other records
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,8 @@ import orjson
 from components.eval.generate import answer_all, answered
 from components.eval.grading import ORDERS
 from components.eval.records import TestRecord, prompts_of, read_test_records
+from components.eval.variants.rotations import rotated_id, rotated_prompts, rotations_of
+from components.eval.variants.samples import sampled_answers, sampled_prompts
 from omnistage.errors import InputError, OmnistageError
 from omnistage.files import locked, write_jsonl
 from omnistage.records.plain_text import split_tags
@@ -48,7 +50,9 @@ class Endpoint:
     settings: JudgeSettings = field(default_factory=JudgeSettings)
 
     def answer(self, prompt: Mapping[str, Any]) -> str:
-        """Return the greedy answer to a prompt with ``messages`` and absolute media paths.
+        """Return the answer to a prompt with ``messages`` and absolute media paths.
+
+        It is the greedy one, or a sample where the prompt has ``sampling``.
 
         Raises:
             InputError: If the endpoint refuses, or answers something else than a chat completion.
@@ -58,8 +62,8 @@ class Endpoint:
         body = {
             "model": self.model,
             "messages": _messages(prompt),
-            "temperature": 0,
             "max_tokens": self.max_tokens,
+            **_decoding(prompt),
         }
         headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else None
         address = f"{self.url.rstrip('/')}/chat/completions"
@@ -73,12 +77,32 @@ class Endpoint:
         return content
 
 
+@dataclass(frozen=True)
+class Variants:
+    """What is asked beside the records as they are, as the settings of an evaluation say it.
+
+    Attributes:
+        samples: Sampled answers to each record.
+        temperature: Of the samples.
+        top_p: Sample only of the most likely tokens that have this probability together.
+        seed: Of all samples; each gets one of its own.
+        rotate_options: Whether records of ``choice`` are asked in every rotation of their options.
+    """
+
+    samples: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 42
+    rotate_options: bool = False
+
+
 def ask_endpoint(
     endpoint: Endpoint,
     records: Path,
     root: Path,
     out: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    variants: Variants = Variants(),
 ) -> int:
     """Ask for every prompt of the records and write the predictions; return how many failed.
 
@@ -91,13 +115,14 @@ def ask_endpoint(
         root: Folder that their media paths are relative to.
         out: File of predictions to write.
         progress: Called with the number of answers that are there, and of all.
+        variants: What else is asked; its rows have the number of the ``sample`` or ``rotation``.
 
     Raises:
         InputError: If key, model or address are wrong, or no record can be asked.
         TransientError: If the endpoint does not answer.
     """
     tested = read_test_records(records, root)
-    prompts = prompts_of(tested)
+    prompts = _prompts(tested, variants)
     digests = {p["id"]: _digest(p, root, endpoint) for p in prompts}
     distinct = {digests[p["id"]]: {**p, "id": digests[p["id"]]} for p in prompts}
     folder = out.with_name(f"{out.name}.answers")
@@ -117,7 +142,7 @@ def ask_endpoint(
             raise e.cause from e
         found = answered(folder)
     answers = {i: found[digest] for i, digest in digests.items()}
-    rows = [_prediction(record, answers) for record in tested]
+    rows = [row for record in tested for row in _predictions(record, answers, variants)]
     write_jsonl(out, rows)
     return sum(any(row[o]["error"] for o in ORDERS if o in row) for row in rows)
 
@@ -148,13 +173,43 @@ class _Ended(BaseException):
         self.cause = cause
 
 
-def _prediction(record: TestRecord, answers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _prompts(records: Sequence[TestRecord], variants: Variants) -> list[dict[str, Any]]:
+    prompts, v = prompts_of(records), variants
+    sampled = sampled_prompts(prompts, v.samples, v.temperature, v.top_p, v.seed)
+    rotated = rotated_prompts(records, prompts) if v.rotate_options else []
+    return [*prompts, *sampled, *rotated]
+
+
+def _predictions(
+    record: TestRecord, answers: Mapping[str, Mapping[str, Any]], variants: Variants
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a record: the answer, each sample and each rotation."""
     about = {"id": record.id, "task": record.task.name, "gold": record.gold}
     if record.error is not None:
-        return {**about, "first": {"text": "", "error": record.error}}
-    told = [answers[i] for i in record.prompt_ids]
-    said = [{"text": a.get("text", ""), "error": a.get("error")} for a in told]
-    return about | dict(zip(ORDERS, said, strict=False))
+        yield {**about, "first": {"text": "", "error": record.error}}
+        return
+    yield about | _told(record, answers)
+    for n in range(1, variants.samples + 1):
+        yield {**about, "sample": n, **_told(record, sampled_answers(n, [record], answers))}
+    for n in range(1, rotations_of(record) if variants.rotate_options else 0):
+        yield {**about, "rotation": n, "first": _said(answers[rotated_id(n, record.id)])}
+
+
+def _told(record: TestRecord, answers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return dict(zip(ORDERS, (_said(answers[i]) for i in record.prompt_ids), strict=False))
+
+
+def _said(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {"text": answer.get("text", ""), "error": answer.get("error")}
+
+
+def _decoding(prompt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a prompt is decoded; with one seed all samples of it would be the same."""
+    how = prompt.get("sampling")
+    if not how:
+        return {"temperature": 0}
+    seed = how["seed"] + how["number"]
+    return {"temperature": how["temperature"], "top_p": how["top_p"], "seed": seed}
 
 
 def _messages(prompt: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -181,4 +236,5 @@ def _messages(prompt: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _digest(prompt: Mapping[str, Any], root: Path, endpoint: Endpoint) -> str:
     media = {k: [str(Path(p).relative_to(root)) for p in prompt.get(k, ())] for k in MEDIA}
     asked = [endpoint.model, endpoint.max_tokens, prompt["messages"], media]
+    asked += [prompt["sampling"]] if "sampling" in prompt else []
     return hashlib.sha256(orjson.dumps(asked)).hexdigest()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from components.eval.grading import Graded
 from components.eval.records import TestRecord
+from omnistage.files import counted
 from omnistage.rewards.served.chat import CONSISTENCY, LLMJudge
 from omnistage.rewards.served.client import CACHE_VARIABLE, JudgeSettings
 
@@ -50,3 +51,21 @@ def judge_answers(
         scores = judge.scores(CONSISTENCY, [(golds[i], text) for i, text in answered.items()])
         found[name] = {**dict.fromkeys(said, 0.0), **dict(zip(answered, scores, strict=True))}
     return found
+
+
+def judge_notes(records: Sequence[TestRecord], judged: Mapping[str, Judged]) -> list[str]:
+    """Return what a reader must know of what the judge did not score.
+
+    Args:
+        records: All test records.
+        judged: The judge's scores by model.
+    """
+    if not any(record.task.name == "free_form" for record in records):
+        return ["The LLM judge was not asked: no record is of the task free_form."]
+    unread = {name: list(scores.values()).count(None) for name, scores in judged.items()}
+    return [
+        f"The LLM judge named no score for {counted(count, 'answer')} of {name}; its figure is of "
+        "the others."
+        for name, count in unread.items()
+        if count
+    ]

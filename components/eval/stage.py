@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from components.eval.config import EvalSettings
 from components.eval.gate import check_gate
 from components.eval.models import common_base, models_of, named_models, reward_weights
-from omnistage.files import counted, write_atomic, write_json, write_jsonl
+from omnistage.files import write_atomic, write_json, write_jsonl
 from omnistage.records.media_facts import split_files
 from omnistage.stage.contract import Context, Result, Stage, always
 from omnistage.stage.media import records_root
@@ -145,7 +145,7 @@ def grade_variants(
     """Grade the samples, write ``samples``, and return them and the rotations, both by model."""
     from components.eval.grading import grade
     from components.eval.variants.rotations import rotated_answers
-    from components.eval.variants.samples import sampled_answers
+    from components.eval.variants.samples import sampled_answers, write_samples
 
     config = context.config
     samples: dict[str, list[list[Graded]]] = {}
@@ -156,13 +156,8 @@ def grade_variants(
         for number in range(1, config.samples + 1):
             said = sampled_answers(number, records, found)
             samples.setdefault(name, []).append(grade(records, said, strict=config.strict))
-        rows = (
-            {"sample": number, **g.row(r)}
-            for number, graded in enumerate(samples.get(name, ()), 1)
-            for g, r in zip(graded, records, strict=True)
-        )
         if config.samples:
-            write_jsonl(context.out / "samples" / f"{name}.jsonl", rows)
+            write_samples(context.out / "samples" / f"{name}.jsonl", records, samples[name])
     return samples, rotated
 
 
@@ -172,20 +167,14 @@ def _judged(
     results: "Sequence[ModelResult]",
 ) -> "tuple[dict[str, dict[str, float | None]], list[str]]":
     """Return the LLM judge's scores, if one is set, and notes on answers that it gave none."""
-    from components.eval.judged import judge_answers
+    from components.eval.judged import judge_answers, judge_notes
 
     judge = context.config.judge
     if judge is None:
         return {}, []
     models = {result.name: result.graded for result in results}
     judged = judge_answers(records, models, judge, context.store.uri)
-    unread = {name: list(scores.values()).count(None) for name, scores in judged.items()}
-    return judged, [
-        f"The LLM judge named no score for {counted(count, 'answer')} of {name}; its figure is of "
-        "the others."
-        for name, count in unread.items()
-        if count
-    ]
+    return judged, judge_notes(records, judged)
 
 
 def _picked(

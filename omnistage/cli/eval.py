@@ -50,7 +50,14 @@ def add_eval_command(commands: Any) -> None:
         action="store_true",
         help="count only answers in <answer> tags, and only whole verdicts",
     )
+    command.add_argument(
+        "--judge", metavar="MODEL", help="an LLM that scores answers of free_form too"
+    )
+    command.add_argument(
+        "--judge-url", metavar="URL", help="where it is served (default: OMNISTAGE_JUDGE_URL)"
+    )
     command.add_argument("--out", type=Path, required=True, help="folder to write the report to")
+    home_argument(command)
 
 
 def add_benchmark_command(commands: Any) -> None:
@@ -90,6 +97,17 @@ def add_ask_command(commands: Any) -> None:
     command.add_argument("--out", type=Path, required=True, help="file of predictions to write")
     command.add_argument("--max-tokens", type=int, default=2048, help="most tokens of an answer")
     command.add_argument("--concurrency", type=int, default=16, help="requests at a time")
+    command.add_argument(
+        "--samples", type=int, default=0, help="sampled answers to each beside the greedy one"
+    )
+    command.add_argument("--temperature", type=float, default=1.0, help="of the samples")
+    command.add_argument("--top-p", type=float, default=1.0, help="of the samples")
+    command.add_argument("--seed", type=int, default=42, help="of the samples")
+    command.add_argument(
+        "--rotate-options",
+        action="store_true",
+        help="ask records of choice again with their options in every other rotation",
+    )
 
 
 def _ask(options: argparse.Namespace) -> None:
@@ -98,8 +116,12 @@ def _ask(options: argparse.Namespace) -> None:
     limits = {"max_tokens": options.max_tokens, "concurrency": options.concurrency}
     if min(limits.values()) < 1:
         raise InputError("--max-tokens and --concurrency: at least 1 is needed")
+    if options.samples < 0 or options.temperature <= 0 or not 0 < options.top_p <= 1:
+        raise InputError("--samples is 0 or more, --temperature over 0, --top-p over 0 up to 1")
+    names = ("samples", "temperature", "top_p", "seed", "rotate_options")
+    variants = {name: getattr(options, name) for name in names}
     root = options.media_root or options.records.parent
-    print(ask(options.url, options.model, options.records, root, options.out, limits))
+    print(ask(options.url, options.model, options.records, root, options.out, limits, variants))
 
 
 def add_compare_command(commands: Any) -> None:
@@ -140,6 +162,19 @@ def _benchmark(options: argparse.Namespace) -> None:
 def _eval(options: argparse.Namespace) -> None:
     from pipelines.predictions import score
 
-    files, records = options.predictions, options.records
-    print(score(files, options.out, records, options.task, options.strict, options.protocol))
+    if options.judge_url and not options.judge:
+        raise InputError("--judge-url: name the model that judges with --judge")
+    judge = {"url": options.judge_url or "", "model": options.judge} if options.judge else None
+    print(
+        score(
+            options.predictions,
+            options.out,
+            options.records,
+            options.task,
+            options.strict,
+            options.protocol,
+            judge,
+            (options.home / "store").absolute().as_uri(),
+        )
+    )
     print(options.out / "report.html")

@@ -100,7 +100,7 @@ def _sampling(task: Mapping[str, Any]) -> Iterator[str]:
         picked = f"picked by {judge} {_cell(m['picked'])}, " if m["picked"] else ""
         passes = ", ".join(f"pass@{k} {_cell(value)}" for k, value in m["pass"].items())
         yield (
-            f"{_plain(title_of(name))}, {task['sampling']['samples']} samples: majority "
+            f"{_plain(title_of(name))}, {m['samples']} samples: majority "
             f"{_cell(m['majority'])}, {picked}random pick {_cell(m['mean'])}, {passes}; greedy "
             f"{_cell(m['greedy'])}."
         )

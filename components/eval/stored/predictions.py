@@ -5,15 +5,18 @@ The layout is told from the rows themselves:
 ============  ========================================================  ========================
 written by    fields                                                    gold answer in
 ============  ========================================================  ========================
-omnistage     ``judgements/<model>.jsonl``, or ``id`` and ``text``      ``gold``
+omnistage     ``judgements/<model>.jsonl``, with ``samples/`` beside    ``gold``
+              them, or ``id`` and ``text``
 ms-swift      ``swift infer``: ``response``, ``messages``, ``labels``   ``labels``
 lmms-eval     ``<date>_samples_<task>.jsonl``: ``doc_id``,              ``target``
-              ``filtered_resps``
+              ``filtered_resps``, with repeats ``resps``
 VLMEvalKit    ``<model>_<set>.xlsx``, ``.tsv`` or ``.json``:            ``answer``
               ``index``, ``prediction``, ``A`` to ``Z``
 EvalScope     ``predictions/…jsonl``: ``index``, ``model_output``       ``target`` of the row of the
                                                                         same index in ``reviews/``
 ============  ========================================================  ========================
+
+EvalScope's repeats of a record have an index each; the review tells the record (``group_id``).
 """
 
 import csv
@@ -21,7 +24,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -45,6 +48,9 @@ class Prediction:
         options: Likewise, such as ``A. a cat``.
         task: Likewise.
         errors: Why there is no text, one for each prompt; empty where all have one.
+        completions: All completions of the prompt, where the row has several.
+        sample: Number of the sample that this is, from 1; 0 for the answer itself.
+        rotation: Places that every option was moved on; 0 for the record's own order.
     """
 
     id: str
@@ -54,14 +60,33 @@ class Prediction:
     options: Sequence[str] = ()
     task: str | None = None
     errors: Sequence[str | None] = ()
+    completions: Sequence[str] = ()
+    sample: int = 0
+    rotation: int = 0
+
+
+class Review(NamedTuple):
+    """What EvalScope's review says of a prediction."""
+
+    record: str
+    gold: str | None = None
+
+
+Reviews = Mapping[str, Review]
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Return the predictions of a file.
+    """Return the predictions of a file, and those of the samples beside it.
 
     Raises:
-        InputError: If it is missing, of no known layout, or names a record twice.
+        InputError: If it is missing, or of no known layout.
     """
+    samples = path.parent.parent / "samples" / path.name
+    beside = path.parent.name == "judgements" and samples.is_file()
+    return [*_of_file(path), *(_of_file(samples) if beside else ())]
+
+
+def _of_file(path: Path) -> list[Prediction]:
     rows = list(_rows(path))
     if not rows:
         raise InputError(f"{path}: no predictions")
@@ -79,11 +104,6 @@ def read_predictions(path: Path) -> list[Prediction]:
             found.append(reader(row, reviews))
         except (KeyError, IndexError, TypeError, AttributeError) as e:
             raise InputError(f"{path}: row {number} is not like the first: {e!r}") from e
-    seen: set[str] = set()
-    for prediction in found:
-        if prediction.id in seen:
-            raise InputError(f"{path}: record {prediction.id!r} is there twice")
-        seen.add(prediction.id)
     return found
 
 
@@ -126,7 +146,7 @@ def _sheet(path: Path) -> Iterator[Row]:
         yield dict(zip(head, row, strict=False))
 
 
-def _ours(row: Row, _: Mapping[str, str]) -> Prediction:
+def _ours(row: Row, _: Reviews) -> Prediction:
     told = [row[order] for order in ORDERS if order in row]
     return Prediction(
         str(row["id"]),
@@ -134,16 +154,30 @@ def _ours(row: Row, _: Mapping[str, str]) -> Prediction:
         row.get("gold"),
         task=row.get("task"),
         errors=[answer.get("error") for answer in told],
+        sample=_number(row, "sample"),
+        rotation=_number(row, "rotation"),
     )
 
 
-def _text(row: Row, _: Mapping[str, str]) -> Prediction:
+def _text(row: Row, _: Reviews) -> Prediction:
     return Prediction(
-        str(row["id"]), (str(row["text"]),), row.get("solution"), task=row.get("task")
+        str(row["id"]),
+        (str(row["text"]),),
+        row.get("solution"),
+        task=row.get("task"),
+        sample=_number(row, "sample"),
+        rotation=_number(row, "rotation"),
     )
 
 
-def _ms_swift(row: Row, _: Mapping[str, str]) -> Prediction:
+def _number(row: Row, name: str) -> int:
+    value = row.get(name, 0)
+    if not str(value).isdecimal():
+        raise TypeError(f"{name} is {value!r:.40}, not a whole number")
+    return int(value)
+
+
+def _ms_swift(row: Row, _: Reviews) -> Prediction:
     asked = [m["content"] for m in row.get("messages", ()) if m["role"] == "user"]
     gold = row.get("labels") or row.get("solution")
     return Prediction(
@@ -156,20 +190,33 @@ def _ms_swift(row: Row, _: Mapping[str, str]) -> Prediction:
     )
 
 
-def _lmms_eval(row: Row, _: Mapping[str, str]) -> Prediction:
-    answers = row["filtered_resps"]
-    while isinstance(answers, list):
-        answers = answers[0]
+def _lmms_eval(row: Row, _: Reviews) -> Prediction:
+    filtered, raw = (list(_flat(row.get(name))) for name in ("filtered_resps", "resps"))
     gold, asked = row.get("target"), row.get("input")
     return Prediction(
         str(row["doc_id"]),
-        (str(answers),),
+        (str(filtered[0]),),
         None if gold is None else str(gold),
         asked if isinstance(asked, str) else "",
+        completions=next((_texts(told) for told in (filtered, raw) if len(told) > 1), ()),
     )
 
 
-def _vlmevalkit(row: Row, _: Mapping[str, str]) -> Prediction:
+def _flat(answers: Any) -> Iterator[Any]:
+    """Yield the completions of a record, however deep they stand in lists."""
+    for answer in answers if isinstance(answers, list) else [answers]:
+        if isinstance(answer, list):
+            yield from _flat(answer)
+        else:
+            yield answer
+
+
+def _texts(answers: Sequence[Any]) -> Sequence[str]:
+    """Return completions; none where these are the likelihoods of choices."""
+    return answers if all(isinstance(answer, str) for answer in answers) else ()
+
+
+def _vlmevalkit(row: Row, _: Reviews) -> Prediction:
     filled = [letter for letter in _LETTERS if row.get(letter) not in (None, "")]
     gold = row.get("answer")
     return Prediction(
@@ -182,18 +229,24 @@ def _vlmevalkit(row: Row, _: Mapping[str, str]) -> Prediction:
     )
 
 
-def _evalscope(row: Row, reviews: Mapping[str, str]) -> Prediction:
-    content = row["model_output"]["choices"][0]["message"]["content"]
-    if isinstance(content, list):
-        content = "".join(part.get("text") or "" for part in content)
+def _evalscope(row: Row, reviews: Reviews) -> Prediction:
+    told = [_content(choice["message"]["content"]) for choice in row["model_output"]["choices"]]
     asked = [m["content"] for m in row.get("messages", ()) if m["role"] == "user"]
-    name = str(row["index"])
+    index = str(row["index"])
+    review = reviews.get(index, Review(index))
     question = asked[-1] if asked and isinstance(asked[-1], str) else ""
-    return Prediction(name, (str(content),), reviews.get(name), question)
+    several = told if len(told) > 1 else ()
+    return Prediction(review.record, (told[0],), review.gold, question, completions=several)
 
 
-def _reviews(path: Path) -> dict[str, str]:
-    """Return EvalScope's gold answers by index: they lie beside the predictions."""
+def _content(content: Any) -> str:
+    if isinstance(content, list):
+        return "".join(part.get("text") or "" for part in content)
+    return str(content)
+
+
+def _reviews(path: Path) -> dict[str, Review]:
+    """Return EvalScope's reviews by index: they lie beside the predictions."""
     parts = list(path.parts)
     if "predictions" not in parts:
         return {}
@@ -203,13 +256,14 @@ def _reviews(path: Path) -> dict[str, str]:
         return {}
     found = {}
     for row in read_jsonl(other):
-        target = row.get("target", row.get("sample_score", {}).get("target"))
-        if target is not None:
-            found[str(row["index"])] = str(target)
+        index, score = str(row["index"]), row.get("sample_score") or {}
+        target, group = row.get("target", score.get("target")), score.get("group_id")
+        gold = None if target is None else str(target)
+        found[index] = Review(index if group is None else str(group), gold)
     return found
 
 
-_LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Row, Mapping[str, str]], Prediction]], ...] = (
+_LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Row, Reviews], Prediction]], ...] = (
     (("id", "first", "gold"), _ours),
     (("doc_id", "filtered_resps"), _lmms_eval),
     (("index", "model_output"), _evalscope),

@@ -7,44 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from components.eval.grading import grade
+from components.eval.judged import judge_answers, judge_notes
 from components.eval.records import TestRecord, as_test_record
 from components.eval.report.data import ModelResult, ReportData
 from components.eval.report.page import Report, build_report
-from components.eval.stored.predictions import Prediction, read_predictions
+from components.eval.stored.answers import (
+    NO_PREDICTION,
+    Predicted,
+    answers_of,
+    by_record,
+    graded_samples,
+    said_in_rotations,
+    sample_notes,
+)
+from components.eval.stored.predictions import read_predictions
 from components.eval.tasks import TASKS
+from components.eval.variants.samples import write_samples
 from omnistage.errors import InputError
 from omnistage.files import counted, read_jsonl, write_atomic, write_json, write_jsonl
 from omnistage.records.record import MEDIA
-
-NO_PREDICTION = "the file has no prediction for this record"
-
-
-def score_predictions(
-    files: Sequence[Path],
-    out: Path,
-    *,
-    records: Path | None = None,
-    task: str | None = None,
-    strict: bool = False,
-    protocols: Sequence[str] = (),
-) -> Report:
-    """Grade the predictions of one or more models on the same records and write the report.
-
-    Args:
-        files: One file a model, in the order of comparison; see
-            :mod:`components.eval.stored.predictions`.
-        out: Folder for ``report.html``, ``report.json``, ``report.md`` and ``judgements/``.
-        records: Canonical records, whose ids the predictions name; without them the gold answers
-            are those in the first file.
-        task: Of records that do not say.
-        strict: Whether an answer must have the format that omnistage's prompts ask for.
-        protocols: Names of further protocols to score the same predictions under.
-
-    Raises:
-        InputError: If a file cannot be read or predicts none of the records.
-    """
-    with _no_garbage_collection():
-        return _scored(files, out, records, task, strict, protocols)
+from omnistage.rewards.served.client import JudgeSettings
 
 
 @contextmanager
@@ -59,29 +41,69 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _scored(
+@_no_garbage_collection()
+def score_predictions(
     files: Sequence[Path],
     out: Path,
-    records: Path | None,
-    task: str | None,
-    strict: bool,
-    protocols: Sequence[str],
+    *,
+    records: Path | None = None,
+    task: str | None = None,
+    strict: bool = False,
+    protocols: Sequence[str] = (),
+    judge: JudgeSettings | None = None,
+    store: str = "",
 ) -> Report:
-    predicted = {name: read_predictions(path) for name, path in _names(files).items()}
-    tested = _read(records) if records else _from_files(predicted, task)
-    results = []
-    for name, predictions in predicted.items():
-        by_id = _by_id(predictions, tested)
-        if not any(record.id in by_id for record in tested):
-            raise InputError(f"{name}: predicts none of the {counted(len(tested), 'record')}")
-        graded = grade(tested, _answers(tested, by_id), strict=strict)
+    """Grade the predictions of one or more models on the same records and write the report.
+
+    Args:
+        files: One file a model, in the order of comparison; see
+            :mod:`components.eval.stored.predictions`.
+        out: Folder for ``report.html``, ``report.json``, ``report.md``, ``judgements/`` and, where
+            there are any, ``samples/``.
+        records: Canonical records, whose ids the predictions name; without them the gold answers
+            are those in the first file.
+        task: Of records that do not say.
+        strict: Whether an answer must have the format that omnistage's prompts ask for.
+        protocols: Names of further protocols to score the same predictions under.
+        judge: An LLM that scores answers of ``free_form`` too.
+        store: URI of the store that keeps what the judge said.
+
+    Raises:
+        InputError: If a file cannot be read or predicts none of the records, or the judge refuses.
+        TransientError: If the judge does not answer.
+    """
+    read = {n: by_record(read_predictions(path), str(path)) for n, path in _names(files).items()}
+    tested = _read(records) if records else _from_files(read, task)
+    predicted = {name: _by_id(name, found, tested) for name, found in read.items()}
+    results, samples = [], {}
+    for name, found in predicted.items():
+        answers = answers_of(tested, {i: p.answer for i, p in found.items()})
+        graded = grade(tested, answers, strict=strict)
         rows = [g.row(r) for g, r in zip(graded, tested, strict=True)]
         write_jsonl(out / "judgements" / f"{name}.jsonl", rows)
         results.append(ModelResult(name, graded))
-    data = ReportData(
-        "predictions", results, tested, {}, protocols=protocols, notes=_in_one_order(results)
+        if sampled := graded_samples(tested, found, strict=strict):
+            samples[name] = sampled
+            write_samples(out / "samples" / f"{name}.jsonl", tested, sampled)
+    models = {result.name: result.graded for result in results}
+    judged = judge_answers(tested, models, judge, store) if judge else {}
+    report = build_report(
+        ReportData(
+            "predictions",
+            results,
+            tested,
+            {},
+            samples=samples,
+            judged=judged,
+            rotated=said_in_rotations(tested, predicted, strict=strict),
+            protocols=protocols,
+            notes=[
+                *_in_one_order(results),
+                *sample_notes(predicted, samples),
+                *(judge_notes(tested, judged) if judge else ()),
+            ],
+        )
     )
-    report = build_report(data)
     write_atomic(out / "report.html", report.html)
     write_atomic(out / "report.md", report.markdown)
     write_json(out / "report.json", report.json)
@@ -89,19 +111,21 @@ def _scored(
 
 
 def _by_id(
-    predictions: Sequence[Prediction], records: Sequence[TestRecord]
-) -> dict[str, Prediction]:
-    """Return the predictions by record.
+    name: str, predicted: dict[str, Predicted], records: Sequence[TestRecord]
+) -> dict[str, Predicted]:
+    """Return what is predicted of the records, by their ids.
 
     Suites that number the rows of a set (``doc_id``, ``index``) mean its records in their order.
+
+    Raises:
+        InputError: If nothing is predicted of any of them.
     """
-    by_id = {p.id: p for p in predictions}
-    if any(r.id in by_id for r in records):
-        return by_id
-    numbers = [int(p.id) if p.id.isdecimal() else -1 for p in predictions]
+    if any(r.id in predicted for r in records):
+        return predicted
+    numbers = [int(i) if i.isdecimal() else -1 for i in predicted]
     if not all(0 <= n < len(records) for n in numbers):
-        return by_id
-    return {records[n].id: p for n, p in zip(numbers, predictions, strict=True)}
+        raise InputError(f"{name}: predicts none of the {counted(len(records), 'record')}")
+    return {records[n].id: p for n, p in zip(numbers, predicted.values(), strict=True)}
 
 
 def _in_one_order(models: Sequence[ModelResult]) -> list[str]:
@@ -147,12 +171,12 @@ def _found(folder: Path, path: str) -> str:
 
 
 def _from_files(
-    predicted: Mapping[str, Sequence[Prediction]], task: str | None
+    predicted: Mapping[str, Mapping[str, Predicted]], task: str | None
 ) -> list[TestRecord]:
     """Make records of what the first file says of them."""
     name, predictions = next(iter(predicted.items()))
     found = []
-    for p in predictions:
+    for p in (each.answer for each in predictions.values()):
         kind = task or p.task
         if kind is None:
             raise InputError(f"{name}: the rows do not say their task; give --task")
@@ -172,19 +196,3 @@ def _from_files(
         }
         found.append(as_test_record(row, TASKS[kind]))
     return found
-
-
-def _answers(
-    records: Sequence[TestRecord], predictions: Mapping[str, Prediction]
-) -> dict[str, dict[str, str]]:
-    answers: dict[str, dict[str, str]] = {}
-    for record in records:
-        found = predictions.get(record.id)
-        texts, errors = (found.texts, found.errors) if found else ((), ())
-        for number, name in enumerate(record.prompt_ids):
-            error = errors[number] if number < len(errors) else None
-            if error or number >= len(texts):
-                answers[name] = {"error": error or NO_PREDICTION}
-            else:
-                answers[name] = {"text": texts[number]}
-    return answers

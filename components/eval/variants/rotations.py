@@ -64,6 +64,12 @@ def find_options(record: TestRecord) -> Options | None:
     return Options(number, tuple(match.span(n) for n in range(1, len(texts) + 1)))
 
 
+def rotations_of(record: TestRecord) -> int:
+    """Return in how many orders the options of a record are asked: 1 where they cannot be moved."""
+    options = find_options(record)
+    return len(options.spans) if options else 1
+
+
 def rotated_prompts(records: Sequence[TestRecord], prompts: Sequence[Prompt]) -> list[Prompt]:
     """Return the prompts of all rotations, with ids that :func:`rotated_answers` knows.
 
@@ -79,7 +85,7 @@ def rotated_prompts(records: Sequence[TestRecord], prompts: Sequence[Prompt]) ->
         for rotation in range(1, len(options.spans) if options else 0):
             assert options
             messages = _rotated(prompt["messages"], options, rotation)
-            name = _rotated_id(rotation, prompt["id"])
+            name = rotated_id(rotation, prompt["id"])
             changed.append({**prompt, "id": name, "messages": messages})
     return changed
 
@@ -106,15 +112,21 @@ def rotated_answers(
         size = len(options.spans)
         said = []
         for rotation in range(size):
-            row = answers[_rotated_id(rotation, record.id) if rotation else record.id]
+            row = answers[rotated_id(rotation, record.id) if rotation else record.id]
             letter = record.task.read(record.row, row.get("text") or "", 0, strict)
-            said.append(None if row.get("error") else _own(letter, rotation, size))
+            said.append(None if row.get("error") else own_letter(letter, rotation, size))
         found[record.id] = said
     return found
 
 
-def _own(letter: str | None, rotation: int, size: int) -> str | None:
-    """Return the letter in the record of the option that stands at a letter in a rotation."""
+def own_letter(letter: str | None, rotation: int, size: int) -> str | None:
+    """Return the letter in the record of the option that stands at a letter in a rotation.
+
+    Args:
+        letter: In the rotation; None, or one behind the options', for none.
+        rotation: Places that every option is moved on.
+        size: Number of options.
+    """
     place = ord(letter) - ord("A") if letter and len(letter) == 1 else -1
     return chr(ord("A") + (place - rotation) % size) if 0 <= place < size else None
 
@@ -132,5 +144,6 @@ def _rotated(
     return [changed if n == options.message else m for n, m in enumerate(messages)]
 
 
-def _rotated_id(rotation: int, prompt_id: str) -> str:
+def rotated_id(rotation: int, prompt_id: str) -> str:
+    """Return the id of a prompt with every option so many places further on."""
     return f"rotation {rotation}\n{prompt_id}"

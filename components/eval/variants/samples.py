@@ -1,9 +1,12 @@
 """The same prompts answered several times at a temperature, for pass@k and self-consistency."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from components.eval.grading import Graded
 from components.eval.records import TestRecord
+from omnistage.files import write_jsonl
 
 Prompt = dict[str, Any]
 
@@ -48,6 +51,25 @@ def sampled_answers(
         for i in record.prompt_ids
         if _sample_id(number, i) in answers
     }
+
+
+def write_samples(
+    path: Path, records: Sequence[TestRecord], samples: Sequence[Sequence[Graded]]
+) -> None:
+    """Write the graded answers of a model's samples: the line of a judgement, with ``sample``.
+
+    Args:
+        path: The file.
+        records: All test records.
+        samples: A model's answers of each sample.
+    """
+    by_id = {record.id: record for record in records}
+    rows = (
+        {"sample": number, **g.row(by_id[g.id])}
+        for number, graded in enumerate(samples, 1)
+        for g in graded
+    )
+    write_jsonl(path, rows)
 
 
 def _sample_id(number: int, prompt_id: str) -> str:

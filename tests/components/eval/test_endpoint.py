@@ -182,3 +182,31 @@ def test_the_command_asks_and_its_predictions_are_scored(
     assert main([*scored, "--out", str(tmp_path / "r")]) == 0
     assert read_json(tmp_path / "r" / "report.json")["headline"]["models"]["served"]["value"] == 1
     assert main([*command, "--out", str(out), "--max-tokens", "0"]) == 2
+
+
+def test_samples_and_rotations_are_asked_and_scored(
+    tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    """Given a model that is right greedily and in its first sample, and says A in any order."""
+    row = question("choice", "A", options=["A. yes", "B. no"])
+    row["messages"] = [{"role": "user", "content": "Is it?\nA. yes\nB. no"}]
+    records, out = tmp_path / "records.jsonl", tmp_path / "served.jsonl"
+    write_jsonl(records, [row])
+    server = serve(lambda body: reply("B" if body.get("seed", 0) > 8 else "A"))
+    command = ["ask", "--url", server.url, "--model", "m", "--records", str(records)]
+    command += ["--out", str(out), "--rotate-options", "--temperature", "0.7", "--seed", "7"]
+    assert main([*command, "--samples", "2"]) == 0
+    asked = [body for _, body, _ in server.requests]
+    sampled = {b["seed"]: (b["temperature"], b["top_p"]) for b in asked if "seed" in b}
+    assert sampled == {8: (0.7, 1.0), 9: (0.7, 1.0)}
+    assert sorted(text_of(b) for b in asked if b["temperature"] == 0) == [
+        "Is it?\nA. no\nB. yes",
+        "Is it?\nA. yes\nB. no",
+    ]
+    assert main([*command, "--samples", "3"]) == 0
+    assert len(server.requests) == 5  # only the third sample
+    task = score_predictions([out], tmp_path / "r", records=records).json["tasks"]["choice"]
+    assert task["sampling"]["models"]["served"]["greedy"]["value"] == 1.0
+    assert task["sampling"]["models"]["served"]["mean"]["value"] == pytest.approx(1 / 3)
+    assert task["positions"]["models"]["served"]["metrics"]["circular"]["value"] == 0.0
+    assert main([*command, "--top-p", "0"]) == 2

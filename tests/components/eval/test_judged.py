@@ -14,6 +14,8 @@ from components.eval.records import TestRecord, as_test_record
 from components.eval.report.data import ModelResult, ReportData
 from components.eval.report.page import build_report
 from components.eval.tasks import TASKS
+from omnistage.cli.main import main
+from omnistage.files import read_json, write_jsonl
 from omnistage.rewards.served import client, judgements
 from omnistage.rewards.served.client import JudgeSettings
 from omnistage.settings import key_config
@@ -78,6 +80,28 @@ def test_what_the_judge_said_is_kept_in_the_store(server: Server, tmp_path: Path
         judgements._open.clear()  # as another process
     assert len(server.requests) == 1
     assert len(list((tmp_path / "judgements").rglob("*.json"))) == 1
+
+
+def test_predictions_from_a_file_are_judged_too(server: Server, tmp_path: Path) -> None:
+    """Given answers in other words and without a score; what was said is kept in the home."""
+    path = tmp_path / "m.jsonl"
+    rows = [("1", "a scarlet hound"), ("2", "perhaps")]
+    write_jsonl(path, [{"id": i, "text": text, "solution": "a red dog"} for i, text in rows])
+    command = ["eval", "--predictions", str(path), "--out", str(tmp_path / "out")]
+    command += ["--judge-url", f"{server.url}/v1", "--home", str(tmp_path / "home")]
+    assert main([*command, "--judge", "m", "--task", "free_form"]) == 0
+    report = read_json(tmp_path / "out" / "report.json")
+    metrics = report["tasks"]["free_form"]["models"]["m"]["metrics"]
+    assert metrics["judged"]["value"] == 1.0
+    assert report["notes"] == [
+        "The LLM judge named no score for 1 answer of m; its figure is of the others."
+    ]
+    assert main([*command, "--judge", "m", "--task", "ocr"]) == 0
+    (note,) = read_json(tmp_path / "out" / "report.json")["notes"]
+    assert note == "The LLM judge was not asked: no record is of the task free_form."
+    assert len(server.requests) == 2
+    assert len(list((tmp_path / "home").rglob("*.json"))) == 2
+    assert main([*command, "--task", "free_form"]) == 2  # which model judges is not said
 
 
 def test_other_tasks_ask_no_judge(server: Server, tmp_path: Path) -> None:

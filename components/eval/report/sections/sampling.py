@@ -1,12 +1,12 @@
 """Several samples of each record: pass@k, and what their majority says.
 
-``sampling`` of a task in ``report.json`` has the number of ``samples`` of each record and for each
-of ``models`` the mean score of its ``greedy`` answers, that ``mean`` over the samples, the score of
-the ``majority`` vote, each with its interval, ``pass`` by k, and ``agreement``, the mean share of a
-record's samples that give the majority's answer. The ``mean`` is also what a random pick scores on
-average. Where a judge picked one of each record's samples, ``picked`` is the score of these, with
-its interval, and ``picked_by`` its name. A sample is right when its score is 1; of a pair
-to judge, in both orders.
+``sampling`` of a task in ``report.json`` has the largest number of ``samples`` of each record, the
+``budgets`` k of pass@k, and for each of ``models`` the number of its own ``samples``, the mean
+score of its ``greedy`` answers, that ``mean`` over the samples, the score of the ``majority`` vote,
+each with its interval, ``pass`` by k, and ``agreement``, the mean share of a record's samples that
+give the majority's answer. The ``mean`` is also what a random pick scores on average. Where a judge
+picked one of each record's samples, ``picked`` is the score of these, with its interval, and
+``picked_by`` its name. A sample is right when its score is 1; of a pair to judge, in both orders.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,17 +30,24 @@ def sampling(
         graded: Each model's greedy answers, in their order.
     """
     models: Figures = {}
-    count = 0
     for name, samples in data.samples.items():
         by_id = [{g.id: g for g in sample} for sample in samples]
-        count = len(samples)
+        if any(r.id not in sample for r in records for sample in by_id):
+            continue  # predictions of other tasks' records have samples
         of_records = [[sample[r.id] for sample in by_id] for r in records]
         picked = {g.id: g for g in data.picked.get(name, ())}
         of_judge = [picked[r.id] for r in records if r.id in picked]
         asked = [r for r in records if r.id in picked]
         models[name] = _model(data, records, graded[name], of_records)
         models[name]["picked"] = _interval(data, asked, [g.score for g in of_judge])
-    return {"samples": count, "picked_by": data.picked_by, "models": models} if count else {}
+    if not models:
+        return {}
+    return {
+        "samples": max(m["samples"] for m in models.values()),
+        "budgets": sorted({k for m in models.values() for k in m["pass"]}, key=int),
+        "picked_by": data.picked_by,
+        "models": models,
+    }
 
 
 def _model(
@@ -52,6 +59,7 @@ def _model(
     count = len(samples[0])
     right = [sum(g.score == 1 for g in each) for each in samples]
     return {
+        "samples": count,
         "greedy": _interval(data, records, [g.score for g in greedy]),
         "mean": _interval(data, records, [sum(g.score for g in each) / count for each in samples]),
         "majority": _interval(
