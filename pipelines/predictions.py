@@ -60,7 +60,7 @@ def score(
         task=task,
         strict=strict,
         protocols=protocols,
-        judge=JudgeSettings(**judge) if judge else None,
+        judge=JudgeSettings.model_validate(judge) if judge else None,
         store=store,
     )
     return report.json["summary"]

@@ -61,7 +61,11 @@ def step_component(step: Step, graph: Graph) -> Any:
     if step.kind == "EvalReport":
         outputs["html"] = ("dsl.HTML", "The report, for the pages of Kubeflow Pipelines.")
         outputs["metrics"] = ("dsl.Metrics", "The headline figure of each model.")
-        more += ["html=html", "metrics=metrics"]
+        outputs["confusion"] = (
+            "dsl.ClassificationMetrics",
+            "What the last model says of each gold answer; empty where golds are no classes.",
+        )
+        more += ["html=html", "metrics=metrics", "confusion=confusion"]
     given = ", ".join(f"{name!r}: {name}" for name in inputs)
     arguments = ["step", "config", "store", RESULT, f"{{{given}}}", "runtime", *more]
     doc = inspect.getdoc(step.stage.config) or ""

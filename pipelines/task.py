@@ -22,6 +22,7 @@ def run_step(
     source: str = "",
     html: dsl.HTML | None = None,
     metrics: dsl.Metrics | None = None,
+    confusion: dsl.ClassificationMetrics | None = None,
     **cluster: Any,
 ) -> None:
     """Run a step inside its KFP task.
@@ -37,6 +38,7 @@ def run_step(
         source: URI that a run gives instead of the sources in ``config``; empty for those.
         html: Gets the page of a report.
         metrics: Gets the figures of a report.
+        confusion: Gets what a report's last model says of each gold answer.
         **cluster: Launch settings that a run gives; 0 or empty for those in ``runtime``.
 
     Raises:
@@ -46,5 +48,5 @@ def run_step(
     made = run_stage(
         STAGES[stage], step, config, store, result, inputs, runtime, cluster, change=change
     )
-    if html is not None and metrics is not None:
-        publish_report(made, html, metrics)
+    if html is not None and metrics is not None and confusion is not None:
+        publish_report(made, html, metrics, confusion)

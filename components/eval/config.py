@@ -112,6 +112,16 @@ class EvalSettings(Settings):
         default=2000, ge=100, description="Resamples behind every interval."
     )
     seed: int = Field(default=42, ge=0, description="Seed of the resampling and of the samples.")
+    cost_per_gpu_hour: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Price of a GPU for an hour, to tell in the report what the run cost.",
+        json_schema_extra=added(),
+    )
+    currency: str = Field(
+        default="USD", description="Of `cost_per_gpu_hour`.", json_schema_extra=added()
+    )
     notes: list[str] = Field(
         default=[], description="Statements for the report's reader about the data or the run."
     )

@@ -3,19 +3,36 @@
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from components.eval.config import EvalSettings
 from components.eval.models import named_models
 from components.eval.report.data import RowCounts, StageRun
+from omnistage.errors import InputError
 from omnistage.records.record import SPLITS
 from omnistage.stage.contract import Context
 from omnistage.stage.key import pinned_version
+from omnistage.store.layout import MANIFEST
 from omnistage.store.manifest import Manifest
+from omnistage.store.open import read_artifact_file
+from omnistage.store.reference import referred
 from omnistage.swift.lineage import lineage_of
 from omnistage.swift.training.train import LIBRARIES
+from omnistage.torchrun.machine import machine
+
+CARD = "card.json"
+"""The data card of records, with its ``findings``."""
+Told = Mapping[str, Any]
+"""What a manifest says of an input: its key, digest and URI."""
 
 
-def stage_runs(context: Context[EvalSettings]) -> list[StageRun]:
-    """Return what ran before, from the manifests' own words, and this stage."""
+def stage_runs(context: Context[EvalSettings], seconds: float) -> list[StageRun]:
+    """Return what ran before, from the manifests' own words, and this stage.
+
+    Args:
+        context: Of this stage.
+        seconds: That it has taken until now.
+    """
     runs = [
         StageRun(
             name=name,
@@ -28,16 +45,24 @@ def stage_runs(context: Context[EvalSettings]) -> list[StageRun]:
             },
             config=m.produced_by.get("config", {}),
             rows=row_counts(m.counts),
+            machine=m.produced_by.get("machine", {}),
         )
         for name, m in _before(context).items()
+    ]
+    gone = [
+        StageRun(name, key=told["key"], digest=told["digest"])
+        for name, (told, m) in _between(context).items()
+        if m is None
     ]
     own = StageRun(
         name=context.step,
         key=context.key,
+        seconds=seconds,
+        machine=machine(context.world.nodes, holds_gpus=True),
         versions={name: pinned_version(name) for name in LIBRARIES},
         config=context.config.model_dump(mode="json"),
     )
-    return [*runs, own]
+    return [*runs, *gone, own]
 
 
 def row_counts(counts: Mapping[str, Any]) -> RowCounts | None:
@@ -60,6 +85,27 @@ def seeds(context: Context[EvalSettings]) -> dict[str, int]:
     return {**found, context.step: context.config.seed}
 
 
+def card_findings(context: Context[EvalSettings]) -> list[str]:
+    """Return what the data cards of the test records warn of.
+
+    Records that were put together from several sets have a card for each.
+    """
+    records = context.inputs["records"]
+    told = records.produced_by.get("inputs", {}).values()
+    made_from = () if _has_card(records) else (_made(each, records) for each in told)
+    cards = [records, *(m for m in made_from if m)]
+    return [
+        f"Data card: {finding}"
+        for card in cards
+        if _has_card(card)
+        for finding in orjson.loads(read_artifact_file(card, CARD))["findings"]
+    ]
+
+
+def _has_card(made: Manifest) -> bool:
+    return any(entry.path == CARD for entry in made.files)
+
+
 def _before(context: Context[EvalSettings]) -> dict[str, Manifest]:
     """Return what went into the evaluation by name: data, base model, records, trained models."""
     models = named_models(context)
@@ -69,4 +115,37 @@ def _before(context: Context[EvalSettings]) -> dict[str, Manifest]:
     }
     records = context.inputs["records"]
     trained = {name: m for name, m in models.items() if m.kind != "BaseModel"}
-    return {**sets, base.stage: base, records.stage: records, **trained}
+    started = {name: m for name, (_, m) in _between(context).items() if m}
+    return {**sets, base.stage: base, records.stage: records, **started, **trained}
+
+
+def _between(context: Context[EvalSettings]) -> dict[str, tuple[Told, Manifest | None]]:
+    """Return the training steps that led to the models and are not evaluated, by what they are.
+
+    Each with what the manifest of the step after it says of it, and its own manifest; None where it
+    is no longer in the store.
+    """
+    models = named_models(context)
+    known = {m.key for m in models.values()}
+    found: dict[str, tuple[Told, Manifest | None]] = {}
+    for name, model in models.items():
+        step: Manifest | None = model
+        what = name
+        while step and (told := step.produced_by.get("inputs", {}).get("start")):
+            if told["key"] in known:
+                break
+            known.add(told["key"])
+            step, what = _made(told, step), f"start of {what}"
+            if step is None or step.kind != "BaseModel":
+                found[what] = told, step
+    return found
+
+
+def _made(told: Told, by: Manifest) -> Manifest | None:
+    """Return the manifest of an input, by what the manifest of its reader says of it."""
+    folder = told["uri"].rpartition("/")[0]
+    stage = folder.split("/")[-2]
+    try:
+        return referred({**told, "stage": stage, "manifest": f"{folder}/{MANIFEST}"}, by)
+    except InputError:
+        return None

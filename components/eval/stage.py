@@ -1,5 +1,6 @@
 """Evaluation: models on the same test records, and the report."""
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,12 +38,12 @@ def run(context: Context[EvalSettings]) -> Result:
         StageFailedError: If the models cannot be asked.
     """
     # Here and not above: a look-up in the store needs neither numpy nor the page's template.
-    from components.eval.provenance import seeds, stage_runs
+    from components.eval.provenance import card_findings, seeds, stage_runs
     from components.eval.records import box_frame, read_test_records
     from components.eval.report.data import ReportData
     from components.eval.report.page import build_report
 
-    config = context.config
+    began, config = time.monotonic(), context.config
     root, models, base = records_root(context), named_models(context), common_base(context)
     family = base.family
     split = context.folder("records") / "test.jsonl"
@@ -76,9 +77,11 @@ def run(context: Context[EvalSettings]) -> Result:
                 for name, model in models.items()
                 if model.kind != "BaseModel"
             },
-            stages=stage_runs(context),
+            stages=stage_runs(context, time.monotonic() - began),
             seeds=seeds(context),
-            notes=[*config.notes, *unread, *(notes if left_out else [])],
+            cost_per_gpu_hour=config.cost_per_gpu_hour,
+            currency=config.currency,
+            notes=[*config.notes, *card_findings(context), *unread, *(notes if left_out else [])],
             bootstrap_samples=config.bootstrap_samples,
             bootstrap_seed=config.seed,
         )

@@ -25,6 +25,7 @@ from omnistage.store.layout import Store
 from omnistage.store.manifest import Manifest
 from omnistage.store.open import made_anew
 from omnistage.store.uris import manifest_uri
+from omnistage.torchrun.machine import machine
 from omnistage.torchrun.world import SINGLE_NODE, World
 
 _LARGE = 1 << 30  # bytes: hashed in some seconds
@@ -346,5 +347,6 @@ def _provenance(stage: Stage[Any], context: Context[Any], seconds: float) -> dic
             for name, m in context.inputs.items()
         },
         "seconds": round(seconds, 3),
+        "machine": machine(context.world.nodes, holds_gpus=stage.launched(context.config)),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

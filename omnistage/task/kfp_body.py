@@ -205,14 +205,43 @@ def _manifest_of(name: str, artifact: dsl.Artifact) -> str:
     return manifest_uri(manifest)
 
 
-def publish_report(manifest: Manifest, html: dsl.HTML, metrics: dsl.Metrics) -> None:
-    """Copy the report into KFP's own ``HTML`` artifact and its figures into ``Metrics``."""
+def publish_report(
+    manifest: Manifest,
+    html: dsl.HTML,
+    metrics: dsl.Metrics,
+    confusion: dsl.ClassificationMetrics,
+) -> None:
+    """Copy the report into KFP's own artifacts.
+
+    Args:
+        manifest: Of the report.
+        html: Gets its page.
+        metrics: Gets the headline figure of each model with its interval.
+        confusion: Gets the confusion matrix of the last model in the headline's task, if it has
+            classes; an answer that cannot be read is the class ``(invalid)``.
+    """
     folder = open_store(store_uri(manifest)).local(manifest)
     target = Path(html.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes((folder / "report.html").read_bytes())
-    headline = orjson.loads((folder / "report.json").read_bytes())["headline"]
+    report = orjson.loads((folder / "report.json").read_bytes())
+    headline = report["headline"]
     for model, value in headline["models"].items():
         metrics.log_metric(f"{model}_{headline['metric']}", value["value"])
         metrics.log_metric(f"{model}_{headline['metric']}_low", value["low"])
         metrics.log_metric(f"{model}_{headline['metric']}_high", value["high"])
+    *_, last = report["tasks"][headline["task"]]["models"].values()
+    if last["confusion"]:
+        confusion.log_confusion_matrix(*confusion_matrix(last["confusion"]))
+
+
+def confusion_matrix(table: Mapping[str, Mapping[str, int]]) -> tuple[list[str], list[list[int]]]:
+    """Return classes and counts, a row for each gold answer, as KFP wants them: square.
+
+    Args:
+        table: How often each answer was said, by gold answer; under the empty text, unreadable.
+    """
+    said = {answer for row in table.values() for answer in row}
+    classes = [*table, *sorted(said - table.keys() - {""}), *([""] if "" in said else [])]
+    counts = [[table.get(gold, {}).get(answer, 0) for answer in classes] for gold in classes]
+    return [name or "(invalid)" for name in classes], counts

@@ -60,6 +60,8 @@ class StageRun:
         versions: Versions of the libraries that decide the result.
         config: The stage's settings.
         rows: What became of its rows, if it takes any apart.
+        machine: ``nodes``, ``cpus``, ``gpus`` and ``gpu``, the GPUs' model; see
+            :func:`omnistage.torchrun.machine.machine`. Empty when unknown.
     """
 
     name: str
@@ -69,6 +71,7 @@ class StageRun:
     versions: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     rows: RowCounts | None = None
+    machine: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ class ReportData:
         curves: Rows of each training log by the step's name, oldest first.
         stages: What ran, in order.
         seeds: Seeds by what they seed.
+        cost_per_gpu_hour: Price of a GPU for an hour; ``None`` where none was given.
+        currency: Of the price.
         notes: Plain statements about the data or the run that a reader should know.
         bootstrap_samples: Resamples behind every interval.
         bootstrap_seed: Seed of the resampling.
@@ -116,6 +121,8 @@ class ReportData:
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     stages: Sequence[StageRun] = ()
     seeds: Mapping[str, int] = field(default_factory=dict)
+    cost_per_gpu_hour: float | None = None
+    currency: str = ""
     notes: Sequence[str] = ()
     bootstrap_samples: int = 2000
     bootstrap_seed: int = 0

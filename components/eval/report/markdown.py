@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from components.eval.report.cost import cost_in_words
 from components.eval.report.data import title_of
 from components.eval.variants.ablation import TITLES as ABLATIONS
 
@@ -24,9 +25,12 @@ def markdown(report: Mapping[str, Any], names: Mapping[str, str]) -> str:
         lines += _positions(task)
         lines += _protocols(task)
     lines += _rows(report["provenance"]["stages"])
-    if report["findings"]:
+    if cost := report["provenance"]["cost"]:
+        lines += [f"GPU hours: {_plain(cost_in_words(cost))}.", ""]
+    told = [*report["findings"], *({"level": "note", "text": n} for n in report["notes"])]
+    if told:
         lines += ["## Findings", ""]
-        lines += [f"- **{f['level']}**: {_plain(f['text'])}" for f in report["findings"]]
+        lines += [f"- **{f['level']}**: {_plain(f['text'])}" for f in told]
     return "\n".join(lines).rstrip() + "\n"
 
 

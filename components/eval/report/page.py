@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from components.eval.report import curves, examples, more, numbers
 from components.eval.report.charts import interval_bar
+from components.eval.report.cost import cost_in_words, gpu_cost, gpu_hours, machine_in_words
 from components.eval.report.data import TITLES, ReportData, title_of
 from components.eval.report.findings import Finding, audit
 from components.eval.report.markdown import markdown
@@ -92,6 +93,7 @@ def build_report(data: ReportData) -> Report:
             "stages": [asdict(s) for s in data.stages],
             "seeds": dict(data.seeds),
             "reward_weights": dict(data.reward_weights),
+            "cost": gpu_cost(data),
             "bootstrap": {"samples": data.bootstrap_samples, "seed": data.bootstrap_seed},
         },
     }
@@ -103,6 +105,7 @@ def build_report(data: ReportData) -> Report:
         examples=shown,
         packed=packed,
         panels=curves.panels(data.curves),
+        cost=gpu_cost(data),
         best={name: numbers.best_baseline(task)[1] for name, task in tasks.items()},
         **figures,
     )
@@ -196,6 +199,8 @@ def _render(**context: Any) -> str:
     environment.filters |= {"settings": _settings, "title": title_of, "metric": METRICS.get}
     environment.filters |= {"style": lambda name: name if name in TITLES else "neutral"}
     environment.filters |= {"p_value": _p_value, "ablation": ABLATIONS.get}
+    environment.filters |= {"machine": machine_in_words, "gpu_hours": gpu_hours}
+    environment.filters |= {"cost_in_words": cost_in_words}
     environment.globals |= {"bar": interval_bar}
     style, script = ((_TEMPLATES / f"report.{kind}").read_text() for kind in ("css", "js"))
     return environment.get_template("report.html.j2").render(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.eval.grading import grade
+from components.eval.grading import Graded, grade
 from components.eval.judged import judge_answers, judge_notes
 from components.eval.records import TestRecord, as_test_record
 from components.eval.report.data import ModelResult, ReportData
@@ -75,39 +75,46 @@ def score_predictions(
     read = {n: by_record(read_predictions(path), str(path)) for n, path in _names(files).items()}
     tested = _read(records) if records else _from_files(read, task)
     predicted = {name: _by_id(name, found, tested) for name, found in read.items()}
-    results, samples = [], {}
-    for name, found in predicted.items():
-        answers = answers_of(tested, {i: p.answer for i, p in found.items()})
-        graded = grade(tested, answers, strict=strict)
-        rows = [g.row(r) for g, r in zip(graded, tested, strict=True)]
-        write_jsonl(out / "judgements" / f"{name}.jsonl", rows)
-        results.append(ModelResult(name, graded))
-        if sampled := graded_samples(tested, found, strict=strict):
-            samples[name] = sampled
-            write_samples(out / "samples" / f"{name}.jsonl", tested, sampled)
+    results, samples = _grade(tested, predicted, out, strict)
     models = {result.name: result.graded for result in results}
     judged = judge_answers(tested, models, judge, store) if judge else {}
-    report = build_report(
-        ReportData(
-            "predictions",
-            results,
-            tested,
-            {},
-            samples=samples,
-            judged=judged,
-            rotated=said_in_rotations(tested, predicted, strict=strict),
-            protocols=protocols,
-            notes=[
-                *_in_one_order(results),
-                *sample_notes(predicted, samples),
-                *(judge_notes(tested, judged) if judge else ()),
-            ],
-        )
+    notes = [*_in_one_order(results), *sample_notes(predicted, samples)]
+    data = ReportData(
+        "predictions",
+        results,
+        tested,
+        {},
+        samples=samples,
+        judged=judged,
+        rotated=said_in_rotations(tested, predicted, strict=strict),
+        protocols=protocols,
+        notes=[*notes, *(judge_notes(tested, judged) if judge else ())],
     )
+    report = build_report(data)
     write_atomic(out / "report.html", report.html)
     write_atomic(out / "report.md", report.markdown)
     write_json(out / "report.json", report.json)
     return report
+
+
+def _grade(
+    records: Sequence[TestRecord],
+    predicted: Mapping[str, Mapping[str, Predicted]],
+    out: Path,
+    strict: bool,
+) -> tuple[list[ModelResult], dict[str, list[list[Graded]]]]:
+    """Grade every model's answers and samples, write both, and return them."""
+    results, samples = [], {}
+    for name, found in predicted.items():
+        answers = answers_of(records, {i: p.answer for i, p in found.items()})
+        graded = grade(records, answers, strict=strict)
+        rows = [g.row(r) for g, r in zip(graded, records, strict=True)]
+        write_jsonl(out / "judgements" / f"{name}.jsonl", rows)
+        results.append(ModelResult(name, graded))
+        if sampled := graded_samples(records, found, strict=strict):
+            samples[name] = sampled
+            write_samples(out / "samples" / f"{name}.jsonl", records, sampled)
+    return results, samples
 
 
 def _by_id(

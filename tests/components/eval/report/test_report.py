@@ -360,6 +360,7 @@ def test_what_ran_is_told_with_key_digest_time_and_versions(tmp_path: Path):
     assert read(report.html).row("stages", "grpo") == {
         "Stage": "grpo",
         "Computed in": "2 min 31 s",
+        "Machine": "–",
         "Key": "030303030303",
         "Digest of the result": "0a0a0a0a0a0a",
         "Versions": "omnistage 0.1.0, ms-swift 4.6.0, torch 2.13.0",
