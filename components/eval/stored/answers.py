@@ -20,6 +20,7 @@ from omnistage.files import counted
 
 NO_PREDICTION = "the file has no prediction for this record"
 _CIRCLE = 1_000_000
+_NONE: Mapping[int, Prediction] = {}
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -34,8 +35,8 @@ class Predicted:
     """
 
     answer: Prediction
-    samples: Mapping[int, Prediction] = field(default_factory=dict)
-    rotations: Mapping[int, Prediction] = field(default_factory=dict)
+    samples: Mapping[int, Prediction] = field(default_factory=lambda: _NONE)
+    rotations: Mapping[int, Prediction] = field(default_factory=lambda: _NONE)
 
 
 def by_record(predictions: Sequence[Prediction], where: str) -> dict[str, Predicted]:
@@ -48,15 +49,17 @@ def by_record(predictions: Sequence[Prediction], where: str) -> dict[str, Predic
     Raises:
         InputError: If a sample or rotation is there twice.
     """
+    told = list(_as_rotations(predictions))
+    single = {p.id: p for p in told if not (p.sample or p.rotation or p.completions)}
+    if len(single) == len(told):
+        return {name: Predicted(p) for name, p in single.items()}
     rows: dict[str, list[Prediction]] = defaultdict(list)
-    for prediction in _as_rotations(predictions):
+    for prediction in told:
         rows[prediction.id].append(prediction)
     return {name: _predicted(found, where) for name, found in rows.items()}
 
 
 def _predicted(rows: Sequence[Prediction], where: str) -> Predicted:
-    if len(rows) == 1 and not (rows[0].sample or rows[0].rotation or rows[0].completions):
-        return Predicted(rows[0])
     plain = [row for row in rows if not row.sample and not row.rotation]
     samples = _numbered([row for row in rows if row.sample and not row.rotation], "sample", where)
     told = [replace(row, texts=(text,)) for row in plain for text in row.completions]
@@ -144,10 +147,12 @@ def graded_samples(
         predicted: What a file says, by record id.
         strict: Whether an answer must have the format that was asked for.
     """
-    of = {r.id: predicted[r.id].samples for r in records if r.id in predicted}
-    tasks = {r.task.name for r in records if of.get(r.id)}
+    of = {r.id: p.samples for r in records if (p := predicted.get(r.id)) and p.samples}
+    if not of:
+        return []
+    tasks = {r.task.name for r in records if r.id in of}
     sampled = [r for r in records if r.task.name in tasks]
-    count = max((max(samples) for samples in of.values() if samples), default=0)
+    count = max(map(max, of.values()))
     return [
         grade(
             sampled,

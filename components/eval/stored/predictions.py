@@ -171,7 +171,9 @@ def _text(row: Row, _: Reviews) -> Prediction:
 
 
 def _number(row: Row, name: str) -> int:
-    value = row.get(name, 0)
+    value = row.get(name)
+    if value is None:
+        return 0
     if not str(value).isdecimal():
         raise TypeError(f"{name} is {value!r:.40}, not a whole number")
     return int(value)
