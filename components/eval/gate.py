@@ -6,7 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from omnistage.errors import InputError
-from omnistage.records.record import TASKS
+
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "judge": ("accuracy", "consistency", "ties", "first_shown"),
+    "choice": ("accuracy",),
+    "multi_choice": ("f1", "exact"),
+    "yes_no": ("accuracy",),
+    "emotion": ("war", "uar"),
+    "math": ("accuracy",),
+    "numeric": ("accuracy",),
+    "regression": ("mra",),
+    "ocr": ("word_accuracy",),
+    "rec": ("iou_50", "mean_iou"),
+    "free_form": ("overlap", "bleu2", "rouge1", "meteor", "judged"),
+}
+"""What a task measures beside ``valid``; a test holds it to the tasks."""
 
 _RULE = re.compile(
     r"(?P<sign>>=|>)\s*(?:(?P<number>\d*\.?\d+)|(?P<other>[a-z][a-z0-9_-]*)"
@@ -38,33 +52,41 @@ def read_rule(name: str, text: str) -> Rule:
     """Read ``task.metric`` and its requirement.
 
     Raises:
-        ValueError: If it is none; the message shows one.
+        ValueError: If it is none, with an example or the metrics that there are.
     """
     task, _, metric = name.partition(".")
     match = _RULE.fullmatch(text.strip())
-    if task not in TASKS or not metric or match is None:
+    if task not in METRICS or not metric or match is None:
         raise ValueError(
             f"{name}: {text!r} is not a requirement such as judge.accuracy: '>= sft + 0.01', "
             "'> constant' or '>= 0.7'"
         )
+    known = (*METRICS[task], "valid")
+    if metric not in known:
+        raise ValueError(f"{name}: {task} has no metric {metric!r}; it has {', '.join(known)}")
     more = match["number"] or match["more"] or "0"
     return Rule(task, metric, match["sign"] == ">", match["other"], float(more))
 
 
-def check_gate(report: Mapping[str, Any], require: Mapping[str, str], where: str) -> None:
+def check_gate(
+    report: Mapping[str, Any], require: Mapping[str, str], where: str, step: str = "eval"
+) -> None:
     """Check a report's figures against the requirements.
 
     Args:
         report: As in ``report.json``.
         require: Requirement by ``task.metric``.
         where: Where the report is, for the message.
+        step: Name of the step, for the message.
 
     Raises:
         InputError: If one is not met, with the numbers.
     """
     failed = [said for n, text in require.items() if (said := _failure(report, n, text))]
     if failed:
-        raise InputError(f"eval.require is not met: {'; '.join(failed)}; the report is in {where}")
+        raise InputError(
+            f"{step}.require is not met: {'; '.join(failed)}; the report is in {where}"
+        )
 
 
 def _failure(report: Mapping[str, Any], name: str, text: str) -> str | None:

@@ -209,7 +209,8 @@ def _finish(context: Context[EvalSettings], report: "Report", records: int) -> R
     write_json(context.out / "report.json", report.json)
     for row in report.json["errors"][:10]:
         context.events.warn(f"{row['model']}: {row['id']}: {row['error']}; counted as wrong")
-    check_gate(report.json, context.config.require, str(context.out / "report.html"))
+    page = str(context.out / "report.html")
+    check_gate(report.json, context.config.require, page, context.step)
     headline = report.json["headline"]
     values = {name: value["value"] for name, value in headline["models"].items()}
     errors = len({row["id"] for row in report.json["errors"]})

@@ -1,6 +1,7 @@
 """Protocols of multiple-choice benchmarks: how a letter or a choice is found in a text."""
 
 import re
+from collections.abc import Sequence
 
 from components.eval.benchmarks.benchmark import LETTERS, plain_options
 from components.eval.protocols.protocol import Protocol
@@ -13,18 +14,21 @@ _REFUSALS = (
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
 )
+_NO_ANSWER = "Failed to obtain answer via API"
+_ANSWER_IS = re.compile(r"(?:correct\s+)?answer\s+is\s+\**([ABCD])\**", re.IGNORECASE)
 _PREFIXES = (
     "The best answer is",
     "The correct answer is",
     "The answer is",
     "The answer",
-    "The best option is",
-    "The correct option is",
-    "Best answer:",
-    "Best option:",
+    # Two commas are missing in the script, so that these stay in a text: "Best answer: C" says B.
+    "The best option isThe correct option is",
+    "Best answer:Best option:",
     "Answer:",
     "Option:",
 )
+_NONE = "Z"
+"""What VLMEvalKit's prompts call none of the choices."""
 _WORDS_AT_MOST = 10
 _LAST_WORDS = 5
 
@@ -37,24 +41,34 @@ def _options(record: Record) -> dict[str, str]:
 def read_vlmevalkit(record: Record, text: str, order: int) -> str | None:
     """Read a choice as VLMEvalKit does without a language model (``can_infer``).
 
-    A letter: the only one of the choices that stands as a word, among the last five words. Else
-    the only choice whose text stands in an answer of at most twice the length of all choices. A
-    refusal, or the word Z alone, is none.
+    A letter: the only one of the choices that stands as a word, among the last five words; else the
+    first that "answer is" stands before. Else the only choice whose text stands in an answer of at
+    most twice the length of all choices. A refusal, or the word Z alone, is none.
     """
     options = _options(record)
-    if any(refusal in text for refusal in _REFUSALS):
-        return None
-    words = text.translate(_PUNCTUATION).split()
-    found = [letter for letter in options or LETTERS[:4] if letter in words]
-    if len(found) == 1 and words.index(found[0]) > len(words) - _LAST_WORDS:
-        return found[0]
-    if not found and "Z" in words:  # what the suite's prompts call none of the choices
-        return None
+    if _NO_ANSWER not in text:
+        letter = _letter_of(text, list(options) or list(LETTERS[:4]))
+        if letter:
+            return letter if letter != _NONE else None
     lower = text.lower()
     if len(lower) > 2 * sum(map(len, options.values())):
         return None
     named = [letter for letter, option in options.items() if option.lower() in lower]
     return named[0] if len(named) == 1 else None
+
+
+def _letter_of(text: str, letters: Sequence[str]) -> str | None:
+    """Return the letter that an answer names, ``Z`` for none of the choices, or None."""
+    if any(refusal in text for refusal in _REFUSALS):
+        return _NONE
+    words = text.translate(_PUNCTUATION).split()
+    found = [letter for letter in letters if letter in words]
+    if len(found) == 1 and words.index(found[0]) > len(words) - _LAST_WORDS:
+        return found[0]
+    if not found and _NONE in words:
+        return _NONE
+    match = _ANSWER_IS.search(text)
+    return match[1].upper() if match and match[1].upper() in letters else None
 
 
 def read_videomme(record: Record, text: str, order: int) -> str | None:

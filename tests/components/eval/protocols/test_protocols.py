@@ -15,7 +15,7 @@ from components.eval.stored.score import score_predictions
 from components.eval.tasks import TASKS
 from omnistage.cli import eval as cli_eval
 from omnistage.cli.main import main
-from omnistage.files import read_json, write_jsonl
+from omnistage.files import read_json, read_jsonl, write_jsonl
 from tests.components.eval.record_kit import pair, question, verdict
 
 CHOICE = question("choice", "B", options=["A. a dog", "B. a black dog", "C. rain"])
@@ -173,3 +173,27 @@ def test_a_readable_verdict_in_the_usual_form_is_read_by_our_protocol() -> None:
 
 def test_settings_and_command_line_know_every_protocol() -> None:
     assert set(get_args(ProtocolName)) == set(cli_eval.PROTOCOLS) == set(PROTOCOLS)
+
+
+def test_scores_are_those_of_the_suites_own_code() -> None:
+    """Given generated predictions with the scores that the code of VLMEvalKit (e8e78f0), lmms-eval
+    (75571cf; its second reader, a language model, not asked) and MMAU gave them."""
+    rows = list(read_jsonl(Path(__file__).with_name("suites.jsonl")))
+    found = [
+        {
+            n: score_record(PROTOCOLS[n], _suite_record(row), [row["text"]]).score
+            for n in row["scores"]
+        }
+        for row in rows
+    ]
+    assert found == [row["scores"] for row in rows]
+    names = {name for row in rows for name in row["scores"]}
+    assert all(len({row["scores"].get(name) for row in rows} - {None}) > 1 for name in names)
+
+
+def _suite_record(row: dict[str, Any]) -> TestRecord:
+    if "options" in row:
+        return as_test_record(
+            question("choice", row["gold"], options=row["options"]), TASKS["choice"]
+        )
+    return as_test_record(pair(1, "image", row["gold"]), TASKS["judge"])
