@@ -21,6 +21,7 @@ ProtocolName = Literal[
     "videomme_letter",
     "mmau",
     "lmms_rec",
+    "r1v_geoqa",
 ]
 """What :mod:`components.eval.protocols` has; a test holds the two together."""
 

@@ -16,7 +16,7 @@ TASKS = (
 
 PROTOCOLS = (
     *("omnistage", "lmms_vl_rewardbench", "lmms_mm_rewardbench", "vlmevalkit_mm_rewardbench"),
-    *("vlmevalkit_choice", "videomme_letter", "mmau", "lmms_rec"),
+    *("vlmevalkit_choice", "videomme_letter", "mmau", "lmms_rec", "r1v_geoqa"),
 )
 """What :mod:`components.eval.protocols` has; a test holds the two together."""
 

@@ -312,6 +312,26 @@ def _verify(gold: str, answer: str) -> bool:
     return bool(verify(list(expected), list(found), timeout_seconds=_limit(_SECONDS)))
 
 
+def finds_gold(text: str, gold: str) -> bool:
+    """Whether math-verify, left to find the answer in a whole text by itself, finds the gold one.
+
+    It takes the last thing that looks like an answer; ``lmm_math`` is asked about the answer alone.
+    """
+    _, verify = _math_verify()
+    return verify(_found(text), _found(gold), timeout_seconds=_limit(_SECONDS))
+
+
+def has_mathematics(text: str) -> bool:
+    """Whether math-verify finds anything to compare in a text."""
+    return bool(_found(text))
+
+
+@lru_cache(maxsize=4096)
+def _found(text: str) -> list[Any]:
+    parse, _ = _math_verify()
+    return parse(text, parsing_timeout=_limit(_SECONDS))
+
+
 def _exact(number: str) -> Fraction:
     return Fraction(number.replace(",", "").rstrip("."))
 

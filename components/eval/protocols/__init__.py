@@ -6,10 +6,11 @@ are those of the code named in ``source``; the wording of prompts is our own, se
 :attr:`Protocol.template`.
 """
 
-from components.eval.protocols import boxes, letters, pairs
+from components.eval.protocols import boxes, letters, mathematics, pairs
 from components.eval.protocols.protocol import OMNISTAGE, Protocol
 
+_MODULES = (pairs, letters, boxes, mathematics)
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
-    for protocol in (OMNISTAGE, *pairs.PROTOCOLS, *letters.PROTOCOLS, *boxes.PROTOCOLS)
+    for protocol in (OMNISTAGE, *(p for module in _MODULES for p in module.PROTOCOLS))
 }

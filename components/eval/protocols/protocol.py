@@ -39,6 +39,8 @@ class Protocol:
         decoding: In words.
         read: What a completion says, from the record, the text and the number of its prompt, in
             the record's own names; None where it cannot be read. None for the task's own reader.
+        score: What an answer is worth, 0 to 1, from the gold answer and what is said; None for the
+            task's own scorer.
         invalid: What an answer counts that cannot be read; ``chance`` is the expected value.
         orders: Prompts of a pair that count: 2 for both orders, 1 for the order as it stands.
         average: ``micro`` over records, or ``macro`` over groups: the second part of ``source``.
@@ -54,6 +56,7 @@ class Protocol:
     sound: Sound = "in clips"
     decoding: str = "greedy"
     read: Reader | None = None
+    score: Callable[[str, str], float] | None = None
     invalid: Invalid = "wrong"
     orders: int = 2
     average: Literal["micro", "macro"] = "micro"
@@ -102,7 +105,9 @@ def score_record(protocol: Protocol, record: TestRecord, texts: Sequence[str | N
             continue
         said = (protocol.read or _own_reader(record))(record.row, text, order)
         valid += said is not None
-        scores.append(_invalid(protocol, record) if said is None else _score(record, said))
+        scores.append(
+            _invalid(protocol, record) if said is None else _score(protocol, record, said)
+        )
     return Scored(sum(scores) / len(scores), valid / len(scores))
 
 
@@ -110,8 +115,8 @@ def _own_reader(record: TestRecord) -> Reader:
     return lambda row, text, order: record.task.read(row, text, order, False)
 
 
-def _score(record: TestRecord, said: str) -> float:
-    return record.task.score(record.gold, said)
+def _score(protocol: Protocol, record: TestRecord, said: str) -> float:
+    return (protocol.score or record.task.score)(record.gold, said)
 
 
 def _invalid(protocol: Protocol, record: TestRecord) -> float:
@@ -119,7 +124,7 @@ def _invalid(protocol: Protocol, record: TestRecord) -> float:
         choices = 2 if record.task.name == "judge" else len(record.row.get("options") or ())
         return 1 / choices if choices else 0.0
     if protocol.invalid == "first":
-        return _score(record, "A")
+        return _score(protocol, record, "A")
     return 0.0
 
 

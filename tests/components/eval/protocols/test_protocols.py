@@ -102,6 +102,22 @@ def test_a_missing_answer_is_wrong_under_every_protocol() -> None:
             assert score_record(protocol, judged("A"), [None, None]).score == 0.0, name
 
 
+@pytest.mark.parametrize(
+    ("text", "r1v", "ours"),
+    [
+        ("<think>So 65.</think><answer>65</answer>", 1.0, 1.0),
+        ("<think>So 65.</think><answer>unclear</answer>", 1.0, 0.0),
+        ("<answer>65</answer> or rather 70", 0.0, 1.0),
+        ("no idea", 0.0, 0.0),
+    ],
+)
+def test_r1v_looks_for_the_answer_in_all_of_the_text(text: str, r1v: float, ours: float) -> None:
+    record = as_test_record(question("math", "65°"), TASKS["math"])
+    found = {n: score_record(PROTOCOLS[n], record, [text]) for n in ("r1v_geoqa", "omnistage")}
+    assert {n: s.score for n, s in found.items()} == {"r1v_geoqa": r1v, "omnistage": ours}
+    assert found["r1v_geoqa"].valid == (text != "no idea")
+
+
 def test_a_macro_mean_is_the_mean_of_the_groups_and_a_micro_mean_that_of_the_records() -> None:
     records = [judged(source=f"s/{g}") for g in ("a", "a", "a", "b")]
     scores = [1.0, 1.0, 1.0, 0.0]
