@@ -45,7 +45,7 @@ def stage_runs(context: Context[EvalSettings], seconds: float) -> list[StageRun]
             },
             config=m.produced_by.get("config", {}),
             rows=row_counts(m.counts),
-            machine=m.produced_by.get("machine", {}),
+            machine=_machine(m),
         )
         for name, m in _before(context).items()
     ]
@@ -91,15 +91,11 @@ def card_findings(context: Context[EvalSettings]) -> list[str]:
     Records that were put together from several sets have a card for each.
     """
     records = context.inputs["records"]
-    told = records.produced_by.get("inputs", {}).values()
-    made_from = () if _has_card(records) else (_made(each, records) for each in told)
-    cards = [records, *(m for m in made_from if m)]
-    return [
-        f"Data card: {finding}"
-        for card in cards
-        if _has_card(card)
-        for finding in orjson.loads(read_artifact_file(card, CARD))["findings"]
-    ]
+    made_from = {} if _has_card(records) else _inputs(records)
+    sets = [records, *(_made(told, records) for told in made_from.values())]
+    cards = [orjson.loads(read_artifact_file(m, CARD)) for m in sets if m and _has_card(m)]
+    found = [card.get("findings") for card in cards if isinstance(card, dict)]
+    return [f"Data card: {text}" for texts in found if isinstance(texts, list) for text in texts]
 
 
 def _has_card(made: Manifest) -> bool:
@@ -131,7 +127,7 @@ def _between(context: Context[EvalSettings]) -> dict[str, tuple[Told, Manifest |
     for name, model in models.items():
         step: Manifest | None = model
         what = name
-        while step and (told := step.produced_by.get("inputs", {}).get("start")):
+        while step and (told := _inputs(step).get("start")):
             if told["key"] in known:
                 break
             known.add(told["key"])
@@ -141,11 +137,31 @@ def _between(context: Context[EvalSettings]) -> dict[str, tuple[Told, Manifest |
     return found
 
 
+def _inputs(made: Manifest) -> dict[str, Told]:
+    """Return what a manifest says of the inputs, as far as it names artifacts."""
+    told = made.produced_by.get("inputs")
+    return {
+        name: each
+        for name, each in (told if isinstance(told, dict) else {}).items()
+        if isinstance(each, dict)
+        and all(isinstance(each.get(field), str) for field in ("key", "digest", "uri"))
+        and each["uri"].count("/") > 1
+    }
+
+
 def _made(told: Told, by: Manifest) -> Manifest | None:
     """Return the manifest of an input, by what the manifest of its reader says of it."""
     folder = told["uri"].rpartition("/")[0]
-    stage = folder.split("/")[-2]
+    place = {"kind": "", "stage": folder.split("/")[-2], "manifest": f"{folder}/{MANIFEST}"}
     try:
-        return referred({**told, "stage": stage, "manifest": f"{folder}/{MANIFEST}"}, by)
+        return referred({**told, **place}, by)
     except InputError:
         return None
+
+
+def _machine(made: Manifest) -> Mapping[str, Any]:
+    """Return the machine that a manifest names; nothing where it is not told as it should be."""
+    told = made.produced_by.get("machine")
+    if not isinstance(told, dict) or not isinstance(told.get("gpu"), str):
+        return {}
+    return told if all(type(told.get(n)) is int for n in ("nodes", "cpus", "gpus")) else {}

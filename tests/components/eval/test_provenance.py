@@ -1,8 +1,10 @@
 """What an evaluation says of the steps before it: which ran, and what their data cards warn of."""
 
 from pathlib import Path
+from typing import Any
 
 import orjson
+import pytest
 
 from components.eval.config import EvalSettings
 from components.eval.provenance import card_findings, seeds, stage_runs
@@ -75,6 +77,27 @@ def test_a_step_that_is_evaluated_itself_is_told_once(tmp_path: Path) -> None:
     records = commit(store, "RewrittenJSONL", "mix")
     runs = stage_runs(evaluation(store, records, base=base, sft=sft, grpo=grpo), seconds=7.0)
     assert [run.name for run in runs] == ["download_model", "mix", "sft", "grpo", "eval"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"inputs": 1, "machine": []},
+        {"inputs": {"start": "x"}, "machine": {"gpus": "8"}},
+        {"inputs": {"start": {"key": "k", "digest": "d", "uri": "x"}}, "machine": {"gpu": 1}},
+        {"inputs": {"start": {"key": "..", "digest": "d", "uri": "file:///a/../b/c"}}},
+    ],
+)
+def test_a_manifest_that_says_it_otherwise_ends_nothing(tmp_path: Path, told: Any) -> None:
+    store = FolderStore(tmp_path)
+    base = commit(store, "BaseModel", "download_model")
+    sft = commit(store, "SFTCheckpoint", "sft", base)
+    odd = sft.model_copy(update={"produced_by": told})
+    records = commit(store, "RewrittenJSONL", "mix").model_copy(update={"produced_by": told})
+    given = evaluation(store, records, base=base, sft=odd)
+    machines = {run.name: run.machine for run in stage_runs(given, seconds=7.0)}
+    assert machines["sft"] == {}
+    assert card_findings(given) == []
 
 
 def test_what_the_data_cards_warn_of_is_told_of_mixed_records_too(tmp_path: Path) -> None:
