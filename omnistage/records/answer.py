@@ -5,7 +5,8 @@ import re
 _THOUGHT = re.compile(r"<(think|context)>.*?</\1>", re.DOTALL)
 # What a text begins with; where a prompt ends in <think>, its answer has the closing tag alone.
 _BEFORE = re.compile(
-    r"\s*(?:(?:<(think|context)>.*?</\1>\s*)+|(?:(?!<think>).)*?</think>)", re.DOTALL
+    r"\s*(?:(?:<(think|context)>.*?</\1>\s*)+|(?:(?!<think>).)*?</think>[ \t]*(?=\n|<answer>))",
+    re.DOTALL,
 )
 _UNCLOSED = re.compile(r"\s*<(think|context)>(?!.*</\1>)", re.DOTALL)
 _OPEN, _CLOSE = "<answer>", "</answer>"

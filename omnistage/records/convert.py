@@ -207,13 +207,16 @@ def _beside(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_APPENDS = "LLaMA-Factory"  # whose rows end with an answer, if need be the solution
 _CONTROL = re.compile(r"<\|[A-Za-z][A-Za-z0-9_]{1,30}\|>")
 
 
 def _check_control(record: dict[str, Any], trainer: str) -> None:
     """Check that no text names a control token, which only this project's templates spell out."""
-    for message in record["messages"]:
-        found = _CONTROL.search(message["content"])
+    texts = [message["content"] for message in record["messages"]]
+    texts += record.get("objects", {}).get("ref") or []
+    for text in [*texts, record["solution"] if trainer == _APPENDS else ""]:
+        found = _CONTROL.search(text)
         if found:
             raise CannotHoldError(f"{trainer} takes {found[0]} in a text for a control token")
 
@@ -329,10 +332,10 @@ _SHAREGPT = {"user": "human", "assistant": "gpt"}
 
 
 def _llama_factory(record: dict[str, Any]) -> dict[str, Any]:
-    _check_control(record, "LLaMA-Factory")
+    _check_control(record, _APPENDS)
     record = _written_out(record)
     messages = record["messages"]
-    _check_tags(messages, "LLaMA-Factory")
+    _check_tags([*messages, {"role": "assistant", "content": record["solution"]}], _APPENDS)
     if any("loss" in message for message in messages):
         raise CannotHoldError("LLaMA-Factory learns every answer, also one with loss: false")
     if next(m["role"] for m in messages if m["role"] != "system") != "user":

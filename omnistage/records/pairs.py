@@ -15,7 +15,6 @@ _TAGGED = re.compile(
     re.DOTALL,
 )
 _MARK = re.compile(r"<(\\*/?response_[ab]>)")
-_TAG = re.compile(r"<(image|audio|video)>")
 _HEADING = re.compile(r"^[ \t]*#+[ \t]", re.MULTILINE)
 
 
@@ -110,20 +109,6 @@ def swap_candidates(messages: list[dict[str, Any]], where: str) -> list[dict[str
         f"{where}: the prompt does not name its candidates; expected lines that begin with "
         "'Response A:' and 'Response B:'"
     )
-
-
-def quote_candidates(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return messages in whose candidates no tag stands for a medium: ``<image>`` is text there."""
-    quoted = list(messages)
-    for number, message in enumerate(messages):
-        text = message["content"]
-        found = find_candidates(text) if message["role"] == "user" else None
-        if found:
-            (a, b), (c, d) = found
-            first, second = (_TAG.sub(r"<\\\1>", text[slice(*span)]) for span in found)
-            text = text[:a] + first + text[b:c] + second + text[d:]
-            quoted[number] = {**message, "content": text}
-    return quoted
 
 
 def judge_prompt(question: str, a: str, b: str) -> list[dict[str, Any]]:

@@ -31,11 +31,9 @@ _MIRROR = {"A": "B", "B": "A"}
 _NAME = re.compile(r"(?<![^\W_])(?<![-'])([AB])(?![^\W_]|-\w)")
 # A letter that is part of another name; what else is called A or B is a candidate.
 _OTHER_NAME = re.compile(
-    r"\b(?:vitamin|hepatitis|influenza|plan|type|group|grade|class|section|part|point|figure|"
-    r"appendix|team|level|block|exhibit|category|schedule|phase|channel|building|zone|gate|lane|"
-    r"room|unit|blood|angle|vertex|node|car|person|player|set|event|box|side|line|curve|train|"
-    r"city|town|sample|company|bottle|object)s?\s+[AB](?![^\W_]|-\w)",
-    re.IGNORECASE,
+    r"\b(?i:vitamin|hepatitis|influenza|plan|type|group|grade|class|section|figure|appendix|team|"
+    r"block|exhibit|category|phase|channel|building|zone|gate|lane|room|blood|angle|vertex|node)s?"
+    r"\s+[AB](?![^\W_]|-\w)"
 )
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;>\n])[\s\"(*]*$")
 # What follows a candidate's name and hardly ever an article: such words, and verbs ("A names it").

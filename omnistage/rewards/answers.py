@@ -36,7 +36,7 @@ def number(answer: str) -> float | None:
 
 
 def _exact_number(answer: str) -> Fraction | None:
-    answer = answer.translate(_MINUS)
+    answer = re.sub(r"^\s*([-+])\s+(?=[\d.])", r"\1", answer.translate(_MINUS))
     ratio = _RATIO.fullmatch(answer)
     if ratio and int(ratio[2]):
         return Fraction(int(ratio[1]), int(ratio[2]))

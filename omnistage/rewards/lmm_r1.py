@@ -12,7 +12,7 @@ _JOINTS = (re.compile(r"</think>\s*<answer>"),)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _LETTER = re.compile(r"[A-H]")
 _NAMED = re.compile(r"(?:[Oo]ption|[Cc]hoice)\s*\(?([A-H])\)?[.:]?")
-_LEADING = re.compile(r"\(?([A-H])(?:\)|[.:])\s+\S.*", re.DOTALL)
+_LEADING = re.compile(r"\(?([A-H])(?:\)|[.:])\s+(?!.*\b[A-H]\s*[:=])\S.*", re.DOTALL)
 """A gold such as "A. 5 cm", which names an option by its letter and its text."""
 _SAID = re.compile(r"\b[Aa]nswer\s*(?:is\s*:?|:)\s*(?:[Oo]ption|[Cc]hoice)?\s*\(?([A-H])\b(?!')")
 

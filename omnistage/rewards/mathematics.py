@@ -13,7 +13,15 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any
 
-from omnistage.rewards.units import CURRENCIES, NAMES, ONE_WORD, UNIT, Quantity, with_unit
+from omnistage.rewards.units import (
+    CURRENCIES,
+    NAMES,
+    ONE_WORD,
+    UNIT,
+    Quantity,
+    is_sum,
+    with_unit,
+)
 
 # Per expression; generous, so that a busy machine grades as an idle one does.
 _SECONDS = 20
@@ -219,6 +227,8 @@ def _expression(text: str) -> str | None:
         return boxes[-1]
     if money := _MONEY.fullmatch(text):
         return f"{money[2]} {CURRENCIES[money[1]]}"
+    if is_sum(text):
+        return text.strip()
     if listed := _list(re.sub(r"\\[()\[\]]|\$", "", text).strip().rstrip(".")):
         return listed
     found = list(_DELIMITED.finditer(text))

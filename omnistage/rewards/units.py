@@ -38,6 +38,7 @@ _OTHER = {
     **{"month": ("month", "1"), "year": ("month", "12"), "mil": ("length", "0.0000254")},
     **{"ton": ("mass", "1000000"), "t": ("mass", "1000000"), "oz": ("mass", "28.349523125")},
     **{"gallon": ("volume", "3.785411784"), "gal": ("volume", "3.785411784")},
+    **{"fl oz": ("volume", "0.0295735295625")},
     **{"quart": ("volume", "0.946352946"), "pint": ("volume", "0.473176473")},
     **{"acre": ("area", "4046.8564224"), "hectare": ("area", "10000"), "ha": ("area", "10000")},
     **{"Wh": ("energy", "3600"), "kWh": ("energy", "3600000")},
@@ -70,7 +71,8 @@ _LONG = {
     **{"inch": "in", "inches": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi"},
     **{"pound": "lb", "lbs": "lb", "minute": "min", "mins": "min", "hour": "h", "hrs": "h"},
     **{"Kg": "kg", "KG": "kg", "CM": "cm", "Cm": "cm", "MM": "mm", "KM": "km", "Km": "km"},
-    **{"tonne": "ton", "ounce": "oz"},
+    **{"tonne": "ton", "ounce": "oz", "fluid ounce": "fl oz", "yr": "year", "mo": "month"},
+    **{"wk": "week", "kilo": "kg", "gm": "g", "gramme": "g", "ltr": "L", "mtr": "m"},
     **{"degrees": "°", "units": "unit", "euro": "€", "yen": "¥", "°Celsius": "°C"},
     **{"degrees Celsius": "°C", "degree Celsius": "°C", "Celsius": "°C", "°Fahrenheit": "°F"},
     **{"degrees Fahrenheit": "°F", "degree Fahrenheit": "°F", "Fahrenheit": "°F"},
@@ -91,7 +93,11 @@ _MIXED = re.compile(
     rf"(?:\d+(?:\.\d+)?\s*(?:{NAMES})(?:e?s)?(?![A-Za-z])\.?\s*(?:,|and)?\s*){{2,3}}"
 )
 _PART = re.compile(rf"(\d+(?:\.\d+)?)\s*({NAMES})(?:e?s)?(?![A-Za-z])")
-_SPEEDS = re.compile(r"(?<![A-Za-z])(?:(mph)|kph|kmh)\b")
+_SPEEDS = re.compile(
+    r"(?<![A-Za-z])(?:(?P<miles>mph)|(?P<metres>mps)|kph|kmph|kmh)\b", re.IGNORECASE
+)
+_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}(?![A-Za-z])")
+_KNOWN_WORD = re.compile(rf"(?:{NAMES})(?:e?s)?")
 _COUNTED = re.compile(r"(?:[\d)}\]]|\\pi)\s*$")
 _TEXT = re.compile(r"\\(?:text|mathrm|textrm|mbox|operatorname|rm)\s*\{([^{}]*)\}")
 _OF_LENGTH = {"volume": (Fraction(1, 1000), 3), "area": (Fraction(1), 2)}
@@ -122,9 +128,30 @@ class Quantity:
     factor: Fraction = Fraction(1)
 
 
+def _speed(found: re.Match[str]) -> str:
+    return "mi/h" if found["miles"] else "m/s" if found["metres"] else "km/h"
+
+
+def _in_small_letters(word: re.Match[str]) -> str:
+    """Return a unit's word in small letters; in symbols such as MPa capitals mean something."""
+    small = word[0].lower()
+    known = not _KNOWN_WORD.fullmatch(word[0]) and _KNOWN_WORD.fullmatch(small)
+    return small if known else word[0]
+
+
+def is_sum(text: str) -> bool:
+    """Whether a text is a quantity in several units, such as "1 hour and 30 minutes"."""
+    return _MIXED.fullmatch(text.strip()) is not None
+
+
+def _unit(name: str) -> tuple[str, Fraction]:
+    """Return the dimension and the size of a unit, by its symbol or word."""
+    return _UNITS[_LONG.get(name, name)]
+
+
 def _summed(text: str) -> Quantity | None:
     """Return "1 h 30 min" as one quantity; None where its parts are of several kinds."""
-    parts = [(Fraction(n), *_UNITS[_LONG.get(name, name)]) for n, name in _PART.findall(text)]
+    parts = [(Fraction(n), *_unit(name)) for n, name in _PART.findall(text)]
     if len({dimension for _, dimension, _ in parts}) > 1 or parts[0][1] in _OF_LENGTH:
         return None
     total = sum((number * size for number, _, size in parts), Fraction(0)) / parts[-1][2]
@@ -145,7 +172,8 @@ def with_unit(text: str) -> Quantity:
     plain = re.sub(r"\\(?:Omega|ohm)\s*$|\u2126", "Ω", plain.strip().rstrip("."))
     plain = re.sub(r"\\mu\s*(?=[A-Za-z]$)", "μ", plain)
     plain = re.sub(r"°\s+(?=[CF]\b)", "°", plain)
-    plain = _SPEEDS.sub(lambda found: "mi/h" if found[1] else "km/h", plain)
+    plain = _SPEEDS.sub(_speed, plain)
+    plain = _WORD.sub(_in_small_letters, plain)
     plain = re.sub(r"\bkW\s*(?:\\cdot)?\s*h(?:ours?)?$", "kWh", plain)
     if _MIXED.fullmatch(plain) and (sum_ := _summed(plain)):
         return sum_
@@ -160,7 +188,7 @@ def with_unit(text: str) -> Quantity:
     powers: dict[str, int] = {}
     factor = Fraction(1)
     for i, found in enumerate(_ONE_FACTOR.finditer(match["units"])):
-        dimension, size = _UNITS[_LONG.get(found["name"], found["name"])]
+        dimension, size = _unit(found["name"])
         power = int(found["power"] or 1) * (-1 if i else 1)
         if i == 0 and match["square"]:
             power = 3 if match["square"].startswith("cu") else 2

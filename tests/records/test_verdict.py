@@ -174,3 +174,10 @@ def test_strict_reading_accepts_exactly_what_mm_format_pays_in_full(text: str):
 def test_a_letter_of_another_name_cannot_be_exchanged(reasoning: str):
     with pytest.raises(VerdictError, match="names no candidate"):
         swap(Verdict(8, 2, "A", f"<think>{reasoning}</think>"))
+
+
+@pytest.mark.parametrize(
+    "reasoning", ["A plan a trip needs", "the point A makes is in part a good one"]
+)
+def test_small_letters_are_no_names(reasoning: str):
+    assert swap(Verdict(8, 2, "A", f"<think>{reasoning}</think>")).score_a == 2

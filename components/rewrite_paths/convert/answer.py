@@ -18,10 +18,8 @@ _BOX = re.compile(
     re.S,
 )
 
-_ASKS_FOR_BOX = re.compile(
-    r"\b(?:bounding[ -]?box(?:es)?|bbox(?:es|_2d)?|(?:coordinates?|box(?:es)?) (?:of|for))\b", re.I
-)
-_FORMULA = re.compile(r"\$(?=[^$]*[\d\\=+*/^<>-]|[a-zA-Z]\$)[^$\s][^$]*\$")
+_ASKS_FOR_BOX = re.compile(r"\b(?:bounding|b?box(?:es)?|coordinates?|bbox_2d)\b", re.I)
+_FORMULA = re.compile(r"\$[^$\s][^$]*\$")
 _COMMAND = re.compile(r"\\(?:d?frac|sqrt|boxed|pi|times|cdot|left|circ|theta)(?![A-Za-z])")
 _WORDS = re.compile(r"\\(?:text|mathrm|mbox)\{[^{}]*\}")
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}(?:\s+[A-Za-z]+){2}")
@@ -189,6 +187,7 @@ def guess_task(answer: str, draft: Draft, gold: dict[str, Any]) -> str:
         return "numeric"
     if _FORMULA.fullmatch(answer):
         return "math"
-    if _COMMAND.search(answer) and not _PROSE.search(_WORDS.sub("", answer)):
+    in_prose = _PROSE.search(_WORDS.sub("", answer)) and r"\boxed" not in answer
+    if _COMMAND.search(answer) and not in_prose:
         return "math"
     return "free_form"

@@ -55,7 +55,7 @@ def check_keys(line: bytes) -> None:
         RowError: ``bad_field``.
         ValueError: If it is not JSON.
     """
-    json.loads(line, object_pairs_hook=_unique)
+    json.loads(line, object_pairs_hook=_unique, parse_int=str)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,13 +16,21 @@ _NAMES = ("options", "choices", "candidates", "Choice")
 _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _COLUMNS = [
     ("", _UPPER),
-    *((before, case) for before in ("option_", "choice_") for case in (_UPPER, _UPPER.lower())),
+    *(
+        (before, case)
+        for before in ("option_", "choice_", "option")
+        for case in (_UPPER, _UPPER.lower())
+    ),
 ]
 """How columns that hold an option each are called: a beginning, and its letters."""
 _LETTER = re.compile(
-    r"(?:(?:option|choice|answer)\b\s*(?:is\b)?\s*:?\s*)?[(\[]?([A-Z])[)\].:]?", re.IGNORECASE
+    r"(?:(?:the\s+)?(?:option|choice|answer)\b\s*(?:is\b)?\s*:?\s*)?[(\[]?([A-Z])[)\].:]?",
+    re.IGNORECASE,
 )
 _RUN = re.compile(r"[A-Z]{2,6}")
+_VALUE = re.compile(r"\d+(?:\.\d+)?")
+_NUMBERED = re.compile(r"\s*[(\[]?\d[)\].:]\s")
+_NUMBERED_LINE = re.compile(r"(?:^|\n)\s*[(\[]?[01][)\].:]\s")
 _BETWEEN = re.compile(r"\s*[,;/&]\s*|\s+and\s+")
 _LABEL = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:]|\s*[-–]\s)")
 # What may stand between two options of a list: signs and an "or", and then the label of the next.
@@ -67,7 +75,8 @@ def options_of(row: Row) -> list[str] | None:
     if given is not None:
         return read_options(row[given])
     for before, letters in _COLUMNS:
-        names = [f"{before}{letter}" for letter in letters if row.peek(f"{before}{letter}")]
+        names = [f"{before}{letter}" for letter in letters]
+        names = [name for name in names if row.peek(name) not in (None, "")]
         if names[:2] == [before + letters[0], before + letters[1]]:
             return read_options({name[-1].upper(): row[name] for name in names})
     return None
@@ -96,7 +105,7 @@ def show_options(draft: Draft) -> list[str]:
     letters: list[str] = []
     if isinstance(answer, str):
         _check_agrees(last_answer(answer), options)
-        _check_number(last_answer(answer), options)
+        _check_number(last_answer(answer), options, question["content"])
         letters = _letters(last_answer(answer), options)
     known = _labels(options, letters) or _alphabet(options)
     absent = [letter for letter in letters if letter not in known]
@@ -137,7 +146,10 @@ def _labels(options: list[str], letters: list[str]) -> list[str] | None:
 
 def _letters(answer: str, options: list[str]) -> list[str]:
     """Return the letters that an answer consists of; none if it is an option itself or a text."""
-    answer = answer.strip()
+    answer = answer.strip().strip("*").strip()
+    labels = _labels(options, [])
+    if labels and answer in options:
+        return [labels[options.index(answer)]]
     if answer.casefold() in (option.casefold() for option in options):
         return []
     with contextlib.suppress(orjson.JSONDecodeError):
@@ -148,8 +160,9 @@ def _letters(answer: str, options: list[str]) -> list[str]:
     letters = [match[1].upper() for match in found if match]
     if len(letters) == len(found):
         return letters
-    run = list(answer) if _RUN.fullmatch(answer) else []  # "AC"
-    if run and run == sorted(set(run)) and _place(run[-1]) < len(options):
+    run = list(answer) if _RUN.fullmatch(answer) else []  # "AC", unless an option has it
+    named_so = any(answer in option for option in options)
+    if run and not named_so and run == sorted(set(run)) and _place(run[-1]) < len(options):
         return run
     # "B. y" or "(B) y", where y is that option.
     named = _LABEL.match(answer)
@@ -176,10 +189,13 @@ def _check_agrees(answer: str, options: list[str]) -> None:
         )
 
 
-def _check_number(answer: str, options: list[str]) -> None:
+def _check_number(answer: str, options: list[str], question: str) -> None:
     """Refuse an answer that counts options: whether from 0 or from 1 cannot be known."""
-    texts = [_unlabelled(option) for option in options]
-    if answer.isdecimal() and int(answer) <= len(options) and answer not in texts:
+    if not answer.isdecimal() or int(answer) > len(options):
+        return
+    numbered = any(_NUMBERED.match(option) for option in options) or _NUMBERED_LINE.search(question)
+    values = [found[0] for option in options if (found := _VALUE.search(_unlabelled(option)))]
+    if not numbered and float(answer) not in map(float, values):
         raise RowError(
             "answer_not_in_options",
             f"{answer} is the number of an option, from 0 or from 1; write its letter or its text",

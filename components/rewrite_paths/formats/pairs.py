@@ -6,6 +6,7 @@ from typing import Any
 
 from components.rewrite_paths.draft import Draft, Row, RowError
 from components.rewrite_paths.formats.options import options_of, options_of_pair
+from components.rewrite_paths.formats.quoted import PLACE
 from components.rewrite_paths.formats.turns import (
     check_answer,
     earlier_turns,
@@ -87,6 +88,8 @@ def read_best_of_n(row: Row) -> Draft:
         )
         for wanted in (max(values), min(values))
     )
+    if good == bad:
+        raise RowError("equal_answers", "the better and the worse answer are the same")
     draft = _seeded_pair(row, question, good, bad)
     if len(texts) > 2:
         draft.dropped.append("responses[]")
@@ -157,7 +160,7 @@ def _pair(row: Row, question: str, a: str, b: str) -> Draft:
     draft = Draft(judge_prompt(question, escape_tags(a), escape_tags(b)))
     if candidates(draft.messages) is None:
         raise RowError("candidates_unclear", "an answer is empty")
-    draft.task, draft.quotes = "judge", True
+    draft.task = "judge"
     take_media(row, draft)
     return draft
 
@@ -211,13 +214,15 @@ def _chosen_and_rejected(row: Row, media: Draft) -> tuple[str, str, str]:
 
 def _prompt(row: Row) -> tuple[str | None, Any]:
     """Return the column of the prompt that stands beside two answers, and what it holds."""
-    if row.peek("instruction"):
-        parts = [_text(row, key) for key in ("instruction", "input") if row.peek(key)]
-        return "instruction", "\n".join(parts)
     names = ("prompt", "question", "query", "input", "conversations", "messages")
     there = [key for key in names if row.peek(key) is not None]
     asked = next((key for key in there if row.peek(key)), next(iter(there), None))
-    return asked, row[asked] if asked else None
+    told = _text(row, "instruction") if row.peek("instruction") else ""
+    if not told or not asked or not row[asked]:
+        return ("instruction", told) if told else (asked, row[asked] if asked else None)
+    if not isinstance(row[asked], str):
+        raise RowError("bad_field", f"instruction: {asked} is a dialogue with turns of its own")
+    return asked, f"{told}\n{row[asked].strip()}"
 
 
 def _check_prompt(key: str, prompt: Any, turns: list[tuple[str, str]]) -> None:
@@ -228,7 +233,7 @@ def _check_prompt(key: str, prompt: Any, turns: list[tuple[str, str]]) -> None:
 
 
 def _bare(text: str) -> str:
-    for tag in TAGS.values():
+    for tag in (PLACE, *TAGS.values()):
         text = text.replace(tag, "")
     return text.strip()
 

@@ -25,6 +25,7 @@ from components.rewrite_paths.formats.pairs import (
     read_preference,
     read_vl_rewardbench,
 )
+from components.rewrite_paths.formats.quoted import PLACE, hide_candidates
 from components.rewrite_paths.formats.recognise import ANSWERS, PAIRS, QUESTIONS, recognise
 from components.rewrite_paths.formats.turns import (
     check_answer,
@@ -37,7 +38,6 @@ from components.rewrite_paths.formats.turns import (
 )
 from components.rewrite_paths.formats.verdict_text import is_verdict, split_instructions
 from omnistage.archives.media_names import media_kind
-from omnistage.records.pairs import quote_candidates
 from omnistage.records.record import GOLD, TAGS, TASKS
 
 _PROBLEM_TASKS = {
@@ -89,8 +89,10 @@ def read_omnirl(row: Row) -> Draft:
     """
     draft = Draft([{"role": "user", "content": text_of(row, "problem")}])
     take_media(row, draft)
-    worked_out = row.peek("answer") is not None and isinstance(row["solution"], str)
-    if worked_out:  # MATH and its kin: a solution that is learned, and the bare answer
+    # MATH and its kin have a solution that is learned, and the bare answer.
+    solution = row.peek("solution") or ""
+    worked_out = row.peek("answer") is not None and "<answer>" not in str(solution)
+    if worked_out and isinstance(solution, str) and solution and not row.peek("response"):
         draft.messages.append({"role": "assistant", "content": row["solution"]})
     answer = "answer" if worked_out else "solution"
     draft.solution = _answer(row[answer], answer)
@@ -294,7 +296,9 @@ def _split_system(draft: Draft) -> Draft:
 def _answer(value: Any, field: str) -> str | dict[str, Any] | None:
     if value is None or isinstance(value, str | dict):
         return value
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+    if isinstance(value, list) and len(value) < 2 and not any(isinstance(v, list) for v in value):
+        return _answer(value[0], field) if value else None
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
         if len(value) > 1 and not all(_LETTER.fullmatch(item) for item in value):
             raise RowError(
                 "bad_field", f"{field}: {len(value)} texts, and only one can be the answer"
@@ -374,22 +378,34 @@ def read_row(
         )
     settle_objects(tracked, draft, split)
     settle_columns(tracked, draft)
-    draft.dropped = [names.get(key, key) for key in draft.dropped]
-    draft.dropped += [
-        f"{old} (of the recipe's columns, not in the row)"
-        for old in (columns or {}).values()
-        if old not in names.values()
-    ]
-    if not any(getattr(draft, name) for name in TAGS):
-        found = {names[key]: _medium(row[key]) for key in row if key not in tracked.used}
-        draft.unread = {key: medium for key, medium in found.items() if medium is not None}
+    _name_dropped(tracked, draft, names, columns or {})
     draft.messages = merge_turns(draft.messages)
     if not any(message["role"] == "user" for message in draft.messages):
         raise RowError("no_prompt", "there is no user turn")
-    if draft.task != "judge" and not _is_judged(draft):
+    judged = _is_judged(draft)
+    if judged:
+        hide_candidates(draft)
+    for message in draft.messages:
+        message["content"] = message["content"].replace(PLACE, "")
+    if not judged:
         _settle_letters(draft, show_options(draft), split)
     check_learned(draft, split)
     return draft
+
+
+def _name_dropped(
+    row: Row, draft: Draft, names: Mapping[str, str], columns: Mapping[Any, str]
+) -> None:
+    """Give what is dropped the names that the file has, with the recipe's columns that it lacks."""
+    draft.dropped = [names.get(key, key) for key in draft.dropped]
+    draft.dropped += [
+        f"{old} (of the recipe's columns, not in the row)"
+        for old in columns.values()
+        if old not in names.values()
+    ]
+    if not any(getattr(draft, name) for name in TAGS):
+        found = {names[key]: _medium(row.peek(key)) for key in row if key not in row.used}
+        draft.unread = {key: medium for key, medium in found.items() if medium is not None}
 
 
 def _medium(value: Any) -> str | None:
@@ -402,16 +418,11 @@ def _medium(value: Any) -> str | None:
 
 
 def _is_judged(draft: Draft) -> bool:
-    """Whether a draft's answer is a verdict; if so what its candidates say is made mere text."""
+    """Whether a draft's answer is a verdict, or it has two candidates and nothing else to learn."""
     last = draft.messages[-1]
     shown = last["content"] if last["role"] == "assistant" else None
     preferred = "better" in draft.gold and draft.solution is None and shown is None
-    if not preferred and not is_verdict(draft.solution) and not is_verdict(shown):
-        return False
-    if not draft.quotes:
-        draft.messages = quote_candidates(draft.messages)
-        draft.quotes = True
-    return True
+    return preferred or draft.task == "judge" or is_verdict(draft.solution) or is_verdict(shown)
 
 
 def _settle_letters(draft: Draft, letters: list[str], split: Form) -> None:

@@ -23,7 +23,8 @@ def recognise(row: Mapping[str, Any]) -> str | None:
     if is_preference(row):
         return "preference"
     for name, columns in PAIRS.items():
-        if keys >= columns:
+        # Samples beside a gold answer are what a model said: the question and its gold count.
+        if keys >= columns and not (name == "best_of_n" and keys & set(ANSWERS)):
             return name
     if "messages" in keys:
         if keys >= {"id", "source", "task"} and keys <= set(KEYS):

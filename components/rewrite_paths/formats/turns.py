@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from components.rewrite_paths.draft import Draft, RowError
+from components.rewrite_paths.draft import Draft, Row, RowError
+from components.rewrite_paths.formats.quoted import PLACE
 from omnistage.records.record import TAGS
 
 _ROLES = {
@@ -32,9 +33,10 @@ _PART_KEYS = frozenset(
 )
 """What an object for a text or a medium may say."""
 _SEGMENT = frozenset(
-    {"start", "end", "start_time", "end_time", "video_start", "video_end", "nframes", "offset"}
+    {"start", "end", "start_time", "end_time", "video_start", "video_end", "offset"}
 )
 """Keys by which an object means a part of its medium."""
+_TEXTS = ("text", "input_text", "output_text")
 INLINE = "the medium stands in the row itself; write it to a file of the data set and name that"
 _TURN_KEYS = frozenset({"role", "from", "content", "value", "loss", "loss_scale", "weight"})
 
@@ -95,24 +97,31 @@ def _is_learned(turn: Mapping[str, Any], where: str) -> bool:
     return learned or turn.get("role", turn.get("from")) not in ("assistant", "gpt")
 
 
-def earlier_turns(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def earlier_turns(row: Row) -> list[dict[str, Any]]:
     """Return the turns that stand before a question, in ``history`` or ``conversation``.
 
     Raises:
-        RowError: If they are anything but pairs of a question and its answer.
+        RowError: If a history is anything but pairs of a question and its answer, or turns.
     """
     turns: list[dict[str, Any]] = []
     for key in ("history", "conversation"):
-        listed = row.get(key) or []
+        if row.peek(key) in (None, "", "[]", [], {}):
+            continue
+        if key == "conversation" and not isinstance(row.peek(key), list | dict):
+            continue  # what the dialogue is called
+        listed = row[key]
         for pair in listed if isinstance(listed, list) else [listed]:
+            if isinstance(pair, dict) and {"role", "from"} & pair.keys():
+                turns += [t | {"content": c} for t, c in read_turns([pair], key, Draft([]))]
+                continue
             if isinstance(pair, dict):
                 pair = [pair.get("human"), pair.get("assistant")]
             if not isinstance(pair, list) or len(pair) != 2:
                 raise RowError("bad_field", f"{key}: a list of pairs is needed")
-            if not all(isinstance(text, str) for text in pair):
-                raise RowError("bad_field", "earlier turns: pairs of texts are needed")
             turns.append({"role": "user", "content": pair[0]})
             turns.append({"role": "assistant", "content": pair[1]})
+    if not all(isinstance(turn["content"], str) for turn in turns):
+        raise RowError("bad_field", "earlier turns: texts are needed")
     return turns
 
 
@@ -156,7 +165,7 @@ def join_parts(content: Any, draft: Draft, where: str) -> str:
         if isinstance(part, dict) and not _is_place(part, str(part.get("type"))):
             _note_keys(part, f"{where}[].content[]", draft)
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind in ("text", "input_text", "output_text"):
+        if kind in _TEXTS:
             pieces.append(_part_text(part, where))
         elif isinstance(kind, str) and kind in _PARTS:
             field = _PARTS[kind]
@@ -165,7 +174,7 @@ def join_parts(content: Any, draft: Draft, where: str) -> str:
             else:
                 shown = _part_path(part, kind, f"{where}[].content[].{kind}", draft)
                 getattr(draft, field).append(shown)
-            pieces.append(TAGS[field])
+            pieces.append(PLACE + TAGS[field])
         else:
             raise RowError("bad_field", f"{where}: unknown part of type {str(kind)[:40]!r}")
     return "".join(pieces)
@@ -245,7 +254,7 @@ def _note_keys(item: Mapping[str, Any], where: str, draft: Draft) -> None:
     for key, value in item.items():
         if key in _PART_KEYS or value is None:
             continue
-        if key in _SEGMENT:
+        if key in _SEGMENT and value != 0 and item.get("type") not in _TEXTS:
             raise RowError(
                 "segment",
                 f"{where}.{key}: a part of a medium is not read; cut it and name the cut file",

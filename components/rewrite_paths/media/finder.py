@@ -19,7 +19,6 @@ from components.rewrite_paths.media.tags import (
 )
 from omnistage.archives.media_names import media_kind
 from omnistage.files import counted
-from omnistage.records.pairs import find_candidates
 from omnistage.records.record import MEDIA, TAGS
 
 _MEDIUM = re.compile(r"image|img|picture|photo|audio|sound|wav|video|clip", re.IGNORECASE)
@@ -66,12 +65,11 @@ class MediaFinder:
         Raises:
             RowError: If a medium is not there or not fit, or if text and media contradict.
         """
-        quoted = _hide_candidates(draft) if draft.quotes else {}
         media = self._reconcile(draft)
         if draft.unread and not media.all():
             self._check_unread(draft)
         for message in draft.messages:
-            for mark, text in quoted.items():
+            for mark, text in draft.hidden.items():
                 message["content"] = message["content"].replace(mark, text)
         return media
 
@@ -132,9 +130,14 @@ class MediaFinder:
 
     def _same_folder(self, raw: str, member: int) -> bool:
         """Whether a path and the file it was taken for agree in more than the name."""
-        given, found = clean(self.rules.apply(raw)), self.index.path(member)
-        folders = [path.rpartition("/")[0].rpartition("/")[2] for path in (given, found)]
-        return not folders[0] or folders[0] == clean(folders[1])
+        given = clean(self.rules.apply(raw)).split("/")
+        found = clean(self.index.path(member)).split("/")
+        # Of a path of another disk the beginning says nothing; one of the data set is whole.
+        compared = 2 if not given[0] or given[0].endswith(":") else max(len(given), len(found))
+        return all(
+            a == b
+            for a, b in zip(given[: -compared - 1 : -1], found[: -compared - 1 : -1], strict=False)
+        )
 
     def _require(self, raw: str, name: str) -> int:
         return self.index.require(self.rules.apply(raw), name)
@@ -244,25 +247,6 @@ class MediaFinder:
                     f"use_audio_in_video is on, and {self.index.path(audio)} is the sound of a "
                     "clip of the same record",
                 )
-
-
-def _hide_candidates(draft: Draft) -> dict[str, str]:
-    """Put marks in the place of the two candidates of a prompt, and return what each stands for."""
-    hidden: dict[str, str] = {}
-    for message in draft.messages:
-        text = message["content"]
-        spans = find_candidates(text) if message["role"] == "user" else None
-        if spans is None:
-            continue
-        mark = "\ufdd0"  # which no text may hold; one that does all the same has fewer of them
-        while mark in text:
-            mark += mark
-        for (start, end), name in zip(reversed(spans), "ba", strict=True):
-            hidden[f"{mark}{name}"] = text[start:end]
-            message["content"] = (
-                f"{message['content'][:start]}{mark}{name}{message['content'][end:]}"
-            )
-    return hidden
 
 
 def _check_answers(messages: list[dict[str, Any]], name: str) -> None:

@@ -33,7 +33,7 @@ def read_mixture(path: Path, files: Path, entry: Records) -> Iterator[tuple[Reco
     listed = content.get("datasets") if isinstance(content, dict) else None
     if not isinstance(listed, list) or not listed:
         raise InputError(f"{path}: not a mixture: a list under 'datasets' is needed")
-    known = sorted(p for p in files.rglob("*") if p.suffix in _SUFFIXES)
+    known = sorted(p for p in files.rglob("*") if p.suffix.lower() in _SUFFIXES)
     given: dict[Path, int] = {}
     for number, item in enumerate(listed):
         where = f"{path}: datasets.{number}"

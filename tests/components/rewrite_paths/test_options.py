@@ -46,6 +46,12 @@ def test_gold_is_the_letters_of_the_right_options(
     assert learned["messages"][-1]["content"] == answer
 
 
+def test_gold_that_is_a_labelled_option_is_its_letter(tmp_path: Path) -> None:
+    record = one(tmp_path, "rl", asked("B. y", ["A. x", "B. y"]))
+
+    assert (record["solution"], record["task"]) == ("B", "choice")
+
+
 def test_options_with_small_letters_have_labels_already(tmp_path: Path) -> None:
     record = one(tmp_path, "rl", asked("b", ["a) x", "b) y"]))
 

@@ -18,6 +18,16 @@ EARLIER = {"history": [["q1", "a1"]]}
     [
         ({"options": OPTIONS, "answer": ["A", "C"]}, LISTED),
         ({"A": "cat", "B": "dog", "C": "bird", "D": None, "answer": "A"}, LISTED),
+        ({"A": 0, "B": 1, "C": 2, "answer": "A"}, "q\nA. 0\nB. 1\nC. 2"),
+        ({"optionA": "cat", "optionB": "dog", "optionC": "bird", "answer": "A"}, LISTED),
+        ({"options": ["$2$", "$3$", "$4$"], "answer": "2"}, "q\n$2$\n$3$\n$4$"),
+        ({"options": ["2 cm", "3 cm", "4 cm"], "answer": "3"}, "q\n2 cm\n3 cm\n4 cm"),
+        ({"options": [0.5, 1.0, 2.0], "answer": "1"}, "q\n0.5\n1.0\n2.0"),
+        ({"options": {"1": "cat", "2": "dog"}, "answer": 1}, "q\n1. cat\n2. dog"),
+        (
+            {"options": ["$AB$", "$BC$", "$CD$", "$DE$"], "answer": "CD"},
+            "q\n$AB$\n$BC$\n$CD$\n$DE$",
+        ),
         ({"option_a": "cat", "option_b": "dog", "option_c": "bird", "answer": "A"}, LISTED),
         ({"choices": ["1", "2", "3"], "answer": 2}, "q\n1\n2\n3"),
         ({"options": "['cat', 'dog', 'bird']", "answer": "A"}, LISTED),
@@ -76,6 +86,8 @@ def test_path_beside_a_medium_or_of_another_file_is_a_column_like_others(tmp_pat
         ("a <think> tag", "a <think> tag"),
         ("what <think>x</think> means", "what <think>x</think> means"),
         (["Paris"], "Paris"),
+        ([5], "5"),
+        ("The tag </think> ends a thought.", "The tag </think> ends a thought."),
         (["A", "C"], "A, C"),
     ],
 )
@@ -97,6 +109,23 @@ def test_earlier_turns_are_part_of_the_dialogue(tmp_path: Path, row: dict[str, A
     assert [turn["content"] for turn in turns] == ["q1", "a1", "q2", "a2"]
 
 
+@pytest.mark.parametrize(
+    "history",
+    [[["q1", "a1"]], [{"role": "user", "content": "q1"}, {"role": "assistant", "content": "a1"}]],
+)
+def test_a_history_is_of_pairs_or_turns(tmp_path: Path, history: list[Any]) -> None:
+    row = {"query": "q2", "response": "a2", "history": history}
+
+    turns = one(tmp_path, "sft", row)["messages"]
+
+    assert [turn["content"] for turn in turns] == ["q1", "a1", "q2", "a2"]
+
+
+@pytest.mark.parametrize("history", ["[]", [], None, ""])
+def test_an_empty_history_is_none(tmp_path: Path, history: Any) -> None:
+    assert one(tmp_path, "rl", {"question": "q", "answer": "a", "history": history})
+
+
 def test_earlier_turns_where_none_are_read_reject_the_row(tmp_path: Path) -> None:
     row = chat(("user", "q"), ("assistant", "a"), **EARLIER)
 
@@ -109,6 +138,8 @@ def test_earlier_turns_where_none_are_read_reject_the_row(tmp_path: Path) -> Non
         ({"instruction": "Translate.", "input": "hello"}, "Translate.\nhello"),
         ({"instruction": "Name one.", "input": ""}, "Name one."),
         ({"question": "q", "system": "Be kind."}, "Be kind.\n\nq"),
+        ({"question": "q", "instruction": "Be kind."}, "Be kind.\nq"),
+        ({"question": "q", "conversation": "id7"}, "q"),
         ({"question": "q", **EARLIER}, "Human: q1\n\nAssistant: a1\n\nHuman: q"),
         ({"conversations": [{"from": "human", "value": "q"}]}, "q"),
     ],
@@ -237,3 +268,14 @@ def test_an_answer_beside_a_worked_out_solution_is_the_gold_one(tmp_path: Path) 
     learned = one(tmp_path / "sft", "sft", row)
     assert (learned["solution"], learned["messages"][-1]["content"]) == ("4", row["solution"])
     assert one(tmp_path / "bare", "rl", {"problem": "q", "answer": "4"})["solution"] == "4"
+    assert one(tmp_path / "none", "rl", row | {"solution": None})["solution"] == "4"
+    tagged = row | {"solution": "<answer>5</answer>"}
+    assert one(tmp_path / "tagged", "rl", tagged)["solution"] == "5"
+    answered = one(tmp_path / "response", "sft", row | {"response": "r"})
+    assert answered["messages"][-1]["content"] == "r"
+
+
+def test_samples_beside_a_gold_answer_are_no_pair(tmp_path: Path) -> None:
+    row = {"question": "q", "answer": "a", "responses": ["a", "b"], "scores": [1, 0]}
+
+    assert one(tmp_path, "rl", row)["solution"] == "a"

@@ -370,3 +370,44 @@ def test_what_a_candidate_of_omnicritic_says_shows_no_medium(
     found = candidates(record["messages"])
     assert found is not None
     assert unescape_tags(found[0]) == says
+
+
+IMAGE = {"type": "image", "image": "p/x.png"}
+BEHIND: dict[str, tuple[Any, dict[str, Any]]] = {
+    "part": ([{"type": "text", "text": "Q\n\nResponse A: one\n\nResponse B: two"}, IMAGE], {}),
+    "tag": ("Q\n\nResponse A: one\n\nResponse B: two\n<image>", {"images": ["p/x.png"]}),
+    "path": ("Q\n\nResponse A: one\n\nmore\n\nResponse B: two\n\nImage file: p/x.png  \n", {}),
+    "path and column": (
+        "Q\n\nResponse A: one\n\nmore\n\nResponse B: two\n\nImage file: /u/p/x.png  \nWrite JSON.",
+        {"images": ["/u/p/x.png"]},
+    ),
+    "img": ("Q\n\nResponse A: one\n\nmore\n\nResponse B: two\n\n<img>p/x.png</img>", {}),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_a_medium_behind_the_candidates_stays_there(tmp_path: Path, name: str) -> None:
+    content, columns = BEHIND[name]
+    row = judge_row("p/x.png", messages=[{"role": "user", "content": content}], images=[])
+    del row["images"]
+
+    done = rewrite(tmp_path, {"rl.jsonl": [row | columns]}, ["p/x.png"])
+
+    assert done.reasons() == []
+    [record] = done.rows("rl")
+    check(record)
+    assert record["images"] == ["p/x.png"]
+    before, found, after = record["messages"][-1]["content"].partition("<image>")
+    assert found
+    assert before.rstrip().endswith("Response B: two")
+    assert after.strip() in ("", "Write JSON.")
+
+
+def test_of_two_media_one_may_stand_behind_the_candidates(tmp_path: Path) -> None:
+    text = "<image>Q\n\nResponse A: one\n\nResponse B: two\n\nmore\n\nImage 2: <image>\nWrite JSON."
+    row = judge_row("", messages=[{"role": "user", "content": text}], images=["p/x.png", "p/y.png"])
+
+    done = rewrite(tmp_path, {"rl.jsonl": [row]}, ["p/x.png", "p/y.png"])
+
+    assert done.reasons() == []
+    assert done.rows("rl")[0]["messages"][-1]["content"] == text

@@ -377,14 +377,23 @@ def test_audio_tag_in_excess_counts_the_clip_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "counted"),
-    [("val/1.png", 0), ("/other/disk/val/1.png", 0), ("1.png", 0), ("train/1.png", 1)],
+    [
+        ("images/1.png", 0),
+        ("/other/disk/images/1.png", 0),
+        ("D:\\x\\images\\1.png", 0),
+        ("1.png", 0),
+        ("val/images/1.png", 0),
+        ("train/images/1.png", 1),
+        ("train/1.png", 1),
+        ("/other/disk/train/1.png", 1),
+    ],
 )
 def test_a_file_that_is_found_by_its_name_alone_is_counted(
     tmp_path: Path, raw: str, counted: int
 ) -> None:
     row = {"problem": "q", "solution": "a", "image": raw}
 
-    done = rewrite(tmp_path, {"rl.jsonl": [row]}, ["val/1.png"])
+    done = rewrite(tmp_path, {"rl.jsonl": [row]}, ["val/images/1.png"])
 
-    assert done.rows("rl")[0]["images"] == ["val/1.png"]
+    assert done.rows("rl")[0]["images"] == ["val/images/1.png"]
     assert sum(done.counts["dropped_columns"].values()) == counted
