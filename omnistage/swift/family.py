@@ -15,7 +15,10 @@ from omnistage.files import read_json
 from omnistage.store.manifest import Manifest
 
 CONFIG = "config.json"
-_CONFIGS = (CONFIG, "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+_REMOTE = frozenset({"auto_map", "audio_tokenizer"})
+"""Settings by which transformers loads code, or another repository."""
+_LARGE = frozenset({"tokenizer.json", "vocab.json"})
+"""Files that hold no settings and take long to read."""
 
 
 @dataclass(frozen=True)
@@ -165,17 +168,33 @@ def read_family(folder: Path) -> Family:
         InputError: If ``config.json`` is missing, names an unknown family, or a configuration
             file asks for code that the folder itself brings.
     """
-    for name in _CONFIGS:
-        path = folder / name
-        if path.is_file() and "auto_map" in read_json(path):
-            raise InputError(
-                f"{path}: auto_map names Python code that comes with the model; it is not run. "
-                f"Use a model of transformers' own classes: {', '.join(FAMILIES)}"
-            )
+    refuse_code(folder)
     path = folder / CONFIG
     if not path.is_file():
         raise InputError(f"{folder}: no config.json; this is not a model folder")
     return family_named(read_json(path).get("model_type"), str(path))
+
+
+def refuse_code(folder: Path) -> None:
+    """Refuse a model, checkpoint or adapter that brings code: ms-swift has transformers run it.
+
+    Download takes it out of models; a folder that a manifest names may come from anywhere.
+
+    Raises:
+        InputError: Naming the file.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".py":
+            raise InputError(f"{path}: code that comes with a model is not run; take it out")
+        if path.suffix != ".json" or path.name in _LARGE or not path.is_file():
+            continue
+        settings = read_json(path)
+        found = sorted(_REMOTE & settings.keys()) if isinstance(settings, dict) else []
+        if found:
+            raise InputError(
+                f"{path}: {found[0]} names code or a repository that comes with the model; it is "
+                f"not run. Use a model of transformers' own classes: {', '.join(FAMILIES)}"
+            )
 
 
 def family_of(model: Manifest, folder: Path) -> Family:

@@ -20,7 +20,7 @@ from omnistage.store.manifest import Kind, Manifest, content_name
 from omnistage.store.reference import reference, referred
 from omnistage.store.uris import manifest_uri
 from omnistage.swift.arguments import command_line
-from omnistage.swift.family import Family, family_of
+from omnistage.swift.family import Family, family_of, refuse_code
 from omnistage.swift.media import process_environment
 from omnistage.swift.settings import Dtype, TrainingSettings
 from omnistage.torchrun import run as local
@@ -111,7 +111,7 @@ def start_of(context: Context[Any], config: TrainingSettings) -> Start:
     adapters, adapter = lineage.adapters, None
     if adapters and config.tuner == "lora" and config.on_adapter == "continue":
         *adapters, last = adapters
-        adapter = context.files(last) / ADAPTER
+        adapter = _adapter(context, last)
         _warn_of_other_rank(context, config, adapter)
     below = Lineage(lineage.base, lineage.model, tuple(adapters))
     model = merged(context, below, family, config.dtype)
@@ -133,7 +133,7 @@ def loadable(
     digests = [m.digest for m in (lineage.model, *lineage.adapters)]
     *below, last = lineage.adapters or (None,)
     model = merged(context, Lineage(lineage.base, lineage.model, tuple(below)), family, dtype)
-    return model, context.files(last) / ADAPTER if last else None, digests
+    return model, _adapter(context, last) if last else None, digests
 
 
 def merged(context: Context[Any], lineage: Lineage, family: Family, dtype: Dtype) -> Path:
@@ -142,18 +142,26 @@ def merged(context: Context[Any], lineage: Lineage, family: Family, dtype: Dtype
     A merged model is kept in the store's scratch folder of this node.
 
     Raises:
+        InputError: If the model or an adapter brings code.
         StageFailedError: If the trainer cannot merge them.
     """
     model = context.files(lineage.model) / _FOLDERS.get(lineage.model.kind, "model")
+    refuse_code(model)
     parts = [dtype, lineage.model.digest]
     for adapter in lineage.adapters:
         parts.append(adapter.digest)
         folder = context.store.scratch / "merged" / sha256("\n".join(parts).encode()).hexdigest()
         with locked(folder.with_suffix(".lock"), context.step):
             if not folder.is_dir():
-                _merge(context, family, dtype, model, context.files(adapter) / ADAPTER, folder)
+                _merge(context, family, dtype, model, _adapter(context, adapter), folder)
         model = folder
     return model
+
+
+def _adapter(context: Context[Any], made: Manifest) -> Path:
+    folder = context.files(made) / ADAPTER
+    refuse_code(folder)
+    return folder
 
 
 def _merge(

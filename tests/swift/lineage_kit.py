@@ -25,14 +25,19 @@ def base_model(store: FolderStore, family: str = "qwen2_5_omni", key: str = "k")
     return _commit(store, "BaseModel", "download_model", key, "files/config.json", text)
 
 
-def whole_model(store: FolderStore, stage: str, base: Manifest, key: str = "k") -> Manifest:
+def whole_model(
+    store: FolderStore,
+    stage: str,
+    base: Manifest,
+    key: str = "k",
+    file: str = "model/w.safetensors",
+    text: str = "weights",
+) -> Manifest:
     """A checkpoint with all weights, from a base model."""
     kind: Kind = "SFTCheckpoint" if stage == "sft" else "RLCheckpoint"
     lineage = {"base": reference(base), "model": None, "adapters": []}
-    text = f"weights of {stage} {key}"
-    return _commit(
-        store, kind, stage, key, "model/w.safetensors", text, metadata={"lineage": lineage}
-    )
+    text = f"{text} of {stage} {key}" if text == "weights" else text
+    return _commit(store, kind, stage, key, file, text, metadata={"lineage": lineage})
 
 
 def adapter(
@@ -41,6 +46,8 @@ def adapter(
     model: Manifest,
     *below: Manifest,
     key: str = "k",
+    file: str = "adapter/adapter_config.json",
+    auto_map: dict[str, str] | None = None,
     **config: Any,
 ) -> Manifest:
     """An adapter on a model's weights, into which others were merged before."""
@@ -52,8 +59,9 @@ def adapter(
         "adapters": [reference(a) for a in below],
     }
     settings = {"base_model_name_or_path": content_name(model), "r": 8, "lora_alpha": 32}
+    settings |= {"auto_map": auto_map} if auto_map else {}
     return _commit(
-        *(store, kind, stage, key, "adapter/adapter_config.json", json.dumps(settings)),
+        *(store, kind, stage, key, file, json.dumps(settings)),
         metadata={"lineage": lineage},
         config=config,
     )

@@ -56,7 +56,7 @@ def test_a_folder_without_a_configuration_is_no_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "processor_config.json"])
 def test_a_model_that_brings_code_of_its_own_is_refused(name: str, tmp_path: Path) -> None:
     model(tmp_path, model_type="qwen2_5_omni")
-    with pytest.raises(InputError, match="auto_map names Python code"):
+    with pytest.raises(InputError, match="auto_map names code"):
         read_family(model(tmp_path, name, model_type="qwen2_5_omni", auto_map={"AutoModel": "m.M"}))
 
 

@@ -137,3 +137,23 @@ def test_what_is_gone_is_named(store: FolderStore) -> None:
     store.discard("download_model", "k")
     with pytest.raises(InputError, match=r"made from download_model k, which is no longer in"):
         lineage_of(made)
+
+
+@pytest.mark.parametrize("name", ["config.json", "config.5.0.0.json", "processor_config.json"])
+def test_a_checkpoint_that_brings_code_is_not_loaded(store: FolderStore, name: str) -> None:
+    hostile = whole_model(
+        store, "sft", base_model(store), file=f"model/{name}", text='{"auto_map": {"A": "m.M"}}'
+    )
+
+    with pytest.raises(InputError, match=f"{name}: auto_map names code"):
+        start(store, hostile)
+
+
+def test_an_adapter_that_brings_code_is_not_loaded(store: FolderStore) -> None:
+    hostile = adapter(store, "sft", base_model(store), auto_map={"AutoModel": "m.M"})
+    code = adapter(store, "sft", base_model(store), key="c", file="adapter/m.py")
+
+    for made, said in ((hostile, "auto_map names code"), (code, "m.py: code that comes")):
+        for on_adapter in ("continue", "add"):
+            with pytest.raises(InputError, match=said):
+                start(store, made, on_adapter=on_adapter)

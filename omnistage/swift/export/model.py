@@ -17,7 +17,7 @@ from omnistage.store.layout import CONTENT, MANIFEST, Store
 from omnistage.store.manifest import Manifest
 from omnistage.store.open import open_store, read_manifest
 from omnistage.store.uris import store_uri
-from omnistage.swift.family import Family, family_of
+from omnistage.swift.family import Family, family_of, refuse_code
 from omnistage.swift.lineage import ADAPTER, Lineage, lineage_of, merged
 
 _MODEL = "model"
@@ -113,11 +113,13 @@ def write_files(what: Trained, merge: bool, context: Context[Any], out: Path) ->
     base = context.files(lineage.base) / "files"
     family = family_of(lineage.base, base)
     if not what.is_adapter:
+        refuse_code(context.files(what.made) / _MODEL)
         _copy(context.files(what.made) / _MODEL, out)
     elif merge:
         _copy(merged(context, lineage, family, what.config.get("dtype", "bfloat16")), out)
     else:
         _check_alone(what)
+        refuse_code(context.files(what.made) / ADAPTER)
         _copy(context.files(what.made) / ADAPTER, out)
         if what.published_base and lineage.model.kind == "BaseModel":
             path = out / "adapter_config.json"
