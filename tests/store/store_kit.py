@@ -29,7 +29,9 @@ def store_results(store: Store, graph: Graph, steps: Iterable[str], folder: Path
         (made / "file").write_text(name)
         if step.kind == "EvalReport":
             (made / "report.html").write_text("<html>")
-            write_json(made / "report.json", {"headline": {"metric": "accuracy", "models": {}}})
+            headline = {"task": "judge", "metric": "accuracy", "models": {}}
+            tasks = {"judge": {"models": {"base": {"confusion": None}}}}
+            write_json(made / "report.json", {"headline": headline, "tasks": tasks})
         key = step_key(step, results)
         results[name] = store.commit(made, step.kind, step.stage.name, key)
 
