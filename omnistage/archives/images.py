@@ -103,7 +103,12 @@ def as_shown(image: ImageFile.ImageFile) -> Image.Image:
         # Pillow takes them for signed ones, so that the upper half is negative.
         shown = Image.fromarray(np.asarray(shown).view(np.uint32).astype(np.float32))
     if shown.mode.startswith("I") or shown.mode == "F":
-        shown = _grey(shown)
+        clear = image.info.get("transparency")
+        hidden = None if not isinstance(clear, int) else np.asarray(shown) == clear
+        # Pillow spreads a PGM's values over 16 bits, whatever the greatest one in it is.
+        shown = _grey(shown, whole=image.format == "PPM")
+        if hidden is not None:
+            shown.paste(255, mask=Image.fromarray(hidden))
         if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # pyright: ignore[reportAttributeAccessIssue]
             shown = ImageOps.invert(shown)
     if shown.has_transparency_data:
@@ -142,10 +147,10 @@ def _alpha(image: Image.Image) -> tuple[int, int]:
     return int(least), int(most)  # pyright: ignore[reportArgumentType]
 
 
-def _grey(image: Image.Image) -> Image.Image:
-    """Return grey of more than 8 bits in 8."""
+def _grey(image: Image.Image, whole: bool = False) -> Image.Image:
+    """Return grey of more than 8 bits in 8; ``whole`` says that it goes to 65,535 in any case."""
     floats = image.mode == "F"
-    if image.mode.startswith("I;16"):
+    if whole or image.mode.startswith("I;16"):
         image, low, high = image.convert("I"), 0.0, 65535.0
     else:
         if floats and not np.isfinite(np.asarray(image)).all():

@@ -77,6 +77,17 @@ def test_grey_of_floats_fills_the_range_that_it_was_meant_for(low, high, first, 
     assert near(shown.getpixel((63, 0)), (last,) * 3)
 
 
+def test_grey_that_a_png_calls_transparent_is_white():
+    ramp = np.array([[0, 1000, 65535]], np.uint16)
+    with open_image(encoded(Image.fromarray(ramp), "png", transparency=1000)) as image:
+        assert np.asarray(as_shown(image))[0, :, 0].tolist() == [0, 255, 255]
+
+
+def test_a_dark_16_bit_pgm_stays_dark():
+    with open_image(io.BytesIO(b"P5 2 1 65535 \x00\x00\x00\xff")) as image:
+        assert np.asarray(as_shown(image))[0, :, 0].tolist() == [0, 0]
+
+
 def tiff_of_integers(values: list[int], kind: type[np.generic]) -> io.BytesIO:
     """Pillow writes 8 bits as unsigned and 32 as signed ones: the tag is changed afterwards."""
     array = np.array([values], kind)
