@@ -70,6 +70,7 @@ class Draft:
         task: Where the format tells it.
         gold: Columns of ``omnistage.records.record.GOLD``.
         objects: Boxes and names that ``<bbox>`` and ``<ref-object>`` stand for.
+        quotes: Whether its two candidates come from columns, so that they hold no medium's place.
         hidden: Marks in the text, each with what a candidate says there, which shows no media.
         clip_sound: Whether an ``<audio>`` tag without an item means the sound of the clip.
         places: The media list of each part that has a medium's place and no path.
@@ -86,6 +87,7 @@ class Draft:
     task: str | None = None
     gold: dict[str, Any] = field(default_factory=dict)
     objects: dict[str, Any] | None = None
+    quotes: bool = False
     hidden: dict[str, str] = field(default_factory=dict)
     clip_sound: bool = False
     places: list[str] = field(default_factory=list)

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import gt
 
 _PREFIXES = {"p": -12, "n": -9, "μ": -6, "m": -3, "c": -2, "d": -1, "k": 3, "M": 6, "G": 9}
 _PREFIX_WORDS = {
@@ -72,6 +73,8 @@ _LONG = {
     **{"pound": "lb", "lbs": "lb", "minute": "min", "mins": "min", "hour": "h", "hrs": "h"},
     **{"Kg": "kg", "KG": "kg", "CM": "cm", "Cm": "cm", "MM": "mm", "KM": "km", "Km": "km"},
     **{"tonne": "ton", "ounce": "oz", "fluid ounce": "fl oz", "yr": "year", "mo": "month"},
+    **{"KHz": "kHz", "KHZ": "kHz", "MHZ": "MHz", "KPa": "kPa", "OZ": "oz"},
+    **{"celsius": "°C", "fahrenheit": "°F", "USD": "dollar", "EUR": "€", "GBP": "£"},
     **{"wk": "week", "kilo": "kg", "gm": "g", "gramme": "g", "ltr": "L", "mtr": "m"},
     **{"degrees": "°", "units": "unit", "euro": "€", "yen": "¥", "°Celsius": "°C"},
     **{"degrees Celsius": "°C", "degree Celsius": "°C", "Celsius": "°C", "°Fahrenheit": "°F"},
@@ -140,8 +143,16 @@ def _in_small_letters(word: re.Match[str]) -> str:
 
 
 def is_sum(text: str) -> bool:
-    """Whether a text is a quantity in several units, such as "1 hour and 30 minutes"."""
-    return _MIXED.fullmatch(text.strip()) is not None
+    """Whether a text is a quantity in several units, such as "1 hour and 30 minutes".
+
+    Its units get smaller; "3 cm and 4 cm" are two.
+    """
+    if _MIXED.fullmatch(text.strip()) is None:
+        return False
+    units = [_unit(name) for _, name in _PART.findall(text)]
+    sizes = [size for _, size in units]
+    one_kind = len({dimension for dimension, _ in units}) == 1 and units[0][0] not in _OF_LENGTH
+    return one_kind and all(map(gt, sizes, sizes[1:]))
 
 
 def _unit(name: str) -> tuple[str, Fraction]:
@@ -149,11 +160,9 @@ def _unit(name: str) -> tuple[str, Fraction]:
     return _UNITS[_LONG.get(name, name)]
 
 
-def _summed(text: str) -> Quantity | None:
-    """Return "1 h 30 min" as one quantity; None where its parts are of several kinds."""
+def _summed(text: str) -> Quantity:
+    """Return "1 h 30 min" as one quantity."""
     parts = [(Fraction(n), *_unit(name)) for n, name in _PART.findall(text)]
-    if len({dimension for _, dimension, _ in parts}) > 1 or parts[0][1] in _OF_LENGTH:
-        return None
     total = sum((number * size for number, _, size in parts), Fraction(0)) / parts[-1][2]
     latex = rf"\frac{{{total.numerator}}}{{{total.denominator}}}"
     return Quantity(latex, ((parts[0][1], 1),), parts[-1][2])
@@ -172,11 +181,12 @@ def with_unit(text: str) -> Quantity:
     plain = re.sub(r"\\(?:Omega|ohm)\s*$|\u2126", "Ω", plain.strip().rstrip("."))
     plain = re.sub(r"\\mu\s*(?=[A-Za-z]$)", "μ", plain)
     plain = re.sub(r"°\s+(?=[CF]\b)", "°", plain)
+    plain = re.sub(r"\bsq(ft|m|cm|km|in|yd)\b", r"square \1", plain)
     plain = _SPEEDS.sub(_speed, plain)
     plain = _WORD.sub(_in_small_letters, plain)
     plain = re.sub(r"\bkW\s*(?:\\cdot)?\s*h(?:ours?)?$", "kWh", plain)
-    if _MIXED.fullmatch(plain) and (sum_ := _summed(plain)):
-        return sum_
+    if is_sum(plain):
+        return _summed(plain)
     match = UNIT.search(plain)
     if match is None and _THINGS.search(plain):
         return Quantity(_THINGS.sub(r"\1", plain), _THING)

@@ -28,9 +28,8 @@ _LETTER = re.compile(
     re.IGNORECASE,
 )
 _RUN = re.compile(r"[A-Z]{2,6}")
-_VALUE = re.compile(r"\d+(?:\.\d+)?")
+_VALUE = re.compile(r"\$?\s*(\d+(?:\.\d+)?)\s*\$?(?:\s*\S{1,12})?")
 _NUMBERED = re.compile(r"\s*[(\[]?\d[)\].:]\s")
-_NUMBERED_LINE = re.compile(r"(?:^|\n)\s*[(\[]?[01][)\].:]\s")
 _BETWEEN = re.compile(r"\s*[,;/&]\s*|\s+and\s+")
 _LABEL = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:]|\s*[-–]\s)")
 # What may stand between two options of a list: signs and an "or", and then the label of the next.
@@ -148,9 +147,10 @@ def _letters(answer: str, options: list[str]) -> list[str]:
     """Return the letters that an answer consists of; none if it is an option itself or a text."""
     answer = answer.strip().strip("*").strip()
     labels = _labels(options, [])
-    if labels and answer in options:
+    if labels and labels[0] == "A" and answer in options:
         return [labels[options.index(answer)]]
-    if answer.casefold() in (option.casefold() for option in options):
+    texts = {text.casefold() for option in options for text in (option, _unlabelled(option))}
+    if answer.casefold() in texts and answer.upper() not in (labels or []):
         return []
     with contextlib.suppress(orjson.JSONDecodeError):
         listed = orjson.loads(answer)
@@ -193,8 +193,10 @@ def _check_number(answer: str, options: list[str], question: str) -> None:
     """Refuse an answer that counts options: whether from 0 or from 1 cannot be known."""
     if not answer.isdecimal() or int(answer) > len(options):
         return
-    numbered = any(_NUMBERED.match(option) for option in options) or _NUMBERED_LINE.search(question)
-    values = [found[0] for option in options if (found := _VALUE.search(_unlabelled(option)))]
+    # "1. cat" in the options, or such a list in the question, says where counting begins.
+    listed = re.compile(r"[01][)\].:]\s*" + re.escape(options[0]))
+    numbered = any(_NUMBERED.match(option) for option in options) or listed.search(question)
+    values = [found[1] for option in options if (found := _VALUE.fullmatch(_unlabelled(option)))]
     if not numbered and float(answer) not in map(float, values):
         raise RowError(
             "answer_not_in_options",

@@ -160,7 +160,7 @@ def _pair(row: Row, question: str, a: str, b: str) -> Draft:
     draft = Draft(judge_prompt(question, escape_tags(a), escape_tags(b)))
     if candidates(draft.messages) is None:
         raise RowError("candidates_unclear", "an answer is empty")
-    draft.task = "judge"
+    draft.task, draft.quotes = "judge", True
     take_media(row, draft)
     return draft
 

@@ -36,6 +36,11 @@ def read_other_tags(messages: list[dict[str, Any]], field: str) -> None:
             message["content"] = _OTHER_TAGS[field].sub(TAGS[field], message["content"])
 
 
+def count_any(text: str, field: str) -> int:
+    """Return how many tags for a media list a text has, in this project's or others' words."""
+    return len(_OTHER_TAGS[field].findall(text)) if _MAYBE_TAG.search(text) else 0
+
+
 def tags_of(messages: list[dict[str, Any]], field: str) -> int:
     """Return how many tags of a media list stand in all turns but answers."""
     return count_tags(messages, TAGS[field])

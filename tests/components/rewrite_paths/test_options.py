@@ -52,6 +52,22 @@ def test_gold_that_is_a_labelled_option_is_its_letter(tmp_path: Path) -> None:
     assert (record["solution"], record["task"]) == ("B", "choice")
 
 
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [("y", {"A": "x", "B": "y"}), ("E. coli", ["E. coli", "S. aureus"])],
+)
+def test_gold_that_is_the_text_of_an_option_stays_it(
+    tmp_path: Path, answer: str, options: Any
+) -> None:
+    assert one(tmp_path, "rl", asked(answer, options))["solution"] == answer
+
+
+def test_number_in_a_name_is_no_value_of_an_option(tmp_path: Path) -> None:
+    row = asked("1", ["World War 1", "World War 2"])
+
+    assert refused(tmp_path, "rl", row)[0] == "answer_not_in_options"
+
+
 def test_options_with_small_letters_have_labels_already(tmp_path: Path) -> None:
     record = one(tmp_path, "rl", asked("b", ["a) x", "b) y"]))
 

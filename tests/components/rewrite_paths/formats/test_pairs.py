@@ -403,6 +403,49 @@ def test_a_medium_behind_the_candidates_stays_there(tmp_path: Path, name: str) -
     assert after.strip() in ("", "Write JSON.")
 
 
+IN_CANDIDATES = {
+    "parts": [
+        {"type": "text", "text": "Q\n\nResponse A: "},
+        IMAGE,
+        {"type": "text", "text": "\n\nResponse B: "},
+        {"type": "image", "image": "p/y.png"},
+    ],
+    "tags": "Q\n\nResponse A:\n<image>\n\nResponse B:\n<image>",
+    "one before": "Here is: <image>\n\nResponse A: see <image>\n\nResponse B: two",
+    "at the end": "Q\n\nResponse A: one <image>\n\nResponse B: two <image>",
+    "tokens": "Q\n\nResponse A: one <|vision_start|><|image_pad|><|vision_end|>\n\n"
+    "Response B: two <|vision_start|><|image_pad|><|vision_end|>",
+}
+
+
+@pytest.mark.parametrize("name", IN_CANDIDATES)
+def test_candidates_may_be_pictures(tmp_path: Path, name: str) -> None:
+    content = IN_CANDIDATES[name]
+    row = judge_row("", messages=[{"role": "user", "content": content}])
+    row["images"] = [] if isinstance(content, list) else ["p/x.png", "p/y.png"]
+
+    done = rewrite(tmp_path, {"rl.jsonl": [row]}, ["p/x.png", "p/y.png"])
+
+    assert done.reasons() == []
+    [record] = done.rows("rl")
+    check(record)
+    assert record["images"] == ["p/x.png", "p/y.png"]
+    asked = record["messages"][-1]["content"]
+    assert asked.count("<image>") == 2
+    assert not {"\ufdd0", "\ufdd1"} & set(asked)
+    assert "Response A" not in asked.split("<image>")[0] or name != "one before"
+    assert not asked.startswith("<image>")
+
+
+def test_a_path_behind_the_second_candidate_is_a_medium(tmp_path: Path) -> None:
+    text = "Q\n\nResponse A: one\n\nResponse B: two\nImage file: p/x.png"
+    row = judge_row("", messages=[{"role": "user", "content": text}], images=[])
+
+    [record] = rewrite(tmp_path, {"rl.jsonl": [row]}, ["p/x.png"]).rows("rl")
+
+    assert record["images"] == ["p/x.png"]
+
+
 def test_of_two_media_one_may_stand_behind_the_candidates(tmp_path: Path) -> None:
     text = "<image>Q\n\nResponse A: one\n\nResponse B: two\n\nmore\n\nImage 2: <image>\nWrite JSON."
     row = judge_row("", messages=[{"role": "user", "content": text}], images=["p/x.png", "p/y.png"])
