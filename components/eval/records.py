@@ -162,7 +162,7 @@ def prompts_of(records: Sequence[TestRecord]) -> list[dict[str, Any]]:
             template's doing, as in training.
     """
     prompts = [
-        {"id": name, "messages": prompt.messages, **_media(record.row)}
+        {"id": name, "messages": prompt.messages, **_media(record.row, prompt.order)}
         for record in records
         if record.error is None
         for name, prompt in zip(record.prompt_ids, record.prompts, strict=True)
@@ -175,8 +175,10 @@ def tasks_of(records: Sequence[TestRecord]) -> dict[str, str]:
     return {i: record.task.name for record in records for i in record.prompt_ids}
 
 
-def _media(row: Record) -> dict[str, list[str]]:
-    return {kind: row[kind] for kind in MEDIA if row.get(kind)}
+def _media(row: Record, order: Mapping[str, Sequence[int]] | None = None) -> dict[str, list[str]]:
+    shown = {kind: row[kind] for kind in MEDIA if row.get(kind)}
+    moved = (order or {}).items()
+    return shown | {kind: [row[kind][place] for place in places] for kind, places in moved}
 
 
 def _length(prompt: Mapping[str, Any]) -> tuple[list[int], int]:

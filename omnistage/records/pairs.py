@@ -1,9 +1,11 @@
 """The two candidate answers inside a judge prompt: find them, exchange them."""
 
 import re
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from omnistage.errors import InputError
+from omnistage.records.record import TAGS, count_tags
 
 _HEADER = re.compile(
     r"^[ \t]*[#*\[(]*[ \t]*(?P<name>Response|Answer|Candidate|Assistant|Model|Output)[ \t_]*"
@@ -109,6 +111,43 @@ def swap_candidates(messages: list[dict[str, Any]], where: str) -> list[dict[str
         f"{where}: the prompt does not name its candidates; expected lines that begin with "
         "'Response A:' and 'Response B:'"
     )
+
+
+def media_order(messages: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """Return in which order media are shown once :func:`swap_candidates` has exchanged candidates.
+
+    Args:
+        messages: A judge prompt, without an assistant turn.
+
+    Returns:
+        For each media list of which a candidate shows an item: the places of its items.
+    """
+    for number in range(len(messages) - 1, -1, -1):
+        message = messages[number]
+        found = find_candidates(message["content"]) if message["role"] == "user" else None
+        if found is None:
+            continue
+        text, (a, b) = message["content"], found
+        pieces = [text[: a[0]], text[slice(*a)], text[a[1] : b[0]], text[slice(*b)], text[b[1] :]]
+        return {
+            name: order
+            for name, tag in TAGS.items()
+            if (order := _order(messages, number, pieces, tag))
+        }
+    return {}
+
+
+def _order(
+    messages: list[dict[str, Any]], number: int, pieces: list[str], tag: str
+) -> list[int] | None:
+    counts = [piece.count(tag) for piece in pieces]
+    if not counts[1] and not counts[3]:
+        return None
+    counts[0] += count_tags(messages[:number], tag)
+    counts[4] += count_tags(messages[number + 1 :], tag)
+    ends = list(accumulate(counts))
+    blocks = [range(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    return [place for block in (0, 3, 2, 1, 4) for place in blocks[block]]
 
 
 def judge_prompt(question: str, a: str, b: str) -> list[dict[str, Any]]:

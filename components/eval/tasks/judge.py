@@ -8,7 +8,7 @@ from typing import cast
 from components.eval.metrics.bootstrap import Ratio
 from components.eval.metrics.judging import Pair, judge_metrics
 from components.eval.tasks.task import Prompt, Record, Said, Shown, Task, Ungradable
-from omnistage.records.pairs import candidates, find_candidates, swap_candidates
+from omnistage.records.pairs import candidates, find_candidates, media_order, swap_candidates
 from omnistage.records.record import prompt_of
 from omnistage.records.verdict import (
     BETTER,
@@ -29,7 +29,10 @@ def _prompts(record: Record) -> list[Prompt]:
         mirrored = swap_json(record["solution"])
     except VerdictError as e:
         raise Ungradable(f"the gold verdict cannot be read: {e}") from e
-    return [Prompt(messages, record["solution"]), Prompt(swapped, mirrored)]
+    return [
+        Prompt(messages, record["solution"]),
+        Prompt(swapped, mirrored, media_order(messages)),
+    ]
 
 
 def _gold(record: Record) -> Better:

@@ -36,10 +36,12 @@ class Prompt:
     Attributes:
         messages: Turns without the answer.
         solution: The right answer to this very prompt, as the rewards read it.
+        order: By media list the places of the record's items, where it is not the record's order.
     """
 
     messages: list[dict[str, Any]]
     solution: str
+    order: Mapping[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

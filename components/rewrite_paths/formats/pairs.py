@@ -222,7 +222,8 @@ def _prompt(row: Row) -> tuple[str | None, Any]:
         return ("instruction", told) if told else (asked, row[asked] if asked else None)
     if not isinstance(row[asked], str):
         raise RowError("bad_field", f"instruction: {asked} is a dialogue with turns of its own")
-    return asked, f"{told}\n{row[asked].strip()}"
+    text = row[asked].strip()
+    return asked, text if text == told else f"{told}\n{text}"
 
 
 def _check_prompt(key: str, prompt: Any, turns: list[tuple[str, str]]) -> None:

@@ -15,12 +15,14 @@ _ANY_TAG = (
     r"(?:<\|(?:vision|audio)_(?:bos|start)\|>)?<\|?(?:image|audio|video)(?:_pad)?\|?>"
     r"(?:<\|(?:vision|audio)_(?:eos|end)\|>)?"
 )
-_TAGS_ALONE = rf"(?:[\w ]{{0,20}}:[ \t]*)?(?:{_ANY_TAG}[ \t]*)+(?=\n|\Z)"
 # What is a medium's place and not a candidate's word: after a blank line a path, or an image as
-# the first Qwen-VL has it; where a medium has no other place, a line of tags or a tag at the end.
+# the first Qwen-VL has it; where a medium has no other place, a tag that begins a line, if need be
+# behind a label, or ends the text.
 _PATH_AFTER = re.compile(r"\n[ \t]*\n\s*(?:(?:Image|Audio|Video) file:|<img>[^<>\n]+</img>)")
 _LAST_PATH = re.compile(r"\n[ \t]*(?:Image|Audio|Video) file:[^\n]+\s*\Z")
-_TAGS_AFTER = re.compile(rf"(?:\A|\n[ \t]*\n)\s*{_TAGS_ALONE}|\s*(?:{_ANY_TAG}\s*)+\Z", re.I)
+_TAGS_AFTER = re.compile(
+    rf"(?:\A|\n)\s*(?:[\w ]{{0,20}}:[ \t]*)?{_ANY_TAG}|\s*(?:{_ANY_TAG}\s*)+\Z", re.I
+)
 _FIRST_TAG = re.compile(_ANY_TAG, re.I)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from omnistage.errors import InputError
+from omnistage.records.pairs import media_order
 from omnistage.records.pairs import swap_candidates as swap_prompt
 from omnistage.records.record import prompt_of
 from omnistage.records.verdict import VerdictError, parse_verdict, read_better, swap_json
@@ -30,4 +31,8 @@ def swap_candidates(record: dict[str, Any]) -> dict[str, Any] | None:
     if "score_A" in record:
         verdict = parse_verdict(solution)
         gold |= {"score_A": verdict.score_a, "score_B": verdict.score_b}
-    return record | {"messages": messages, "solution": solution} | gold
+    media = {
+        name: [record[name][place] for place in order]
+        for name, order in media_order(prompt).items()
+    }
+    return record | {"messages": messages, "solution": solution} | media | gold

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from components.rewrite_paths.formats.readers import recognise
+from components.rewrite_paths.select.swap import swap_candidates as swap_record
 from omnistage.records.pairs import candidates, swap_candidates
 from omnistage.records.plain_text import unescape_tags
 from omnistage.records.record import check, prompt_of
@@ -454,3 +455,16 @@ def test_of_two_media_one_may_stand_behind_the_candidates(tmp_path: Path) -> Non
 
     assert done.reasons() == []
     assert done.rows("rl")[0]["messages"][-1]["content"] == text
+
+
+def test_exchanged_candidates_take_their_pictures_along(tmp_path: Path) -> None:
+    text = "<image>Q\n\nResponse A: <image>\n\nResponse B: <image>one <image>"
+    names = ["p/q.png", "p/a.png", "p/b.png", "p/c.png"]
+    row = judge_row("", messages=[{"role": "user", "content": text}], images=names)
+    [record] = rewrite(tmp_path, {"rl.jsonl": [row]}, names).rows("rl")
+
+    swapped = swap_record(record)
+
+    assert swapped is not None
+    assert swapped["images"] == ["p/q.png", "p/b.png", "p/c.png", "p/a.png"]
+    assert swap_record(swapped) == record
