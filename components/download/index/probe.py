@@ -18,6 +18,7 @@ _MOST_ASPECT = 200  # long to short side; ms-swift and Qwen's processors refuse 
 _PAGED = {"GIF", "PNG", "WEBP", "AVIF", "TIFF"}  # in a JPEG of a phone, further pictures are extras
 _FRAMES = 0.02  # share of the stated frames, or two, that a whole stream may lack
 _SECONDS = 0.05  # share of the stated duration, or a quarter of a second, that it may lack
+_SQUARE = 0.02  # share by which pixels may be wider than high
 _AV_TIME_BASE = 1_000_000  # ffmpeg's unit of a container's duration, in a second
 _ENDLESS = 1 << 62  # frames that libsndfile states where it does not know
 _STREAMED = 0x7FFFFF00  # bytes from which a WAV's stated size means that it was not known
@@ -39,7 +40,8 @@ def probe(kind: MediaKind, file: BinaryIO, decode: bool = False) -> dict[str, An
         ``type`` and ``format``; ``width`` and ``height`` in pixels, as a viewer shows it;
         ``duration`` in seconds; ``fps``, ``frames``, ``has_audio``; ``sample_rate`` in Hz and
         ``channels``: those that the kind has, None where unknown. ``converted``, why the media root
-        has other bytes than the artifact, where it has. Or only ``error``, one line, when it cannot
+        has other bytes than the artifact, where it has; ``pixel_aspect`` of a clip whose pixels are
+        not square. Or only ``error``, one line, when it cannot
         be shown to a model.
 
     Raises:
@@ -212,6 +214,9 @@ def _video(file: BinaryIO, decode: bool) -> dict[str, Any]:
         if decode:
             container.seek(0)
             _decode(container, [stream, *container.streams.audio[:1]])
+    shape = stream.sample_aspect_ratio or 1
+    if abs(shape - 1) > _SQUARE:  # decoders show the pixels as if they were
+        found["pixel_aspect"] = f"{shape.numerator}:{shape.denominator}"
     if first.rotation % 180:  # decord, with which Qwen's processors read clips, turns them too
         found["width"], found["height"] = found["height"], found["width"]
     return found

@@ -68,6 +68,7 @@ class Templates:
             and not entry.prompt
             and not finder.rules
             and not finder.keep_paths
+            and not finder.index.stretched
         )
         state, filters, split = worker.state, worker.filters, worker.source.split
         self._sft = split == "sft"

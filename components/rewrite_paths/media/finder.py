@@ -126,6 +126,8 @@ class MediaFinder:
         members = [self._require(raw, name) for raw in raws]
         if any(not self._same_folder(*found) for found in zip(raws, members, strict=True)):
             draft.dropped.append(f"{name}: folder of a path whose file was found by name alone")
+        if not self.index.stretched.isdisjoint(members):
+            draft.dropped.append(f"{name}: pixels that are not square are shown as if they were")
         return members
 
     def _same_folder(self, raw: str, member: int) -> bool:

@@ -59,6 +59,8 @@ class MemberIndex:
         """Duration of each member, below 0 where it has none or it is not known."""
         self.errors: dict[int, str] = {}
         """Why a member cannot be shown to a model."""
+        self.stretched: set[int] = set()
+        """Clips whose pixels are not square, which players stretch and decoders do not."""
         self.first_duplicate = array("I")
         """First member with the same bytes, of each member."""
         self._names: list[str] = []
@@ -160,6 +162,9 @@ class MemberIndex:
             self.seconds.extend(map(_seconds, media))
             self.errors.update(
                 (n, m["error"]) for n, m in zip(members, media, strict=True) if m and "error" in m
+            )
+            self.stretched.update(
+                n for n, m in zip(members, media, strict=True) if m and "pixel_aspect" in m
             )
             at = 0
             while at < len(block):

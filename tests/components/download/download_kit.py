@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -258,7 +259,7 @@ def png(width: int = 4, height: int = 3) -> bytes:
     return out.getvalue()
 
 
-def clip(path: Path, sound: bool) -> bytes:
+def clip(path: Path, sound: bool, pixel_aspect: int = 1) -> bytes:
     """Return a clip of 8 frames of 32 x 16 pixels at 4 frames a second."""
     import av
     import numpy as np
@@ -266,6 +267,7 @@ def clip(path: Path, sound: bool) -> bytes:
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("mpeg4", rate=4)
         stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(pixel_aspect)
         track = container.add_stream("aac", rate=8000) if sound else None
         for _ in range(8):
             frame = av.VideoFrame.from_ndarray(np.zeros((16, 32, 3), np.uint8), format="rgb24")

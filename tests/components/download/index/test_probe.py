@@ -68,6 +68,12 @@ def test_a_clip_has_size_length_rate_and_maybe_sound(tmp_path, sound):
     assert found["duration"] == pytest.approx(2.0, abs=0.15)
 
 
+def test_pixels_that_are_not_square_are_said(tmp_path):
+    stretched = probe("video", io.BytesIO(clip(tmp_path / "4.mp4", False, pixel_aspect=4)))
+    assert stretched["pixel_aspect"] == "4:1"
+    assert "pixel_aspect" not in probe("video", io.BytesIO(clip(tmp_path / "1.mp4", False)))
+
+
 def test_a_sound_named_like_a_clip_is_a_sound():
     found = probe("video", io.BytesIO(wav()))
     assert (found["type"], found["format"]) == ("audio", "wav")

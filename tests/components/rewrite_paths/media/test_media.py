@@ -397,3 +397,17 @@ def test_a_file_that_is_found_by_its_name_alone_is_counted(
 
     assert done.rows("rl")[0]["images"] == ["val/images/1.png"]
     assert sum(done.counts["dropped_columns"].values()) == counted
+
+
+@pytest.mark.parametrize("aspect", [None, "4:1"])
+def test_clips_of_pixels_that_are_not_square_are_counted(
+    tmp_path: Path, aspect: str | None
+) -> None:
+    media = CLIP | ({"pixel_aspect": aspect} if aspect else {})
+
+    done = rewrite(
+        tmp_path, {"rl.jsonl": [judge_row("v/1.mp4", "videos")]}, [member("v/1.mp4", media)]
+    )
+
+    assert len(done.rows("rl")) == 1
+    assert sum(done.counts["dropped_columns"].values()) == bool(aspect)
