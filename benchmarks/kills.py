@@ -155,7 +155,9 @@ def broken(victim: Victim) -> list[str]:
 
 def _fetched_again(victim: Victim, done: bool) -> list[str]:
     journal = victim.work / "work" / "verified.jsonl"
-    if done or not journal.exists():
+    # Killed while it committed: the next attempt adopts what has been moved there.
+    committing = (victim.work.parent / f".{victim.key}.new" / "content").exists()
+    if done or committing or not journal.exists():
         return []
     now = {}
     for row in read_jsonl(journal):

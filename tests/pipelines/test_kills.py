@@ -50,3 +50,18 @@ def test_a_verified_file_that_was_fetched_again_is_seen(victim: Victim) -> None:
             assert broken(victim) == ([] if attempt == "first" else ["a: fetched again"])
     finally:
         (victim.home / "aside").rename(home)
+
+
+def test_files_that_a_killed_commit_has_moved_are_not_fetched_again(victim: Victim) -> None:
+    (victim.work / "work").mkdir(parents=True, exist_ok=True)
+    (victim.work / "work" / "verified.jsonl").write_text('{"path": "a"}\n')
+    moved = victim.work.parent / f".{victim.key}.new" / "content"
+    moved.mkdir(parents=True)
+    home = victim.home / "store" / victim.stage / victim.key
+    home.rename(victim.home / "aside")
+    victim.kept = {"a": 1}
+    try:
+        assert broken(victim) == []
+    finally:
+        moved.rmdir()
+        (victim.home / "aside").rename(home)
