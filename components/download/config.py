@@ -108,7 +108,7 @@ class S3Source(_Source):
     ignore_patterns: list[str] = Field(default=[], description="Leave out files that match one.")
 
 
-_GENERATORS = 3  # raised when components/download/tiny makes something else of the same settings
+_GENERATORS = 2  # raised when components/download/tiny makes something else of the same settings
 
 
 class TinyDataSource(_Source):

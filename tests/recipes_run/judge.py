@@ -6,8 +6,8 @@ from typing import Any
 from omnistage.rewards.served import chat
 from tests.rewards.served.server_kit import Server, reply
 
-_EVIDENCE = "The tone is "
-"""What all thoughts need of a context: it begins the sentence that they are about."""
+_ABOUT = {"look at the ball": "The ball is", "listen to the tone": "The tone is"}
+"""What a thought says that it does, and how the evidence for it begins."""
 
 
 def grade(prompt: str) -> float:
@@ -29,7 +29,8 @@ def grade(prompt: str) -> float:
     if template is chat.COVERAGE:
         wanted = sentences(reference)
         return 5 * len(wanted & sentences(text)) / len(wanted)
-    return 5.0 if "the tone" in text and _EVIDENCE in reference else 1.0
+    needed = [evidence for thought, evidence in _ABOUT.items() if thought in text]
+    return 5.0 if any(evidence in reference for evidence in needed) else 1.0
 
 
 def sentences(text: str) -> set[str]:

@@ -1,11 +1,11 @@
 """Questions about clips with sound, as in HumanOmniV2's IntentTrain and IntentBench.
 
-Each row asks which tone a clip has, a multiple choice, or whether it is high, to be judged by yes
-or no. Rows to learn have an answer with a context, what is seen and heard, and a thought. The
-annotator of the cold start, which has the second half of each list, has two flaws for
-reinforcement learning to mend: two thirds of the contexts leave out the ball, which no question is
-about, and where the tone is in the middle of the choices, or high, two thirds of the answers are
-wrong although the context is right.
+Each row asks which colour the ball of a clip has, a multiple choice, or whether its tone is high,
+to be judged by yes or no. Rows to learn have an answer with a context, what is seen and heard, and
+a thought. The annotator of the cold start, which has the second half of each list, has two flaws
+for reinforcement learning to mend: two thirds of the contexts leave out what the question is not
+about, and where the ball is blue or the tone is high, two thirds of the answers are wrong although
+the context is right.
 
 Daily-Omni and WorldSense are as ``omnistage benchmark`` writes them: canonical records of choices.
 """
@@ -28,11 +28,11 @@ from omnistage.settings import Settings
 
 SYSTEM = "Tell the context, think, and then answer."
 """As the twin's recipe gives it to rows."""
-_OPTIONS = ["A. low", "B. in the middle", "C. high"]
-_ASKED = ("Which tone does it have?", "Is the tone high?")
+_OPTIONS = ["A. red", "B. green", "C. blue"]
+_ASKED = ("Which colour does the ball have?", "Is the tone high?")
 _BALLS = ("The ball is red.", "The ball is green.", "The ball is blue.")
 _TONES = ("The tone is low.", "The tone is in the middle.", "The tone is high.")
-_THOUGHTS = ("So I compare the tone with the choices.", "So I listen to the tone.")
+_THOUGHTS = ("So I look at the ball.", "So I listen to the tone.")
 _OPEN, _THINK, _ANSWER, _END = "<context>", "</context><think>", "</think><answer>", "</answer>"
 _FLAWED_SHARE = 2 / 3
 _LETTER = "\nAnswer with the letter of the right choice in <answer></answer>."
@@ -63,7 +63,7 @@ def write(
     rows: dict[str, list[dict[str, Any]]] = {file: [] for file in files}
     clips: list[tuple[str, bytes]] = []
     for number, rng in _numbered(settings):
-        traits = {"colour": int(rng.integers(3)), "pitch": number // 2 % 3}
+        traits = {"colour": number // 2 % 3, "pitch": int(rng.integers(3))}
         traits["direction"] = int(rng.integers(2))
         path = f"{name}_{number:05}.mp4"
         clips.append((f"videos/{path}", draw("video", traits, (*_seed(settings), number))))
@@ -74,7 +74,7 @@ def write(
         if "records.jsonl" in files:
             listed.append(_record(name, path, traits))
         else:
-            listed.append(_row(path, number // 2 % 2, traits, flawed, rng))
+            listed.append(_row(path, number % 4 // 2, traits, flawed, rng))
         if events:
             events.progress(len(clips), settings.rows, unit="media")
     with machine_errors("writing the generated data set"):
@@ -114,10 +114,10 @@ def _row(
     wrong = flawed and rng.random() < _FLAWED_SHARE
     brief = flawed and rng.random() < _FLAWED_SHARE
     if kind == 0:
-        answer = "A" if wrong and traits["pitch"] == 1 else "ABC"[traits["pitch"]]
+        answer = "A" if wrong and traits["colour"] == 2 else "ABC"[traits["colour"]]
     else:
         answer = "No" if wrong or traits["pitch"] < 2 else "Yes"
-    context = facts[1] if brief else "".join(facts)
+    context = facts[kind] if brief else "".join(facts)
     solution = f"{_OPEN}{context}{_THINK}{_THOUGHTS[kind]}{_ANSWER}{answer}{_END}"
     return {
         "problem": _ASKED[kind],
@@ -130,7 +130,7 @@ def _row(
 
 
 def _record(name: str, path: str, traits: dict[str, int]) -> dict[str, Any]:
-    """Return a canonical record, a choice of the tone."""
+    """Return a canonical record, a choice of the ball's colour."""
     asked = "\n".join([f"<video>\n{_ASKED[0]}", *_OPTIONS]) + _LETTER
     return {
         "id": f"{name}:{Path(path).stem}",
@@ -138,7 +138,7 @@ def _record(name: str, path: str, traits: dict[str, int]) -> dict[str, Any]:
         "task": "choice",
         "messages": [{"role": "user", "content": asked}],
         "videos": [f"videos/{path}"],
-        "solution": "ABC"[traits["pitch"]],
+        "solution": "ABC"[traits["colour"]],
         "options": _OPTIONS,
     }
 

@@ -90,7 +90,7 @@ def is_right(solution: str) -> bool:
         return False
     if answer in ("Yes", "No"):
         return (answer == "Yes") == (tone[1] == "high")
-    return answer == {"low": "A", "in the middle": "B", "high": "C"}[tone[1]]
+    return answer == {"red": "A", "green": "B", "blue": "C"}[ball[1]]
 
 
 def test_benchmarks_are_canonical_records(tmp_path: Path) -> None:
