@@ -9,7 +9,7 @@ from pathlib import Path
 from components.rewrite_paths.convert.answer import normalize_answer
 from components.rewrite_paths.convert.row import parse
 from components.rewrite_paths.draft import Form, RowError
-from components.rewrite_paths.formats.readers import read_row
+from components.rewrite_paths.formats.read_row import read_row
 from components.rewrite_paths.formats.recognise import recognise
 from components.rewrite_paths.sources.files import as_lines, record_files
 from components.rewrite_paths.sources.lines import rows_of

@@ -23,7 +23,7 @@ from components.rewrite_paths.formats.numbers import (
     loads_exact,
     raw_number,
 )
-from components.rewrite_paths.formats.readers import read_row
+from components.rewrite_paths.formats.read_row import read_row
 from components.rewrite_paths.media.finder import MediaFinder
 from components.rewrite_paths.media.index import AUDIO, SOUND_CLIP, VIDEO, MemberIndex
 from components.rewrite_paths.sources.files import Source

@@ -1,23 +1,21 @@
-"""The formats that rows come in: how each is recognised and read.
+"""The formats that rows come in, and how each is read.
 
 A reader takes a row as parsed from JSON and returns a :class:`Draft`; it raises ``RowError`` for a
 row that has the format's keys but not its types. What it does not read is settled or counted by
-``columns.py``.
+``read_row.py``.
 """
 
 import ast
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
-from components.rewrite_paths.draft import Draft, Form, Row, RowError
-from components.rewrite_paths.formats.columns import check_learned, settle_columns
-from components.rewrite_paths.formats.grounding import settle_objects
+from components.rewrite_paths.draft import Draft, Row, RowError
 from components.rewrite_paths.formats.numbers import json_text
-from components.rewrite_paths.formats.options import options_of, show_options
+from components.rewrite_paths.formats.options import options_of
 from components.rewrite_paths.formats.pairs import (
     read_best_of_n,
     read_mm_rewardbench,
@@ -25,20 +23,17 @@ from components.rewrite_paths.formats.pairs import (
     read_preference,
     read_vl_rewardbench,
 )
-from components.rewrite_paths.formats.quoted import PLACE, hide_candidates
-from components.rewrite_paths.formats.recognise import ANSWERS, PAIRS, QUESTIONS, recognise
+from components.rewrite_paths.formats.recognise import ANSWERS, PAIRS, QUESTIONS
 from components.rewrite_paths.formats.turns import (
     check_answer,
     earlier_turns,
     join_parts,
-    merge_turns,
     read_turns,
     take_media,
     text_of,
 )
-from components.rewrite_paths.formats.verdict_text import is_verdict, split_instructions
-from omnistage.archives.media_names import media_kind
-from omnistage.records.record import GOLD, TAGS, TASKS
+from components.rewrite_paths.formats.verdict_text import split_instructions
+from omnistage.records.record import GOLD, TASKS
 
 _PROBLEM_TASKS = {
     "multiple choice": "choice",
@@ -53,14 +48,6 @@ _PROBLEM_TASKS = {
     "judge": "yes_no",
 }
 _LETTER = re.compile(r"[(\[]?[A-Za-z][)\].]?")
-_JUDGED = {
-    "preference": "rejected or rejected_response",
-    "pair": "better",
-    "vl_rewardbench": "human_ranking",
-    "mm_rewardbench": "Better",
-    "best_of_n": "scores",
-}
-"""Formats of pairs to judge, and the column that says which answer is better."""
 
 
 def read_omnicritic(row: Row) -> Draft:
@@ -336,114 +323,3 @@ READERS: dict[str, tuple[frozenset[str], Callable[[Row], Draft]]] = {
     "best_of_n": (frozenset(PAIRS["best_of_n"]), read_best_of_n),
     "preference": (frozenset(), read_preference),
 }
-
-
-def read_row(
-    row: Any,
-    format: str,
-    split: Form = "rl",
-    seed: int = 0,
-    columns: Mapping[Any, str] | None = None,
-) -> Draft:
-    """Read a parsed row.
-
-    Args:
-        row: Any JSON value.
-        format: Name of its format, or ``auto``.
-        split: Where its file is listed: some columns mean another thing where nothing is learned.
-        seed: Of the order of chosen and rejected answers.
-        columns: Names that the formats know, each with the row's own name for it.
-
-    Raises:
-        RowError: If it is not of that format, or of none that is known.
-    """
-    if not isinstance(row, dict):
-        raise RowError("not_an_object", "a JSON object is needed")
-    names = _renamed(row, columns or {})
-    row = {new: row[old] for new, old in names.items()}
-    name = recognise(row) if format == "auto" else format
-    if name is None:
-        raise RowError("unknown_format", f"fits no format; keys: {', '.join(row)[:120]}")
-    needed, reader = READERS[name]
-    absent = sorted(needed - row.keys())
-    if absent:
-        raise RowError("unknown_format", f"not {name}: no {absent[0]!r}")
-    tracked = Row(row, seed)
-    draft = reader(tracked)
-    if split == "sft" and draft.gold.get("better") and draft.solution is None and name in _JUDGED:
-        raise RowError(
-            "preference",
-            f"{_JUDGED[name]}: a preference has no scores and no reasoning to fine-tune on; listed "
-            "under rl or test it is a pair to judge",
-        )
-    settle_objects(tracked, draft, split)
-    settle_columns(tracked, draft)
-    _name_dropped(tracked, draft, names, columns or {})
-    draft.messages = merge_turns(draft.messages)
-    if not any(message["role"] == "user" for message in draft.messages):
-        raise RowError("no_prompt", "there is no user turn")
-    judged = _is_judged(draft)
-    if judged:
-        hide_candidates(draft)
-    for message in draft.messages:
-        message["content"] = message["content"].replace(PLACE, "")
-    if not judged:
-        _settle_letters(draft, show_options(draft), split)
-    check_learned(draft, split)
-    return draft
-
-
-def _name_dropped(
-    row: Row, draft: Draft, names: Mapping[str, str], columns: Mapping[Any, str]
-) -> None:
-    """Give what is dropped the names that the file has, with the recipe's columns that it lacks."""
-    draft.dropped = [names.get(key, key) for key in draft.dropped]
-    draft.dropped += [
-        f"{old} (of the recipe's columns, not in the row)"
-        for old in columns.values()
-        if old not in names.values()
-    ]
-    if not any(getattr(draft, name) for name in TAGS):
-        found = {names[key]: _medium(row.peek(key)) for key in row if key not in row.used}
-        draft.unread = {key: medium for key, medium in found.items() if medium is not None}
-
-
-def _medium(value: Any) -> str | None:
-    """Return the path of the medium that a column seems to hold, "" for one that is in the row."""
-    if isinstance(value, list):
-        return next((m for m in map(_medium, value) if m is not None), None)
-    if isinstance(value, dict) and value.keys() <= {"bytes", "path", "array", "sampling_rate"}:
-        return "" if value.get("bytes") or value.get("array") else _medium(value.get("path"))
-    return value if isinstance(value, str) and media_kind(value) else None
-
-
-def _is_judged(draft: Draft) -> bool:
-    """Whether a draft's answer is a verdict, or it has two candidates and nothing else to learn."""
-    last = draft.messages[-1]
-    shown = last["content"] if last["role"] == "assistant" else None
-    preferred = "better" in draft.gold and draft.solution is None and shown is None
-    return preferred or draft.task == "judge" or is_verdict(draft.solution) or is_verdict(shown)
-
-
-def _settle_letters(draft: Draft, letters: list[str], split: Form) -> None:
-    """Make the letters of the right options the gold answer: ``(b)`` and ``B. red`` are ``B``."""
-    last = draft.messages[-1]
-    given = draft.solution if draft.solution is not None else last["content"]
-    if not letters or not isinstance(given, str) or "<context>" in given:
-        return
-    if split == "sft" and last["role"] != "assistant":
-        draft.messages.append({"role": "assistant", "content": given})  # what is learned stays
-    draft.solution = ", ".join(letters)
-
-
-def _renamed(row: Mapping[str, Any], columns: Mapping[Any, str]) -> dict[str, str]:
-    """Return the row's columns by the name they are read under.
-
-    A column whose name the recipe gives to another one keeps out of its way, and is dropped.
-    """
-    known_as = {old: new for new, old in columns.items() if old in row}
-    taken = set(known_as.values())
-    return {
-        known_as.get(old, f"{old} (not the one in columns)" if old in taken else old): old
-        for old in row
-    }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from components.rewrite_paths.convert.row import parse
 from components.rewrite_paths.draft import RowError
-from components.rewrite_paths.formats.readers import read_row
+from components.rewrite_paths.formats.read_row import read_row
 from tests.components.rewrite_paths.formats.test_formats import ROWS
 from tests.components.rewrite_paths.row_kit import ASKED, GOOD, chat, one, read, refused
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.download.tiny.sets import emotion, intent
-from components.rewrite_paths.formats.readers import read_row
+from components.rewrite_paths.formats.read_row import read_row
 from omnistage.files import read_jsonl
 
 

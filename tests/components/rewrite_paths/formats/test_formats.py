@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from components.rewrite_paths.draft import RowError
-from components.rewrite_paths.formats.readers import READERS, read_row, recognise
+from components.rewrite_paths.formats.read_row import read_row
+from components.rewrite_paths.formats.readers import READERS
+from components.rewrite_paths.formats.recognise import recognise
 from omnistage.records.record import check
 from tests.components.rewrite_paths.rewrite_kit import CLIP, judge_row, member, rewrite, verdict
 
